@@ -1,0 +1,48 @@
+"""One immutable Settings, read from flags, the AMCL_* environment, then defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MiB = 1024 * 1024
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _data_dir() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "amcl-serve"
+
+
+class Settings(BaseSettings):
+    """Every setting of the server; each is a flag of `amcl-serve serve` and an environment variable AMCL_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="AMCL_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="port to listen on")
+    model: str = Field("default", description="a bundle's folder, or the name of a bundle shipped with the package")
+    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+        "auto", description="encoder to load; auto: int8 on CPU, fp16 elsewhere, else the first that the bundle has"
+    )
+    provider: str = Field("cpu", description="onnxruntime execution provider: cpu, cuda, or its full name")
+    session_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=_cores, description="threads of the onnxruntime session"
+    )
+    decode_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=_cores, description="threads that decode images"
+    )
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = Field(32, description="images in one call of the encoder")
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(64 * MiB, description="bytes of a request's body")
+    max_items: Annotated[int, Field(ge=1)] = Field(256, description="images, pairs or points of one request")
+    max_pixels: Annotated[int, Field(ge=1)] = Field(64_000_000, description="pixels of one image, by its header")
+    max_queue_items: Annotated[int, Field(ge=1)] = Field(1024, description="images admitted and not yet answered")
+    request_deadline: Annotated[float, Field(gt=0)] = Field(30.0, description="seconds until a request gives up (504)")
+    data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the log")
