@@ -1,0 +1,75 @@
+"""How embeddings lie on the sphere: alignment, uniformity, effective rank, spread; all from features [N, D]."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_CHUNK_ROWS = 1024
+
+
+def alignment(a: npt.ArrayLike, b: npt.ArrayLike, *, alpha: float = 2.0) -> float:
+    """Mean of ‖aᵢ − bᵢ‖^alpha over pairs of views, both [N, D], after L2 normalisation; 0 is perfect.
+
+    Wang & Isola 2020, "Understanding contrastive representation learning through alignment and uniformity on the
+    hypersphere". Raises ValueError for empty, mismatched or non-finite input.
+    """
+    a_ND, b_ND = _unit(a), _unit(b)
+    if a_ND.shape != b_ND.shape:
+        raise ValueError(f"the two sides of a pair need one shape; got {a_ND.shape} and {b_ND.shape}")
+    return float(np.mean(np.linalg.norm(a_ND - b_ND, axis=1) ** alpha))
+
+
+def uniformity(features: npt.ArrayLike, *, t: float = 2.0) -> float:
+    """Log of the mean of exp(−t ‖xᵢ − xⱼ‖²) over all pairs i < j, after L2 normalisation; 0 is collapse, lower is better.
+
+    Wang & Isola 2020. Takes features [N, D], N ≥ 2; raises ValueError otherwise.
+    """
+    x_ND = _unit(features)
+    count = len(x_ND)
+    if count < 2:
+        raise ValueError("uniformity needs at least two embeddings")
+    total = 0.0
+    for start in range(0, count, _CHUNK_ROWS):
+        squared = np.maximum(2 - 2 * x_ND[start : start + _CHUNK_ROWS] @ x_ND.T, 0)
+        total += float(np.exp(-t * squared).sum())
+    # The full matrix counts each pair twice, and each embedding once with itself (distance 0).
+    return float(np.log((total - count) / (count * (count - 1))))
+
+
+def effective_rank(features: npt.ArrayLike) -> float:
+    """exp of the entropy of the singular values' shares (RankMe, Garrido et al. 2023): from 1 to min(N, D).
+
+    Takes raw features [N, D], neither centred nor normalised, as the paper does. Raises ValueError for empty or
+    non-finite input; all-zero features have rank 0.
+    """
+    values = np.linalg.svd(_checked(features), compute_uv=False)
+    if values.sum() == 0:
+        return 0.0
+    share = values / values.sum()
+    share = share[share > 0]
+    return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def feature_spread(features: npt.ArrayLike) -> float:
+    """Mean over dims of the standard deviation of L2-normalised features [N, D].
+
+    0 when all embeddings are one, 1/√D when they fill the sphere evenly (Chen & He 2021, SimSiam, section 4.1).
+    Raises ValueError for empty or non-finite input.
+    """
+    return float(_unit(features).std(axis=0).mean())
+
+
+def _checked(features: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    rows = np.asarray(features, dtype=np.float64)
+    if rows.ndim != 2 or rows.size == 0:
+        raise ValueError(f"features must be a non-empty [images, dims] array, not one of shape {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise ValueError("features hold NaN or infinity")
+    return rows
+
+
+def _unit(features: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    rows = _checked(features)
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norm > 0, norm, 1)

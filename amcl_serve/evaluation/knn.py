@@ -1,0 +1,135 @@
+"""Accuracy of a nearest-neighbour classifier on frozen features, by cosine similarity.
+
+Shapes: M training images, N test images, D dims, K neighbours, L classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+Weighting = Literal["uniform", "exponential"]
+
+_CHUNK_BYTES = 256 * 1024 * 1024  # of one block of the similarity matrix
+
+
+@overload
+def knn_accuracy(
+    train_features: npt.ArrayLike,
+    train_labels: npt.ArrayLike,
+    test_features: npt.ArrayLike,
+    test_labels: npt.ArrayLike,
+    *,
+    k: int = 20,
+    weighting: Weighting = "exponential",
+    temperature: float = 0.1,
+) -> float: ...
+
+
+@overload
+def knn_accuracy(
+    train_features: npt.ArrayLike,
+    train_labels: npt.ArrayLike,
+    test_features: npt.ArrayLike,
+    test_labels: npt.ArrayLike,
+    *,
+    k: Sequence[int],
+    weighting: Weighting = "exponential",
+    temperature: float = 0.1,
+) -> dict[int, float]: ...
+
+
+def knn_accuracy(
+    train_features: npt.ArrayLike,
+    train_labels: npt.ArrayLike,
+    test_features: npt.ArrayLike,
+    test_labels: npt.ArrayLike,
+    *,
+    k: int | Sequence[int] = 20,
+    weighting: Weighting = "exponential",
+    temperature: float = 0.1,
+) -> float | dict[int, float]:
+    """Share of test images whose label wins the vote of their `k` most similar training images.
+
+    Similarity s is the cosine; a neighbour's vote counts exp(s / temperature) when `exponential` (Wu et al. 2018,
+    "Unsupervised feature learning via non-parametric instance discrimination", section 3.4) and 1 when `uniform`.
+    Ties are settled the same way every time: of equally similar neighbours the earlier training image is taken, of
+    classes with equal votes the smaller label.
+
+    Takes features [M, D] and [N, D] (any scale; a zero vector has cosine 0 with everything) and labels [M] and [N]
+    (integers or strings). Memory is bounded: similarities are computed a block of test images at a time. Returns one
+    accuracy in [0, 1], or one for each k when `k` is a sequence. Raises ValueError for empty, mismatched or
+    non-finite input and for a k that is not in [1, M].
+
+    >>> knn_accuracy([[1, 0], [0, 1]], [7, 8], [[2, 0.1]], [7], k=1)
+    1.0
+    """
+    ks = (k,) if isinstance(k, int) else tuple(k)
+    train_MD, train_labels_M = _checked(train_features, train_labels, "training")
+    test_ND, test_labels_N = _checked(test_features, test_labels, "test")
+    if train_MD.shape[1] != test_ND.shape[1]:
+        raise ValueError(f"training features have {train_MD.shape[1]} dims, test features {test_ND.shape[1]}")
+    if not ks or min(ks) < 1 or max(ks) > len(train_MD):
+        raise ValueError(f"k must lie in [1, {len(train_MD)}], the number of training images; got {k}")
+    if weighting not in ("uniform", "exponential"):
+        raise ValueError(f"weighting must be uniform or exponential, not {weighting!r}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, not {temperature}")
+
+    classes, class_of_M = np.unique(train_labels_M, return_inverse=True)
+    correct = dict.fromkeys(ks, 0)
+    rows = max(1, _CHUNK_BYTES // (4 * len(train_MD)))
+    for start in range(0, len(test_ND), rows):
+        sim_NM = test_ND[start : start + rows] @ train_MD.T
+        near_NK = _most_similar(sim_NM, max(ks))
+        vote_NK = np.ones(near_NK.shape)
+        if weighting == "exponential":
+            # Relative to the nearest, so that no temperature overflows; a row's votes keep their ratios.
+            near_sim_NK = np.take_along_axis(sim_NM, near_NK, axis=1).astype(np.float64)
+            vote_NK = np.exp((near_sim_NK - near_sim_NK[:, :1]) / temperature)
+        for each in ks:
+            winner_N = _winners(class_of_M[near_NK[:, :each]], vote_NK[:, :each], len(classes))
+            correct[each] += int(np.sum(classes[winner_N] == test_labels_N[start : start + rows]))
+    accuracy = {each: count / len(test_ND) for each, count in correct.items()}
+    return accuracy[k] if isinstance(k, int) else accuracy
+
+
+def _checked(
+    features: npt.ArrayLike, labels: npt.ArrayLike, which: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """Unit-norm float32 features and their labels."""
+    rows = np.asarray(features, dtype=np.float32)
+    names = np.asarray(labels)
+    if rows.ndim != 2 or rows.size == 0:
+        raise ValueError(f"{which} features must be a non-empty [images, dims] array, not one of shape {rows.shape}")
+    if names.shape != rows.shape[:1]:
+        raise ValueError(f"{len(rows)} {which} features need as many labels in one dimension, not {names.shape}")
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{which} features hold NaN or infinity")
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norm > 0, norm, 1), names
+
+
+def _most_similar(sim_NM: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
+    """Indices [N, K] of each row's `k` largest entries, largest first, equal ones in order of index."""
+    count = sim_NM.shape[1]
+    if k == count:
+        return np.argsort(-sim_NM, axis=1, kind="stable")
+    near_NK = np.argpartition(sim_NM, count - k, axis=1)[:, count - k :]
+    near_NK.sort(axis=1)
+    last_N1 = np.take_along_axis(sim_NM, near_NK, axis=1).min(axis=1, keepdims=True)
+    # Which of several equal entries argpartition keeps at the edge is its own affair: settle those rows by index.
+    for row in np.flatnonzero(np.count_nonzero(sim_NM >= last_N1, axis=1) > k):
+        near_NK[row] = np.sort(np.argsort(-sim_NM[row], kind="stable")[:k])
+    order_NK = np.argsort(-np.take_along_axis(sim_NM, near_NK, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(near_NK, order_NK, axis=1)
+
+
+def _winners(class_NK: npt.NDArray[np.int64], vote_NK: npt.NDArray[np.float64], classes: int) -> npt.NDArray[np.int64]:
+    """The class [N] with the most votes in each row; the smallest of equals."""
+    cell_NK = class_NK + classes * np.arange(len(class_NK))[:, None]
+    votes = np.bincount(cell_NK.ravel(), weights=vote_NK.ravel(), minlength=classes * len(class_NK))
+    return votes.reshape(len(class_NK), classes).argmax(axis=1)
