@@ -21,9 +21,9 @@ def alignment(a: npt.ArrayLike, b: npt.ArrayLike, *, alpha: float = 2.0) -> floa
 
 
 def uniformity(features: npt.ArrayLike, *, t: float = 2.0) -> float:
-    """Log of the mean of exp(−t ‖xᵢ − xⱼ‖²) over all pairs i < j, after L2 normalisation; 0 is collapse, lower is better.
+    """Log of the mean of exp(−t ‖xᵢ − xⱼ‖²) over all pairs i < j, after L2 normalisation.
 
-    Wang & Isola 2020. Takes features [N, D], N ≥ 2; raises ValueError otherwise.
+    0 is collapse, lower is better (Wang & Isola 2020). Takes features [N, D], N ≥ 2; raises ValueError otherwise.
     """
     x_ND = _unit(features)
     count = len(x_ND)

@@ -109,11 +109,12 @@ def _checked(
         raise ValueError(f"{len(rows)} {which} features need as many labels in one dimension, not {names.shape}")
     if not np.isfinite(rows).all():
         raise ValueError(f"{which} features hold NaN or infinity")
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norm > 0, norm, 1), names
+    norm: npt.NDArray[np.float32] = np.linalg.norm(rows, axis=1, keepdims=True)
+    norm[norm == 0] = 1
+    return rows / norm, names
 
 
-def _most_similar(sim_NM: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
+def _most_similar(sim_NM: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:
     """Indices [N, K] of each row's `k` largest entries, largest first, equal ones in order of index."""
     count = sim_NM.shape[1]
     if k == count:
@@ -125,11 +126,13 @@ def _most_similar(sim_NM: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int
     for row in np.flatnonzero(np.count_nonzero(sim_NM >= last_N1, axis=1) > k):
         near_NK[row] = np.sort(np.argsort(-sim_NM[row], kind="stable")[:k])
     order_NK = np.argsort(-np.take_along_axis(sim_NM, near_NK, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(near_NK, order_NK, axis=1)
+    ordered_NK: npt.NDArray[np.intp] = np.take_along_axis(near_NK, order_NK, axis=1)
+    return ordered_NK
 
 
-def _winners(class_NK: npt.NDArray[np.int64], vote_NK: npt.NDArray[np.float64], classes: int) -> npt.NDArray[np.int64]:
+def _winners(class_NK: npt.NDArray[np.intp], vote_NK: npt.NDArray[np.float64], classes: int) -> npt.NDArray[np.intp]:
     """The class [N] with the most votes in each row; the smallest of equals."""
     cell_NK = class_NK + classes * np.arange(len(class_NK))[:, None]
     votes = np.bincount(cell_NK.ravel(), weights=vote_NK.ravel(), minlength=classes * len(class_NK))
-    return votes.reshape(len(class_NK), classes).argmax(axis=1)
+    winner_N: npt.NDArray[np.intp] = np.argmax(votes.reshape(len(class_NK), classes), axis=1)
+    return winner_N
