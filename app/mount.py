@@ -1,0 +1,65 @@
+"""Put the page into the server: same process, same port, and only the paths that the page needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from amcl_serve.api.state import registry_of
+from amcl_serve.settings import Settings
+from app.client import Client
+from app.examples import ASSETS
+from app.page import CSS_FILE, build, theme
+
+EXACT = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/upload", "/gradio_api/startup-events"})
+PREFIXES = ("/assets/", "/static/", "/gradio_api/run/", "/gradio_api/file=", "/gradio_api/heartbeat/")
+
+
+class PageRoutes:
+    """ASGI: the page's own paths go to `page`, all others to `api`, which knows its 404 and 405.
+
+    The page's library also brings routes that fetch URLs, proxy, stream and monitor; those are not let through.
+    """
+
+    def __init__(self, api: ASGIApp, page: ASGIApp) -> None:
+        self._api = api
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        ours = scope["type"] == "http" and is_page_path(scope["path"])
+        await (self._page if ours else self._api)(scope, receive, send)
+
+
+def is_page_path(path: str) -> bool:
+    """Whether the path belongs to the page; files are served by their path, never by a URL."""
+    return path in EXACT or (path.startswith(PREFIXES) and "://" not in path and "file=http" not in path)
+
+
+def mount(api: FastAPI, settings: Settings) -> FastAPI:
+    """Add the page at `/` of `api`, before its start-up; the API must leave `GET /` free."""
+    page = build(Client(api).similarity, lambda: registry_of(api).get(None))
+    gr.mount_gradio_app(
+        api,
+        page,
+        path="/",
+        allowed_paths=[str(ASSETS)],
+        favicon_path=str(ASSETS / "favicon.png"),
+        show_error=False,
+        max_file_size=settings.max_body_bytes,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        css_paths=[CSS_FILE],
+    )
+    page.has_launched = True  # else the library does not check that a file was uploaded before it reads it
+    mounted: Any = api.router.routes.pop()
+    api.add_middleware(PageRoutes, page=mounted.app)
+    return api

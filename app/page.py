@@ -1,0 +1,148 @@
+"""The page itself: two images, example pairs, the result panel."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Awaitable, Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import anyio
+import gradio as gr
+
+from amcl_serve.registry import LoadedModel
+from app import examples, result
+from app.client import File, Refused
+
+CSS_FILE = Path(__file__).parent / "assets" / "page.css"
+CACHE_SECONDS = 600  # age at which an uploaded file is deleted, and how often that is looked for
+PLACEHOLDER = "Drop an image\nor click to choose one"
+SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
+
+HEADER = """
+<header class="masthead">
+  <nav><strong>amcl-serve</strong><span><a href="/docs">API</a><a href="/models">Model card</a></span></nav>
+  <h1>How alike are two images?</h1>
+  <p>A network trained without labels looks at both through several projection heads. Each head says how similar the
+  pair is, and how sure it is; together they give one score and a verdict.</p>
+</header>
+"""
+
+Score = Callable[[File, File], Awaitable[Mapping[str, Any]]]  # to the answer of POST /similarity
+Payload = dict[str, Any] | None  # how the page's library describes an uploaded file
+
+
+def theme() -> gr.themes.Base:
+    """A quiet theme that loads no font."""
+    return gr.themes.Base(
+        primary_hue="teal", neutral_hue="slate", radius_size="lg", font=SYSTEM_FONTS, font_mono=MONO_FONTS
+    )
+
+
+def build(score: Score, model: Callable[[], LoadedModel]) -> gr.Blocks:
+    """The page; `score` answers a pair, `model` gives the model that answers (asked when a page loads)."""
+
+    async def compare(first: Payload, second: Payload) -> str:
+        if not first or not second:
+            return result.empty(first=bool(first), second=bool(second))
+        try:
+            answer = await score(await _read("First", first), await _read("Second", second))
+        except Refused as refusal:
+            return result.failure(refusal.detail)
+        return result.result(answer, constant_temperature=model().bundle.card.temperature.kind == "constant")
+
+    def take(event: gr.EventData) -> tuple[str, str]:
+        index = event.pair
+        if not isinstance(index, int) or not 0 <= index < len(examples.PAIRS):
+            raise gr.Error("There is no such example pair.", print_exception=False)
+        return examples.PAIRS[index].paths
+
+    page = gr.Blocks(
+        title="amcl-serve: how alike are two images?",
+        analytics_enabled=False,
+        delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
+        fill_width=True,
+    )
+    with page:
+        _html(HEADER)
+        with gr.Row(elem_id="desk"):
+            with gr.Row(elem_id="pair"):
+                first, second = _picture("First image", "first"), _picture("Second image", "second")
+            panel = _html(result.empty(first=False, second=False), elem_id="result")
+            pairs = _html(examples.buttons(), elem_id="examples", js_on_load=examples.ON_LOAD)
+        footer = _html("")
+
+        gr.on(
+            [first.change, second.change],
+            compare,
+            [first, second],
+            panel,
+            preprocess=False,  # the file as it was sent, not as a library would open it: the server's decoder does that
+            queue=False,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            api_visibility="private",
+        )
+        pairs.click(take, None, [first, second], queue=False, show_progress="hidden", api_visibility="private")
+        page.load(
+            lambda: describe(model()), None, footer, queue=False, show_progress="hidden", api_visibility="private"
+        )
+    return page
+
+
+def describe(model: LoadedModel) -> str:
+    """One line that names the model: its method, heads, precision."""
+    card = model.bundle.card
+    heads = f"{card.num_heads} head" + ("s" if card.num_heads > 1 else "")
+    parts = (
+        f"<strong>{escape(card.name)}</strong>",
+        f"{escape(card.method)} on {escape(card.backbone)}",
+        f"{heads}, {card.temperature.kind} temperature",
+        f"{card.input.size} px",
+        f"{model.encoder.precision} on {escape(model.encoder.provider.removesuffix('ExecutionProvider'))}",
+    )
+    return (
+        f'<footer class="colophon"><p>{" · ".join(parts)}</p>'
+        f"<p>Images are deleted from the server within {2 * CACHE_SECONDS // 60} minutes.</p></footer>"
+    )
+
+
+def _html(value: str, **options: Any) -> gr.HTML:
+    return gr.HTML(value, apply_default_css=False, **options)
+
+
+def _picture(label: str, elem_id: str) -> gr.Image:
+    """An upload box whose files come from uploads alone."""
+    picture: Any = gr.Image(
+        label=label,
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard"],
+        height=230,
+        buttons=[],
+        placeholder=PLACEHOLDER,
+        elem_id=elem_id,
+        min_width=140,
+    )
+    move = picture.async_move_resource_to_block_cache
+
+    async def move_local(source: str | Path | None) -> str | None:
+        if isinstance(source, str) and "://" in source:  # the library would fetch it
+            raise gr.Error("Images are not fetched by URL: send the file itself.", print_exception=False)
+        moved: str | None = await move(source)
+        return moved
+
+    picture.async_move_resource_to_block_cache = move_local
+    box: gr.Image = picture
+    return box
+
+
+async def _read(which: str, payload: dict[str, Any]) -> File:
+    name = payload.get("orig_name") or "image"
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    try:
+        return name, await anyio.Path(payload["path"]).read_bytes(), kind
+    except OSError:
+        raise Refused(f"{which} image: it has been deleted from the server since it was added; add it again") from None

@@ -1,0 +1,130 @@
+"""HTML of the result panel: pure functions of what `POST /similarity` answered for one pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+SAME = "The same picture"
+DIFFERENT = "Different pictures"
+EMPTY = "Add two images to compare them"
+
+
+def empty(*, first: bool, second: bool) -> str:
+    """The panel before both images are there; `first` and `second` say which one is."""
+    if first or second:
+        title = f"Now add the {'second' if first else 'first'} image"
+        hint = "The result appears as soon as both are here."
+    else:
+        title, hint = EMPTY, "Drop, paste or choose a file in each box, or take one of the example pairs."
+    return (
+        '<div class="panel panel-empty" role="status"><div class="frames" aria-hidden="true"><i></i><i></i></div>'
+        f"<h2>{title}</h2><p>{hint}</p></div>"
+    )
+
+
+def failure(detail: str) -> str:
+    """The panel when the pair cannot be scored: one sentence that says what was wrong."""
+    return (
+        '<div class="panel panel-error" role="alert"><p class="eyebrow">Not compared</p>'
+        f"<h2>{escape(detail)}</h2><p>Replace the image and the result follows.</p></div>"
+    )
+
+
+def result(answer: Mapping[str, Any], *, constant_temperature: bool) -> str:
+    """The panel for `answer`, the whole body of /similarity with one pair in `data`.
+
+    With `constant_temperature` the heads have no uncertainty of their own and are drawn without whiskers.
+    """
+    pair = answer["data"][0]
+    return (
+        '<div class="panel" role="status">'
+        + _verdict(pair)
+        + _figures(pair)
+        + _heads(pair, constant=constant_temperature)
+        + '<details class="raw"><summary>The API’s answer</summary>'
+        + f"<pre>{escape(json.dumps(answer, indent=2))}</pre></details></div>"
+    )
+
+
+def percent(probability: float) -> str:
+    """A probability as a percentage with one decimal; the ends are never rounded to certainty."""
+    if probability > 0.9995:
+        return "over 99.9 %"
+    if probability < 0.0005:
+        return "under 0.1 %"
+    return f"{100 * probability:.1f} %"
+
+
+def number(value: float) -> str:
+    """Three decimals with a true minus sign."""
+    text = f"{value:.3f}"
+    return "0.000" if text == "-0.000" else text.replace("-", "−")
+
+
+def _verdict(pair: Mapping[str, Any]) -> str:
+    probability, same = pair["probability"], pair["same"]
+    if probability is None:
+        return (
+            '<div class="verdict verdict-none"><p class="eyebrow">Score</p>'
+            f'<h2 class="verdict-text">{number(pair["score"])}</h2>'
+            "<p>This model is not calibrated, so there is a score and no verdict.</p></div>"
+        )
+    kind, words = ("same", SAME) if same else ("different", DIFFERENT)
+    return (
+        f'<div class="verdict verdict-{kind}"><p class="eyebrow">Verdict</p><h2 class="verdict-text">{words}</h2>'
+        f'<div class="meter" aria-hidden="true"><span style="width:{100 * probability:.2f}%"></span></div>'
+        f"<p>Probability that both show the same picture: <strong>{percent(probability)}</strong></p></div>"
+    )
+
+
+def _figures(pair: Mapping[str, Any]) -> str:
+    uncertainty = pair["uncertainty"]
+    figures = [
+        ("Score", number(pair["score"]), "the heads, weighted by certainty; −1 to 1"),
+        ("Feature cosine", number(pair["feature_similarity"]), "the backbone alone; −1 to 1"),
+        (
+            "Uncertainty",
+            "none" if uncertainty is None else number(uncertainty),
+            "the temperature is constant" if uncertainty is None else "of the combined score; smaller is surer",
+        ),
+    ]
+    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><p>{hint}</p></div>" for name, value, hint in figures)
+    return f'<dl class="figures">{cells}</dl>'
+
+
+def _heads(pair: Mapping[str, Any], *, constant: bool) -> str:
+    rows = "".join(
+        _row(index, similarity, None if constant else temperature)
+        for index, (similarity, temperature) in enumerate(
+            zip(pair["head_similarity"], pair["temperature"], strict=True), start=1
+        )
+    )
+    note = (
+        f"Cosine similarity in each head. The temperature is {number(pair['temperature'][0])} for every pair."
+        if constant
+        else "Cosine similarity in each head; the whisker is ± the temperature of this pair in that head."
+    )
+    return (
+        f'<figure class="heads"><figcaption><h3>Heads</h3><p>{note}</p></figcaption>{rows}'
+        '<div class="head axis" aria-hidden="true"><span></span><div><i>−1</i><i>0</i><i>1</i></div><span></span></div>'
+        "</figure>"
+    )
+
+
+def _row(index: int, similarity: float, temperature: float | None) -> str:
+    low, high = sorted((0.0, similarity))
+    bar = f'<i class="bar{" bar-negative" if similarity < 0 else ""}" style="{_span(low, high)}"></i>'
+    text = number(similarity)
+    if temperature is not None:
+        bar += f'<i class="whisker" style="{_span(similarity - temperature, similarity + temperature)}"></i>'
+        text += f"<small> ± {number(temperature)}</small>"
+    return f'<div class="head"><span>Head {index}</span><div class="track">{bar}</div><span>{text}</span></div>'
+
+
+def _span(low: float, high: float) -> str:
+    """Position of the stretch from `low` to `high` on an axis that runs from −1 to 1."""
+    left, right = (50 * (min(1.0, max(-1.0, value)) + 1) for value in (low, high))
+    return f"left:{left:.2f}%;width:{right - left:.2f}%"
