@@ -1,4 +1,11 @@
-"""PairScorer: how alike two images are, head by head, with the pair's own temperatures."""
+"""PairScorer: how alike two images are, head by head, with the pair's own temperatures.
+
+A temperature is a variance, so the heads combine by inverse variance (C heads of cosine s_c and temperature τ_c):
+
+    score       = Σ_c s_c/τ_c / Σ_c 1/τ_c        in [-1, 1]; the plain mean where the temperature is constant
+    uncertainty = C / Σ_c 1/τ_c                  the harmonic mean of the heads' variances
+    probability = 1 / (1 + exp(-(slope · score + intercept)))
+"""
 
 from __future__ import annotations
 
@@ -6,11 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 
-from amcl_serve.bundle import Bundle
+from amcl_serve.bundle import TEMPERATURE_FILE, Bundle, ModelCard
 from amcl_serve.encoder import Embeddings
+from amcl_serve.sessions import CPU, FLOAT, check_graph, open_session
 
 Floats = npt.NDArray[np.float32]
+
+_CHUNK = 4096  # pairs whose heads are laid out at a time: 2 x 6 MiB at C = 3, d' = 128
 
 
 @dataclass(frozen=True)
@@ -39,17 +50,84 @@ class CrossScores:
 
 
 class PairScorer:
-    """Scores pairs with a bundle's temperature.onnx and calibration."""
+    """Scores pairs with a bundle's temperature.onnx and calibration; may be called from any thread."""
+
+    def __init__(self, card: ModelCard, session: ort.InferenceSession) -> None:
+        self._card = card
+        self._session = session
 
     @classmethod
     def load(cls, bundle: Bundle) -> PairScorer:
         """Open temperature.onnx on one CPU thread; BundleError if it does not fit the card."""
-        raise NotImplementedError
+        session = open_session(bundle.temperature_path, provider=CPU, threads=1)
+        card = bundle.card
+        heads = (FLOAT, (card.num_heads, card.head_dim))
+        expected = {"heads_a": heads, "heads_b": heads, "temperature": (FLOAT, (card.num_heads,))}
+        check_graph(f"bundle {card.name}, {TEMPERATURE_FILE}", session, expected)
+        return cls(card, session)
 
     def score(self, a: Embeddings, b: Embeddings) -> PairScores:
         """Score row i of `a` against row i of `b`; ValueError if they differ in length."""
-        raise NotImplementedError
+        if len(a) != len(b):
+            raise ValueError(f"pairs need as many images on each side; there are {len(a)} and {len(b)}")
+        similarity = _cosine(a.heads, b.heads)
+        temperature = self._temperature(a.heads, b.heads)
+        precision = 1 / temperature.astype(np.float64)  # of each head, in the statistical sense
+        score = _combine(similarity, precision)
+        probability = self._probability(score)
+        return PairScores(
+            feature_similarity=_cosine(a.features, b.features).astype(np.float32),
+            head_similarity=similarity.astype(np.float32),
+            temperature=temperature,
+            score=score,
+            uncertainty=None
+            if self._card.temperature.kind == "constant"
+            else (precision.shape[1] / precision.sum(axis=1)).astype(np.float32),
+            probability=probability,
+            same=None
+            if probability is None or self._card.calibration is None
+            else probability >= self._card.calibration.threshold,
+        )
 
     def cross(self, a: Embeddings, b: Embeddings) -> CrossScores:
         """Score every row of `a` against every row of `b`, in chunks, so that memory is bounded by the matrices."""
-        raise NotImplementedError
+        score = np.empty(len(a) * len(b), np.float32)
+        for start in range(0, len(score), _CHUNK):
+            stop = min(start + _CHUNK, len(score))
+            i, j = np.divmod(np.arange(start, stop), len(b))
+            heads_a, heads_b = a.heads[i], b.heads[j]
+            score[start:stop] = _combine(_cosine(heads_a, heads_b), 1 / self._temperature(heads_a, heads_b))
+        matrix = score.reshape(len(a), len(b))
+        features = np.clip(_unit(a.features) @ _unit(b.features).T, -1, 1).astype(np.float32)
+        return CrossScores(feature_similarity=features, score=matrix, probability=self._probability(matrix))
+
+    def _temperature(self, heads_a: Floats, heads_b: Floats) -> Floats:
+        """τ float32 [N, C] of each pair and head."""
+        found: Floats = self._session.run(["temperature"], {"heads_a": heads_a, "heads_b": heads_b})[0]
+        return found
+
+    def _probability(self, score: Floats) -> Floats | None:
+        calibration = self._card.calibration
+        if calibration is None:
+            return None
+        logit = calibration.slope * score.astype(np.float64) + calibration.intercept
+        return (0.5 + 0.5 * np.tanh(logit / 2)).astype(np.float32)  # the logistic function, without overflow
+
+
+def _combine(similarity: npt.NDArray[np.float64], precision: npt.NDArray[np.floating]) -> Floats:
+    """Inverse-variance mean over heads: [N, C], [N, C] -> [N]."""
+    mean: npt.NDArray[np.float64] = (similarity * precision).sum(axis=1) / precision.sum(axis=1)
+    return mean.clip(-1, 1).astype(np.float32)
+
+
+def _unit(rows: Floats) -> npt.NDArray[np.float64]:
+    """Rows scaled to norm 1 along the last axis; a zero row stays zero, so that its cosine is 0."""
+    wide = rows.astype(np.float64)
+    norm = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return wide / np.where(norm > 0, norm, 1)
+
+
+def _cosine(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
+    """Cosine along the last axis, [..., K] -> [...]."""
+    cosine: npt.NDArray[np.float64] = (_unit(a) * _unit(b)).sum(axis=-1)
+    return cosine.clip(-1, 1)

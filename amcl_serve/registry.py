@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from amcl_serve.batching import Engine
-from amcl_serve.bundle import Bundle
+from amcl_serve.bundle import CARD_FILE, MODELS_DIR, Bundle
 from amcl_serve.encoder import Encoder
-from amcl_serve.errors import ModelNotFound
+from amcl_serve.errors import BundleError, ModelNotFound
 from amcl_serve.pairs import PairScorer
 from amcl_serve.settings import Settings
 
@@ -43,5 +44,35 @@ class Registry:
 
 
 def load_model(settings: Settings) -> LoadedModel:
-    """Open the bundle that `settings.model` names and load what answers for it; the engine is not started."""
-    raise NotImplementedError
+    """Open the bundle that `settings.model` names and load what answers for it; the engine is not started.
+
+    Raises BundleError or ProviderUnavailable.
+    """
+    bundle = Bundle.open(find_bundle(settings.model))
+    encoder = Encoder.load(
+        bundle,
+        precision=settings.precision,
+        provider=settings.provider,
+        session_threads=settings.session_threads,
+    )
+    scorer = PairScorer.load(bundle)
+    return LoadedModel(bundle.card.name, bundle, encoder, scorer, Engine(encoder, settings=settings))
+
+
+def find_bundle(name: str) -> Path:
+    """The folder of a bundle: `name` is that folder, a bundle shipped in amcl_serve/models, or "default", the only one.
+
+    Raises BundleError, listing what is shipped, when nothing fits.
+    """
+    folder = Path(name).expanduser()
+    if (folder / CARD_FILE).is_file():
+        return folder
+    shipped = {card.parent.name: card.parent for card in sorted(MODELS_DIR.glob(f"*/{CARD_FILE}"))}
+    if name == DEFAULT and len(shipped) == 1:
+        return next(iter(shipped.values()))
+    if name in shipped:
+        return shipped[name]
+    have = f"shipped with the package: {', '.join(shipped)}" if shipped else "the package ships none"
+    raise BundleError(
+        f"no bundle {name!r}: it is no folder with a {CARD_FILE}, and {have}. `python -m export` makes one"
+    )
