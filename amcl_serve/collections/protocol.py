@@ -1,0 +1,146 @@
+"""What a vector store answers, whichever engine is behind it, and the values that go in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from amcl_serve.errors import CollectionMismatch
+
+Distance = Literal["Cosine", "Dot", "Euclid"]
+PointId = int | UUID  # an unsigned 64-bit integer or a UUID
+Filter = Mapping[str, Any]  # Qdrant's: must, should, must_not (see filters.py)
+Vector = Sequence[float] | npt.NDArray[np.floating[Any]]
+
+MAX_LIMIT = 1000  # points of one answer
+MAX_REACH = 10_000  # limit + offset of a query
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """The model that embeds a collection's images: the card's name, the bundle's digest, the features' size D."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """A collection: `model` is None until an image is embedded into it."""
+
+    name: str
+    size: int
+    distance: Distance
+    model: ModelRef | None
+    points: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point to be stored; `vector` [size]."""
+
+    id: PointId
+    vector: Vector
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stored point; `version` is the number of the operation that wrote it, `vector` float32 [size]."""
+
+    id: PointId
+    version: int
+    vector: npt.NDArray[np.float32]
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A point that a query found; higher scores are better for Cosine and Dot, lower ones for Euclid."""
+
+    score: np.float32
+    record: Record
+
+
+@dataclass(frozen=True)
+class Query:
+    """The `limit` best points after the `offset` best; a query by id leaves that point itself out."""
+
+    target: Vector | PointId
+    limit: int = 10
+    offset: int = 0
+    score_threshold: float | None = None
+    filter: Filter | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Records in the order of their ids, and the id that the next page starts with."""
+
+    records: list[Record]
+    next_offset: PointId | None
+
+
+class VectorStore(Protocol):
+    """Synchronous and safe to call from several threads; a write is durable when its call returns.
+
+    A collection that does not exist raises CollectionNotFound, bad values InvalidRequest, a full disk StorageFull.
+    """
+
+    def create(self, name: str, size: int, distance: Distance) -> None:
+        """Make an empty collection; raises CollectionExists."""
+
+    def drop(self, name: str) -> bool:
+        """Remove a collection with its points; False if there was none."""
+
+    def names(self) -> list[str]:
+        """The collections' names, sorted."""
+
+    def describe(self, name: str) -> CollectionInfo:
+        """Size, distance, model and number of points."""
+
+    def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
+        """Write all points or none; returns the operation's number.
+
+        `model` is what embedded the points that were images: the first such write records it, later ones must
+        name the same digest, else CollectionMismatch.
+        """
+
+    def delete(self, name: str, *, ids: Sequence[PointId] = (), where: Filter | None = None) -> int:
+        """Delete the points with these ids and those that the filter matches; returns the operation's number."""
+
+    def scroll(self, name: str, *, limit: int, start: PointId | None = None, where: Filter | None = None) -> Page:
+        """Points in the order of their ids (integers before UUIDs), from `start` on."""
+
+    def count(self, name: str, where: Filter | None = None) -> int:
+        """Number of points that the filter matches."""
+
+    def get(self, name: str, point: PointId) -> Record:
+        """One point; raises PointNotFound."""
+
+    def query(self, name: str, query: Query) -> list[Hit]:
+        """The nearest points, best first, ties in the order of their ids."""
+
+    def close(self) -> None:
+        """Let go of the data; every later call raises NotReady."""
+
+
+def require_model(collection: CollectionInfo, model: ModelRef) -> None:
+    """Raise CollectionMismatch unless images embedded by `model` belong into `collection`."""
+    if collection.model is not None and collection.model.digest != model.digest:
+        raise CollectionMismatch(
+            f"collection {collection.name!r} holds images embedded by {collection.model.name} "
+            f"({collection.model.digest}), this server's model is {model.name} ({model.digest}): "
+            "serve that model, or index the images into a new collection"
+        )
+    if collection.size != model.size:
+        raise CollectionMismatch(
+            f"collection {collection.name!r} holds vectors of size {collection.size}, "
+            f"the model {model.name} embeds images to size {model.size}"
+        )
