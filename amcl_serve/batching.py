@@ -122,9 +122,7 @@ class Engine:
                 await request.answered
         except TimeoutError:
             seconds = self._settings.request_deadline
-            raise DeadlineExceeded(
-                f"not answered within {seconds:g} seconds; send fewer images, or try later"
-            ) from None
+            raise DeadlineExceeded(f"not answered within {seconds:g} seconds; send fewer images or try later") from None
         finally:
             self._abandon(request)
         return request.result()
@@ -241,8 +239,7 @@ class Engine:
             request.wake()
 
     def _drain(self) -> None:
-        assert self._thread is not None
-        assert self._decoders is not None
+        assert self._thread is not None and self._decoders is not None  # noqa: PT018
         with self._emptied:
             self._emptied.wait_for(lambda: not self._depth, timeout=self._settings.request_deadline)
             self._ending = True

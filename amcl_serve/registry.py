@@ -72,7 +72,5 @@ def find_bundle(name: str) -> Path:
         return next(iter(shipped.values()))
     if name in shipped:
         return shipped[name]
-    have = f"shipped with the package: {', '.join(shipped)}" if shipped else "the package ships none"
-    raise BundleError(
-        f"no bundle {name!r}: it is no folder with a {CARD_FILE}, and {have}. `python -m export` makes one"
-    )
+    have = f"shipped are {', '.join(shipped)}" if shipped else "none is shipped"
+    raise BundleError(f"no bundle {name!r}: name a folder with a {CARD_FILE}, as `python -m export` makes; {have}")
