@@ -1,0 +1,122 @@
+"""Prometheus metrics: one registry per application, filled by a middleware, the routes and the engine."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, FastAPI, Request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from amcl_serve.api.state import metrics_of
+from amcl_serve.batching import Timing
+from amcl_serve.registry import LoadedModel
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+router = APIRouter(tags=["operation"])
+
+
+class Metrics:
+    """Every metric of the server; names begin with amcl_."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "amcl_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
+        )
+        self.in_flight = Gauge("amcl_requests_in_flight", "Requests being answered", registry=self.registry)
+        self.rejected = Counter(
+            "amcl_rejected", "Requests, and images of answered requests, that ended in an error", ["reason"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.stage = Histogram(
+            "amcl_stage_seconds", "Time of a request's stages", ["stage"], buckets=SECONDS, registry=self.registry
+        )
+        self.batch_size = Histogram(
+            "amcl_batch_size", "Images in a call of the encoder", buckets=SIZES, registry=self.registry
+        )
+        self.batch_seconds = Histogram(
+            "amcl_batch_seconds", "Time of a call of the encoder", buckets=SECONDS, registry=self.registry
+        )
+        self.queue_depth = Gauge("amcl_queue_depth", "Images admitted and not yet answered", registry=self.registry)
+        self.model = Gauge(
+            "amcl_model_info", "1 for each loaded model", ["name", "digest", "precision", "provider"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    def watch(self, model: LoadedModel) -> None:
+        """Follow a loaded model's engine."""
+        self.model.labels(model.name, model.bundle.digest, model.encoder.precision, model.encoder.provider).set(1)
+        self.queue_depth.set_function(lambda: model.engine.depth)
+        model.engine.on_batch = self._batch
+
+    def timed(self, timing: Timing, encode_seconds: float) -> None:
+        """Count the stages of one request."""
+        self.stage.labels("queue").observe(timing.queue_ms / 1000)
+        self.stage.labels("decode").observe(timing.decode_ms / 1000)
+        self.stage.labels("inference").observe(timing.inference_ms / 1000)
+        self.stage.labels("encode").observe(encode_seconds)
+
+    def _batch(self, size: int, seconds: float) -> None:
+        self.batch_size.observe(size)
+        self.batch_seconds.observe(seconds)
+
+
+class MetricsMiddleware:
+    """Counts requests by route template (never the raw path, which anyone can make up) and sends x-total-time in ms."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, owner: FastAPI) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.owner = owner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500  # of a request whose handler raised
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-total-time"] = milliseconds((time.perf_counter() - started) * 1000)
+            await send(message)
+
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                await self.app(scope, receive, answer)
+            finally:
+                self.metrics.requests.labels(_method(scope), self._route(scope), str(status)).inc()
+
+    def _route(self, scope: Scope) -> str:
+        if scope.get("app") is not self.owner:
+            return "mounted"  # the page has its own routes
+        return getattr(scope.get("route"), "path", "unmatched")
+
+
+def milliseconds(value: float) -> str:
+    """A duration as the x-*-time headers show it."""
+    return f"{value:.2f}"
+
+
+def _method(scope: Scope) -> str:
+    method = scope["method"]
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Counters and histograms since the server started, in Prometheus's text format."""
+    return Response(generate_latest(metrics_of(request).registry), media_type=CONTENT_TYPE_LATEST)

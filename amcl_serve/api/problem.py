@@ -1,0 +1,87 @@
+"""Every error becomes one application/problem+json here (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from amcl_serve.api.state import metrics_of
+from amcl_serve.errors import AmclError, BadRequest, InvalidRequest
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers; the unexpected ones answer 500 and are logged with their traceback by the server."""
+    app.add_exception_handler(AmclError, _amcl)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _disconnect)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem_response(error: AmclError, path: str) -> Response:
+    """The answer to a request for `path` that ended in `error`."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return _response(error.status, error.code, error.detail, path, headers)
+
+
+def invalid(errors: Iterable[Any]) -> AmclError:
+    """The error of a body or parameter that pydantic refused: BadRequest if it is no JSON, else InvalidRequest."""
+    first, *others = errors
+    if first["type"] == "json_invalid":
+        return BadRequest("the body is not valid JSON")
+    said = "; ".join(f"{_where(error['loc'])}{error['msg']}" for error in (first, *others[:2]))
+    return InvalidRequest(said)
+
+
+def _where(loc: Sequence[str | int]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if part not in ("body", "query")]
+    return "".join(parts).lstrip(".") + ": " if parts else ""
+
+
+def _response(status: int, code: str, detail: str, path: str, headers: dict[str, str]) -> Response:
+    body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code}
+    if path.startswith("/collections"):
+        # RFC 9457 tells readers to ignore a `status` that is no number, so both kinds of client are served.
+        body["status"] = {"error": detail}
+    body["detail"] = detail
+    return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def _amcl(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AmclError)
+    metrics_of(request).rejected.labels(error.code).inc()
+    return problem_response(error, request.url.path)
+
+
+def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _amcl(request, invalid(error.errors()))
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, AmclError):  # FastAPI wraps what reading the body raised, such as BodyTooLarge
+        return _amcl(request, error.__cause__)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = phrase.lower().replace(" ", "_")
+    detail = f"no route {request.url.path}; see /docs" if error.status_code == 404 else str(error.detail)
+    metrics_of(request).rejected.labels(code).inc()
+    return _response(error.status_code, code, detail, request.url.path, dict(error.headers or {}))
+
+
+def _disconnect(request: Request, _: Exception) -> Response:
+    return _amcl(request, BadRequest("the client closed the connection before the body was complete"))
+
+
+def _unexpected(request: Request, _: Exception) -> Response:
+    return _amcl(request, AmclError("the server failed on this request; its log says why"))

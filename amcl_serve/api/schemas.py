@@ -1,0 +1,200 @@
+"""The shapes of requests and answers, as /openapi.json says them; the tests hold answers to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from amcl_serve.bundle import Calibration, InputSpec, Metric, Parity, Precision, TemperatureSpec
+
+Output = Literal["features", "heads"]
+Mode = Literal["pairs", "cross"]
+Matrix = list[list[float | None]]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class EmbedOptions(_Shape):
+    """What /embed returns of each image."""
+
+    outputs: Annotated[list[Output], Field(min_length=1)] | None = Field(
+        default=None, description="`features`: the backbone's [D] (default); `heads`: the unit-norm projections [C, d']"
+    )
+    normalize: bool | None = Field(default=None, description="scale features to unit norm (heads always have it)")
+
+
+class EmbedRequest(EmbedOptions):
+    """JSON body of /embed."""
+
+    images: list[str] = Field(description="images as base64 or data URI; URLs are not fetched")
+
+
+class SimilarityOptions(_Shape):
+    """How the operands of /similarity are paired."""
+
+    mode: Mode | None = Field(
+        default=None, description="`pairs`: a₁b₁, a₂b₂, … (default); `cross`: every a with every b"
+    )
+
+
+class PointRef(_Shape):
+    """A stored point as an operand of /similarity: refused with 422 as long as points are stored without heads."""
+
+    collection: str
+    id: Annotated[StrictInt, Field(ge=0, le=2**64 - 1)] | UUID
+
+
+class SimilarityRequest(SimilarityOptions):
+    """JSON body of /similarity."""
+
+    a: list[str | PointRef] = Field(description="images as base64 or data URI, or stored points")
+    b: list[str | PointRef] = Field(description="as `a`; of the same length in mode `pairs`")
+
+
+class ItemError(_Shape):
+    """Why one item of a request has no result; the others have theirs."""
+
+    code: str
+    detail: str
+
+
+class FailedItem(_Shape):
+    """An item that has no result."""
+
+    index: int
+    error: ItemError
+
+
+class Embedding(_Shape):
+    """One image's vectors, those that `outputs` named."""
+
+    index: int
+    embedding: list[float] | None = Field(default=None, description="features [D]")
+    heads: list[list[float]] | None = Field(default=None, description="projections [C, d'], each of unit norm")
+
+
+class EmbedAnswer(_Shape):
+    """Answer of /embed; `data` is in the order of the request's images."""
+
+    model: str
+    digest: str = Field(description="sha256 of the bundle's card: vectors of different digests are not comparable")
+    dim: int = Field(description="D, length of `embedding`")
+    data: list[Embedding | FailedItem]
+
+
+class PairScore(_Shape):
+    """How alike two images are."""
+
+    index: int
+    feature_similarity: float = Field(description="cosine of the backbone features")
+    head_similarity: list[float] = Field(description="cosine per head [C]")
+    temperature: list[float] = Field(description="temperature per head [C]: the variance that the model gives the pair")
+    score: float = Field(description="head similarities combined by inverse temperature, in [-1, 1]")
+    uncertainty: float | None = Field(description="harmonic mean of the temperatures; null when they are constant")
+    probability: float | None = Field(description="calibrated from the score; null when the model has no calibration")
+    same: bool | None = Field(description="the verdict: probability at or above the model's threshold")
+
+
+class PairsAnswer(_Shape):
+    """Answer of /similarity in mode `pairs`."""
+
+    model: str
+    digest: str
+    mode: Literal["pairs"]
+    data: list[PairScore | FailedItem]
+
+
+class CrossScores(_Shape):
+    """Matrices [len(a), len(b)]; the row or column of a failed image is null."""
+
+    feature_similarity: Matrix
+    score: Matrix
+    probability: Matrix | None
+
+
+class FailedOperand(_Shape):
+    """An image that has no row (`a`) or column (`b`)."""
+
+    operand: Literal["a", "b"]
+    index: int
+    error: ItemError
+
+
+class CrossAnswer(_Shape):
+    """Answer of /similarity in mode `cross`."""
+
+    model: str
+    digest: str
+    mode: Literal["cross"]
+    data: CrossScores
+    errors: list[FailedOperand]
+
+
+class ModelSummary(_Shape):
+    """A loaded model."""
+
+    name: str
+    digest: str
+    description: str
+    dim: int = Field(description="D, length of the features")
+    heads: int = Field(description="C")
+    head_dim: int = Field(description="d'")
+    precision: Precision = Field(description="of the encoder that is loaded")
+    provider: str = Field(description="what onnxruntime really runs it on")
+
+
+class ModelList(_Shape):
+    """Answer of GET /models."""
+
+    data: list[ModelSummary]
+
+
+class ModelDetail(ModelSummary):
+    """Answer of GET /models/{name}: the card's facts."""
+
+    precisions: list[Precision] = Field(description="that the bundle holds")
+    method: str
+    recipe: str
+    backbone: str
+    input: InputSpec
+    temperature: TemperatureSpec
+    parity: dict[Precision, Parity]
+    metrics: dict[str, Metric]
+    calibration: Calibration | None
+    training_data: str
+    licence: str
+    notes: list[str]
+
+
+class Health(_Shape):
+    """Answer of the health routes."""
+
+    status: Literal["ok"]
+
+
+class Pointer(_Shape):
+    """Answer of GET / when no page is mounted."""
+
+    name: str
+    version: str
+    docs: str
+
+
+class QdrantStatus(_Shape):
+    """What Qdrant's clients read."""
+
+    error: str
+
+
+class Problem(_Shape):
+    """RFC 9457 problem details. Under /collections `status` is Qdrant's object; the status line has the number."""
+
+    type: str
+    title: str
+    status: int | QdrantStatus
+    code: str = Field(description="stable name of the error")
+    detail: str

@@ -1,0 +1,42 @@
+"""Settings as command-line flags, generated from the model, so that none can be missing or say something else."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from amcl_serve.settings import Settings
+
+MODEL = ("model", "precision", "provider", "session_threads", "decode_threads", "max_batch", "max_pixels")
+
+
+def add_settings(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
+    """Add a flag for each of the settings in `names`, by default for all."""
+    group = parser.add_argument_group(
+        "settings", "each is also an environment variable, AMCL_ and the name in capitals"
+    )
+    for name in Settings.model_fields if names is None else names:
+        field = Settings.model_fields[name]
+        group.add_argument(
+            "--" + name.replace("_", "-"),
+            dest=name,
+            default=argparse.SUPPRESS,
+            metavar=_metavar(field),
+            help=f"{field.description} (default: {field.get_default(call_default_factory=True)})".replace("%", "%%"),
+        )
+
+
+def settings_from(args: argparse.Namespace) -> Settings:
+    """The settings that flags, environment and defaults give; pydantic's ValidationError where a value is wrong."""
+    given: dict[str, Any] = {name: value for name, value in vars(args).items() if name in Settings.model_fields}
+    return Settings(**given)
+
+
+def _metavar(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is not None and get_args(field.annotation):
+        return "{" + ",".join(str(choice) for choice in get_args(field.annotation)) + "}"
+    assert isinstance(field.annotation, type)
+    return {int: "N", float: "SECONDS", str: "NAME"}.get(field.annotation, "PATH")

@@ -1,0 +1,101 @@
+"""`amcl-serve serve`: the HTTP server, one process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import amcl_serve
+from amcl_serve.commands.options import add_settings, settings_from
+from amcl_serve.errors import StartupError
+from amcl_serve.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add `serve`."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="run the HTTP server",
+        description="Run the HTTP server until it is interrupted; SIGTERM lets the requests under way end first.",
+    )
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the API alone, without a page."""
+    settings = settings_from(args)
+    sock = listen(settings)  # before the imports and the model, which take seconds
+    from amcl_serve.api.app import create_app
+
+    return serve(create_app(settings), settings, sock)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Bind the settings' host and port; StartupError where that cannot be done, because the port is taken for one."""
+    host, port = settings.host, settings.port
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, proto)
+    except OSError:
+        raise StartupError(f"{host} is no address that this machine can listen on; see --host") from None
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise StartupError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from None
+    return sock
+
+
+def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
+    """Run `app` on a bound socket until a signal; StartupError out of its lifespan comes through as it is."""
+    import uvicorn
+
+    debug = settings.log_level == "debug"
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("uvicorn.error", "httpx"):  # their notes of every start, stop and call are for debugging
+        logging.getLogger(name).setLevel(
+            settings.log_level.upper() if debug else max(logging.WARNING, logging.root.level)
+        )
+    config = uvicorn.Config(
+        app,
+        lifespan="off",  # entered by the server below, so that its error is one line and not uvicorn's traceback
+        log_config=None,
+        access_log=debug,  # /metrics counts requests; a proxy logs them
+        server_header=False,
+    )
+
+    class Server(uvicorn.Server):
+        lifespan_context = app.router.lifespan_context(app)
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await self.lifespan_context.__aenter__()
+            await super().startup(sockets)
+            if self.started:
+                print(f"amcl-serve {amcl_serve.__version__} is ready on {url(settings)}", flush=True)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)  # ends the requests under way
+            await self.lifespan_context.__aexit__(None, None, None)
+
+    # uvicorn raises the signal again once all is closed; by default that would end the process before its own clean-up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with sock:
+        Server(config).run([sock])
+    return 0
+
+
+def url(settings: Settings) -> str:
+    """Where a browser on this machine finds the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://{host}:{settings.port}"

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import amcl_serve
+from amcl_serve import cli
+from amcl_serve.commands import doctor
+from amcl_serve.settings import Settings
+from tests.amcl_serve.api.conftest import picture
+from tests.fakes import HEAD_DIM, C, D, make_bundle
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("AMCL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[str]:
+    paths = [tmp_path / name for name in ("a.png", "b.png")]
+    for seed, path in enumerate(paths):
+        path.write_bytes(picture(seed))
+    return [str(path) for path in paths]
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"amcl-serve {amcl_serve.__version__}\n"
+
+
+@pytest.mark.parametrize("argv", [[], ["fly"], ["serve", "--colour"], ["embed"], ["embed", "a", "--outputs", "both"]])
+def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(argv)
+    assert end.value.code == 2
+    assert "usage: amcl-serve" in capsys.readouterr().err
+
+
+def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        assert f"--{name.replace('_', '-')} " in text
+        flat = re.sub(r"\s", "", text)  # a long default may be broken at a hyphen
+        assert re.sub(r"\s", "", f"{field.description} (default: {default})") in flat
+
+
+def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amcl_serve.commands.options import settings_from
+
+    monkeypatch.setenv("AMCL_PORT", "8111")
+    monkeypatch.setenv("AMCL_MAX_ITEMS", "7")
+    args = cli.build_parser().parse_args(["serve", "--port", "8222", "--precision", "fp16"])
+    settings = settings_from(args)
+    assert (settings.port, settings.max_items, settings.precision) == (8222, 7, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["serve", "--port", "99999"], r"--port \(AMCL_PORT\): .*65535.*'99999'"),
+        (["serve", "--precision", "int4"], r"--precision \(AMCL_PRECISION\): .*'int8'"),
+        (["serve", "--host", "no.such.host.invalid", "--port", "8099"], "no.such.host.invalid"),
+        (["embed", "x.png", "--model", "/nowhere"], "/nowhere|bundle"),
+        (["doctor", "--max-items", "0"], "--max-items"),
+    ],
+)
+def test_wrong_values_are_one_line_and_1(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("amcl-serve: error: ")
+    assert err.count("\n") == 1
+    assert re.search(said, err)
+
+
+def test_without_onnxruntime_the_error_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(_: object) -> int:
+        raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
+
+    assert cli.run_command(argparse.Namespace(run=missing)) == 1
+    assert "amcl-serve[cpu]" in capsys.readouterr().err
+
+
+def test_embed_prints_json_lines(tiny_bundle: Path, images: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["embed", *images, "--model", str(tiny_bundle), "--max-batch", "1"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == images
+    assert np.shape([line["embedding"] for line in lines]) == (2, D)
+    assert cli.main(["embed", *images, "--model", str(tiny_bundle), "--normalize"]) == 0
+    unit = [json.loads(line)["embedding"] for line in capsys.readouterr().out.splitlines()]
+    assert np.linalg.norm(unit, axis=1) == pytest.approx(1)
+    raw = np.array([line["embedding"] for line in lines])
+    assert np.allclose(unit, raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_embed_writes_an_array(tiny_bundle: Path, images: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "vectors.npy"
+    assert cli.main(["embed", *images, "--model", str(tiny_bundle), "--out", str(out), "--outputs", "heads"]) == 0
+    array = np.load(out, allow_pickle=False)
+    assert (array.shape, array.dtype) == ((2, C, HEAD_DIM), np.float32)
+    nowhere = tmp_path / "no" / "vectors.npy"
+    assert cli.main(["embed", *images, "--model", str(tiny_bundle), "--out", str(nowhere)]) == 1
+
+
+def test_embed_names_the_files_that_fail(
+    tiny_bundle: Path, images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not an image")
+    files = [images[0], str(text), str(tmp_path / "missing.png"), images[1]]
+    assert cli.main(["embed", *files, "--model", str(tiny_bundle)]) == 1
+    captured = capsys.readouterr()
+    assert [json.loads(line)["file"] for line in captured.out.splitlines()] == images
+    first, second = captured.err.splitlines()
+    assert first.startswith(f"{text}: ")
+    assert second == f"{tmp_path / 'missing.png'}: cannot be read: No such file or directory"
+
+
+def test_similarity_prints_a_table_or_json(
+    tiny_bundle: Path, images: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["similarity", images[0], images[0], "--model", str(tiny_bundle)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"verdict +same", lines[0])
+    assert [line.split("  ")[0] for line in lines[1:5]] == ["probability", "score", "uncertainty", "feature cosine"]
+    assert len([line for line in lines if re.fullmatch(r"head \d +1\.0000   temperature 0\.\d{4}", line)]) == C
+    assert cli.main(["similarity", *images, "--json", "--model", str(tiny_bundle)]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert len(scores["head_similarity"]) == len(scores["temperature"]) == C
+    assert scores["score"] < 0.999
+
+
+def test_similarity_of_an_uncalibrated_standard_model(
+    images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_bundle(tmp_path / "standard", adaptive=False, calibrated=False)
+    assert cli.main(["similarity", *images, "--model", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "no calibration" in text
+    assert "probability" not in text
+    assert "uncertainty" not in text
+
+
+def test_similarity_of_a_bad_file_names_it(
+    tiny_bundle: Path, images: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["similarity", images[0], "missing.png", "--model", str(tiny_bundle)]) == 1
+    assert capsys.readouterr().err == "amcl-serve: error: missing.png: cannot be read: No such file or directory\n"
+
+
+def doctor_lines(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
+    code = cli.main(["doctor", *argv])
+    lines = capsys.readouterr().out.splitlines()
+    return code, {line[6:18].strip(): line[:5].strip() + " " + line[19:] for line in lines}
+
+
+def test_doctor_finds_nothing_wrong(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--model", str(tiny_bundle), "--data-dir", str(tmp_path / "new"), "--port", str(free_port())]
+    code, lines = doctor_lines(argv, capsys)
+    assert code == 0
+    assert list(lines) == ["python", "onnxruntime", "providers", "model", "data folder", "port"]
+    assert all(line.startswith("ok") for line in lines.values())
+
+
+def test_doctor_names_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_bundle(tmp_path / "bundle")
+    (folder / "temperature.onnx").write_bytes(b"altered")
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        argv = ["--model", str(folder), "--data-dir", str(tmp_path / "file"), "--port", str(port)]
+        code, lines = doctor_lines(argv, capsys)
+    assert code == 1
+    assert lines["model"].startswith("fail") and "temperature.onnx" in lines["model"]  # noqa: PT018
+    assert lines["data folder"].startswith("fail")
+    assert lines["port"].startswith("fail")
+    for found, said in ((doctor.RUNTIMES, "uninstall both"), ((), "pip install")):
+        monkeypatch.setattr(doctor, "_version", lambda name, found=found: "1.0" if name in found else None)
+        code, lines = doctor_lines(["--port", str(free_port())], capsys)
+        assert code == 1
+        assert lines["onnxruntime"].startswith("fail")
+        assert said in lines["onnxruntime"]
+
+
+@pytest.fixture
+def server(tiny_bundle: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    port = free_port()
+    argv = ["serve", "--port", str(port), "--model", str(tiny_bundle), "--data-dir", str(tmp_path / "data")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "amcl_serve.cli", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    yield process, port
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def test_serve_says_where_and_ends_on_sigterm(server: tuple[subprocess.Popen[str], int], tmp_path: Path) -> None:
+    process, port = server
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line == f"amcl-serve {amcl_serve.__version__} is ready on http://127.0.0.1:{port}\n"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as response:
+        assert response.status == 200
+    # A request that is half sent when the signal comes is still answered.
+    body = picture(1)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        head = f"POST /embed HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: {len(body)}\r\n\r\n"
+        sock.sendall(head.encode() + body[:20])
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        sock.sendall(body[20:])
+        answer = b""
+        while chunk := sock.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b'"embedding"' in answer
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+
+
+def test_serve_where_the_port_is_taken(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert cli.main(["serve", "--port", str(port), "--model", str(tiny_bundle), "--data-dir", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert err == (
+        f"amcl-serve: error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --port\n"
+    )
+
+
+def test_serve_without_a_bundle_is_one_line() -> None:
+    argv = [sys.executable, "-m", "amcl_serve.cli", "serve", "--port", str(free_port()), "--model", "/nowhere"]
+    run = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr.startswith("amcl-serve: error: ")
+    assert run.stderr.count("\n") == 1
+
+
+def test_every_command_module_has_the_two_functions() -> None:
+    for command in cli.COMMANDS:
+        module = importlib.import_module(command.__name__)
+        assert callable(module.add_parser)
+        assert callable(module.run)
