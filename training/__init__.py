@@ -1,0 +1,1 @@
+"""Contrastive pre-training with several projection heads and pair-adaptive temperatures (AMCL, ECCV 2024)."""

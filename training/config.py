@@ -1,0 +1,259 @@
+"""The typed configuration of a run, and its reading from KEY=VALUE, from JSON, and back. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import operator
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where images come from and how they enter the network."""
+
+    spec: str = field(default="", metadata={"help": "set by --data"})
+    eval_spec: str = field(default="", metadata={"help": "set by --eval"})
+    image_size: int = field(default=64, metadata={"help": "pixels a side", "min": 8, "max": 1024})
+    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, metadata={"help": "channel means, 0 to 1"})
+    std: tuple[float, float, float] = field(default=IMAGENET_STD, metadata={"help": "channel deviations, 0 to 1"})
+    workers: int = field(default=2, metadata={"help": "processes that read and crop images", "min": 0, "max": 256})
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Kinds, as on the poster: a crop, b blur, c colour dropping, d colour distortion, e flip."""
+
+    kinds: str = field(default="acde", metadata={"help": "letters of: a crop, b blur, c grey, d colour jitter, e flip"})
+    crop_min_scale: float = field(default=0.2, metadata={"help": "smallest crop, of the area", "above": 0, "max": 1})
+    jitter_strength: float = field(default=0.5, metadata={"help": "SimCLR's: 1; on CIFAR 0.5", "min": 0})
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The network that is kept."""
+
+    name: Literal["resnet18"] = field(default="resnet18", metadata={"help": "architecture, torchvision's"})
+    stem: Literal["cifar", "small", "imagenet"] = field(
+        default="small",
+        metadata={"help": "cifar: 3x3 stride 1; small: 3x3 stride 2; imagenet: 7x7 stride 2 and max-pool"},
+    )
+    width: int = field(default=64, metadata={"help": "channels of the first stage; D = 8 width", "min": 4, "max": 512})
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """C projectors of the same architecture and separate weights."""
+
+    num: int = field(default=1, metadata={"help": "C", "min": 1, "max": 16})
+    hidden: int = field(default=512, metadata={"help": "width of the hidden layer", "min": 1})
+    dim: int = field(default=128, metadata={"help": "d', the width of a head's output", "min": 2})
+
+
+@dataclass(frozen=True)
+class TemperatureConfig:
+    """The temperature: one constant, or a function of head and pair within (low, high)."""
+
+    kind: Literal["constant", "adaptive"] = field(default="constant", metadata={"help": "constant or adaptive"})
+    value: float = field(default=0.1, metadata={"help": "the constant; where adaptive ones start", "above": 0})
+    low: float = field(default=0.03, metadata={"help": "lower bound of adaptive temperatures", "above": 0})
+    high: float = field(default=0.5, metadata={"help": "upper bound of adaptive temperatures", "above": 0})
+    beta: float = field(default=1.0, metadata={"help": "weight of the regulariser Omega", "min": 0})
+    eta: float = field(default=4.0, metadata={"help": "Omega(t) = eta log t + 1/t", "min": 0})
+    hidden: int = field(default=128, metadata={"help": "width of the shared MLP phi", "min": 1})
+    dim: int = field(default=32, metadata={"help": "width of phi's output", "min": 1})
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which candidates the positive is set against."""
+
+    negatives: Literal["posterior", "topk", "max"] = field(
+        default="posterior",
+        metadata={"help": "posterior: all candidates; topk: the top_k most similar; max: the printed row (collapses)"},
+    )
+    top_k: int = field(default=16, metadata={"help": "candidates of negatives=topk", "min": 1})
+    positive_in_denominator: bool = field(default=True, metadata={"help": "true: InfoNCE, as published SimCLR"})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Length, optimiser and bookkeeping."""
+
+    epochs: int = field(default=200, metadata={"help": "length of the schedule", "min": 1})
+    max_steps: int = field(default=0, metadata={"help": "stop early, schedule unbent; 0: never", "min": 0})
+    batch_size: int = field(default=256, metadata={"help": "images a step; each gives two views", "min": 2})
+    seed: int = field(default=0, metadata={"help": "of weights, order and augmentation", "min": 0})
+    lr: float = field(default=0.06, metadata={"help": "SGD's rate at batch 128; scaled by batch_size/128", "above": 0})
+    momentum: float = field(default=0.9, metadata={"help": "SGD's momentum", "min": 0, "max": 1})
+    weight_decay: float = field(default=5e-4, metadata={"help": "not on biases, norms, temperatures", "min": 0})
+    warmup_epochs: float = field(default=0.0, metadata={"help": "linear warm-up before the cosine", "min": 0})
+    clip_norm: float = field(default=5.0, metadata={"help": "gradient norm is cut to this; 0: never", "min": 0})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda"})
+    precision: Literal["auto", "fp32", "bf16"] = field(
+        default="auto", metadata={"help": "bf16 autocast; auto: where the device computes it natively"}
+    )
+    threads: int = field(default=0, metadata={"help": "CPU threads; 0: all cores", "min": 0})
+    log_every: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl", "min": 1})
+    checkpoint_every: int = field(default=200, metadata={"help": "steps between checkpoints", "min": 1})
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """kNN of the backbone on the labelled --eval images."""
+
+    every: int = field(default=1, metadata={"help": "epochs between kNN evaluations; 0: only at the end", "min": 0})
+    k: int = field(default=20, metadata={"help": "neighbours", "min": 1})
+    bank_limit: int = field(default=50_000, metadata={"help": "images of a train/ split used as the bank", "min": 1})
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run; recipes (`training.recipes`) return one."""
+
+    recipe: str
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as nested JSON-able dictionaries; tuples become lists."""
+    raw = dataclasses.asdict(config)
+    for section in raw.values():
+        if isinstance(section, dict):
+            section.update({key: list(value) for key, value in section.items() if isinstance(value, tuple)})
+    return raw
+
+
+def from_dict(raw: Mapping[str, Any]) -> Config:
+    """The inverse of `to_dict`. ValueError on an unknown key or a value of the wrong kind."""
+    config = Config(recipe=str(raw.get("recipe", "")))
+    pairs = []
+    for section, values in raw.items():
+        if section == "recipe":
+            continue
+        if not isinstance(values, Mapping):
+            raise ValueError(f"config: {section} must be a table of keys")
+        pairs += [(f"{section}.{key}", value) for key, value in values.items()]
+    return _replace(config, pairs)
+
+
+def override(config: Config, assignments: Sequence[str]) -> Config:
+    """Apply KEY=VALUE strings such as `train.epochs=10`. ValueError names the key, what was given and what is right."""
+    pairs = []
+    for text in assignments:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise ValueError(f"{text!r} is not KEY=VALUE, such as train.epochs=10")
+        pairs.append((key.strip(), value.strip()))
+    return _replace(config, pairs)
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """`{"train.epochs": 200, …}` of every key but the recipe."""
+    return {f"{s}.{f.name}": getattr(getattr(config, s), f.name) for s, f in _fields()}
+
+
+def describe(config: Config) -> Iterator[tuple[str, str, str]]:
+    """(key, value in this config, help) of every key, in order."""
+    for section, item in _fields():
+        value = getattr(getattr(config, section), item.name)
+        yield f"{section}.{item.name}", _show(value), item.metadata["help"]
+
+
+def validate(config: Config) -> Config:
+    """Check what spans several keys; returns the config. ValueError with a sentence."""
+    t = config.temperature
+    if t.kind == "adaptive" and not t.low < t.value < t.high:
+        raise ValueError(f"temperature.value={t.value} must lie inside (low={t.low}, high={t.high})")
+    if not set(config.augment.kinds) <= set("abcde"):
+        raise ValueError(f"augment.kinds={config.augment.kinds!r} may hold the letters a, b, c, d, e only")
+    if config.train.device not in ("auto", "cpu", "cuda") and not config.train.device.startswith("cuda:"):
+        raise ValueError(f"train.device={config.train.device!r} is none of auto, cpu, cuda, cuda:N")
+    if min(config.data.std) <= 0:
+        raise ValueError("data.std must be positive")
+    return config
+
+
+_SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "augment": AugmentConfig,
+    "backbone": BackboneConfig,
+    "heads": HeadsConfig,
+    "temperature": TemperatureConfig,
+    "loss": LossConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+}
+
+
+def _fields() -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    for section, cls in _SECTIONS.items():
+        for item in dataclasses.fields(cls):
+            yield section, item
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _replace(config: Config, pairs: Sequence[tuple[str, Any]]) -> Config:
+    known = {f"{section}.{item.name}": (section, item) for section, item in _fields()}
+    for key, value in pairs:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; --help lists the keys"
+            raise ValueError(f"unknown key {key!r}{hint}")
+        section, item = known[key]
+        kind = typing.get_type_hints(_SECTIONS[section])[item.name]
+        new = dataclasses.replace(getattr(config, section), **{item.name: _parse(key, value, kind, item.metadata)})
+        config = dataclasses.replace(config, **{section: new})
+    return config
+
+
+def _parse(key: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        choices = typing.get_args(kind)
+        if value not in choices:
+            raise ValueError(f"{key}={value!r} is none of {', '.join(choices)}")
+        return value
+    if origin is tuple:
+        parts = value.split(",") if isinstance(value, str) else list(value)
+        if len(parts) != len(typing.get_args(kind)):
+            raise ValueError(f"{key} takes {len(typing.get_args(kind))} numbers joined by commas, not {value!r}")
+        return tuple(_parse(key, part, float, limits) for part in parts)
+    if kind is bool:
+        words = {"true": True, "1": True, "false": False, "0": False}
+        if str(value).lower() not in words:
+            raise ValueError(f"{key}={value!r} is neither true nor false")
+        return words[str(value).lower()]
+    if kind is str:
+        return str(value)
+    assert kind in (int, float)
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{key}={value!r} is not {'a whole number' if kind is int else 'a number'}") from None
+    if number != number or abs(number) == float("inf"):
+        raise ValueError(f"{key}={value!r} is not finite")
+    rules = {"above": ("above", operator.gt), "min": ("at least", operator.ge), "max": ("at most", operator.le)}
+    checked = [(words, limits[rule], holds) for rule, (words, holds) in rules.items() if rule in limits]
+    broken = [f"{words} {bound}" for words, bound, holds in checked if not holds(number, bound)]
+    if broken:
+        raise ValueError(f"{key}={value!r} must be {' and '.join(broken)}")
+    return number

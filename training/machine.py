@@ -1,0 +1,62 @@
+"""What the machine offers a run: device, precision, threads; and its signals."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from training.config import Config
+
+
+def resolve(config: Config) -> Config:
+    """`auto` values replaced by what they are here, so that the run's own config says what it did; ValueError."""
+    train = config.train
+    device = train.device if train.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"train.device={device}, but PyTorch sees no CUDA device here")
+    precision = train.precision
+    if precision == "auto":
+        native = torch.cuda.is_bf16_supported() if device.startswith("cuda") else _cpu_computes_bf16()
+        precision = "bf16" if native else "fp32"
+    threads = train.threads or len(os.sched_getaffinity(0))
+    train = dataclasses.replace(train, device=device, precision=precision, threads=threads)
+    return dataclasses.replace(config, train=train)
+
+
+def _cpu_computes_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+class Stop:
+    """The number of the signal that asked to stop, 0 while none did; read between steps."""
+
+    signal: int = 0
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """SIGINT and SIGTERM ask to stop after the step in progress; a second one does not wait for it."""
+    stop = Stop()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.signal:
+            raise KeyboardInterrupt
+        stop.signal = number
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""One page a framework: how two views become a loss."""

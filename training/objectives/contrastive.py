@@ -1,0 +1,90 @@
+"""NT-Xent and InfoNCE with a temperature per pair: one family (SimCLR, MoCo, LGP, CAN).
+
+Legend: C heads, N anchors, M candidates; s similarity in [−1, 1], τ temperature, β and η weights.
+
+    Ω(τ) = η log τ + 1/τ                                                     (poster; η is d'/2 there, a setting here)
+    a_n  = s_n/τ_n − β Ω(τ_n)
+    posterior   ℓ = −a₊ + log Σ_{n ∈ {+} ∪ negatives} exp(a_n)               (ours: the row before its approximation)
+    topk        the same over + and the κ most similar negatives
+    max         ℓ = −s₊/τ₊ + s_*/τ_* + βΩ(τ₊) − βΩ(τ_*),  * = argmax s       (the poster's row)
+
+A constant τ makes βΩ cancel; the posterior form is then the standard loss exactly. The mean is taken over heads and
+anchors (the poster sums over heads; the mean keeps the learning rate comparable across C).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Negatives = Literal["posterior", "topk", "max"]
+
+
+def omega(tau: Tensor, eta: float) -> Tensor:
+    """The regulariser Ω(τ) = η log τ + 1/τ (poster: η = d'/2), elementwise."""
+    return eta * tau.log() + 1 / tau
+
+
+def contrastive_loss(
+    sim_CNM: Tensor,
+    tau: Tensor,
+    positive_N: Tensor,
+    excluded_NM: Tensor | None = None,
+    *,
+    beta: float = 0.0,
+    eta: float = 1.0,
+    negatives: Negatives = "posterior",
+    top_k: int = 16,
+    positive_in_denominator: bool = True,
+) -> Tensor:
+    """Contrastive loss of anchors against candidates, a scalar; see the module's docstring.
+
+    Args:
+        sim_CNM: similarities, float32 or float64.
+        tau: temperatures [C, N, M], or a 0-d constant (β and η then have no effect).
+        positive_N: column of each anchor's positive, int64.
+        excluded_NM: True where the candidate is no candidate (the anchor itself).
+        beta: weight of Ω.
+        eta: η of Ω.
+        negatives: which candidates stand against the positive.
+        top_k: κ, for "topk"; capped at the number of negatives.
+        positive_in_denominator: whether + is a candidate too (InfoNCE, published SimCLR; not the poster's NT-Xent).
+
+    Raises:
+        ValueError: shapes that do not fit, or an unknown `negatives`.
+
+    >>> s = torch.tensor([[[1.0, 0.0, -1.0]]])
+    >>> contrastive_loss(s, torch.tensor(1.0), torch.tensor([0])).item()  # doctest: +ELLIPSIS
+    0.407...
+    """
+    if sim_CNM.dim() != 3 or tau.dim() not in (0, 3) or positive_N.shape != sim_CNM.shape[1:2]:
+        got = ", ".join(str(tuple(t.shape)) for t in (sim_CNM, tau, positive_N))
+        raise ValueError(f"wanted sim [C, N, M], tau 0-d or [C, N, M], positive [N]; got {got}")
+    score_CNM = sim_CNM / tau
+    if tau.dim() == 3 and beta:
+        score_CNM = score_CNM - beta * omega(tau, eta)
+    index_CN1 = positive_N.view(1, -1, 1).expand(len(sim_CNM), -1, 1)
+    positive_CN1 = score_CNM.gather(2, index_CN1)
+
+    column_M = torch.arange(sim_CNM.shape[2], device=sim_CNM.device)
+    is_positive_NM = column_M == positive_N[:, None]
+    barred_NM = is_positive_NM if excluded_NM is None else is_positive_NM | excluded_NM
+    if negatives == "posterior":
+        barred = excluded_NM if positive_in_denominator else barred_NM
+        candidates = score_CNM if barred is None else score_CNM.masked_fill(barred, -torch.inf)
+        return (candidates.logsumexp(2) - positive_CN1.squeeze(2)).mean()
+    if negatives == "topk":
+        k = min(top_k, sim_CNM.shape[2] - int(barred_NM.sum(1).max()))
+        top_CNk = sim_CNM.detach().masked_fill(barred_NM, -torch.inf).topk(k, dim=2).indices
+        candidates = score_CNM.gather(2, top_CNk)
+        if positive_in_denominator:
+            candidates = torch.cat([positive_CN1, candidates], dim=2)
+        return (candidates.logsumexp(2) - positive_CN1.squeeze(2)).mean()
+    if negatives == "max":
+        barred = excluded_NM if positive_in_denominator else barred_NM
+        masked = sim_CNM.detach() if barred is None else sim_CNM.detach().masked_fill(barred, -torch.inf)
+        hardest_CN1 = score_CNM.gather(2, masked.argmax(2, keepdim=True))
+        return (hardest_CN1 - positive_CN1).mean()
+    raise ValueError(f"negatives={negatives!r} is none of posterior, topk, max")
