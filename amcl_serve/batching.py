@@ -14,7 +14,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -141,30 +141,23 @@ class Engine:
             self._depth += size
             self._requests.add(request)
         for job in request.jobs:
-            job.decoding = self._decoders.submit(self._decode, job)
+            self._decoders.submit(self._decode, job)
 
     def _abandon(self, request: _Request) -> None:
-        """Forget what is still open of a request; nothing is, if it was answered."""
+        """Free the places of what is still open of a request, so that it is not worked on; nothing is, if answered."""
         with self._lock:
             if not request.open:
                 return
-            self._forget(request)
+            self._depth -= request.open
+            request.open = 0
+            self._requests.discard(request)
             self._waiting = deque(job for job in self._waiting if job.request is not request)
-        for job in request.jobs:
-            if job.decoding is not None:
-                job.decoding.cancel()
-
-    def _forget(self, request: _Request) -> None:
-        """With the lock held: free the request's places, so that nothing of it is worked on or answered any more."""
-        self._depth -= request.open
-        request.open = 0
-        self._requests.discard(request)
-        self._emptied.notify_all()
+            self._emptied.notify_all()
 
     def _decode(self, job: _Job) -> None:
         """On a decode thread: bytes to pixels, then into the line for the encoder."""
         if not job.request.open:
-            return
+            return  # the caller has given up
         job.lap("queue")
         spec, max_pixels = self._encoder.bundle.card.input, self._settings.max_pixels
         try:
@@ -191,8 +184,6 @@ class Engine:
             with self._lock:
                 self._accepting = False
                 lost = list(self._requests)
-                for request in lost:
-                    self._forget(request)
             for request in lost:
                 request.wake(NotReady("the encoder stopped before this request was answered"))
 
@@ -288,7 +279,6 @@ class _Job:
         self.index = index
         self.data = data
         self.pixels: npt.NDArray[np.uint8] | None = None
-        self.decoding: Future[None] | None = None
         self.spent = {"queue": 0.0, "decode": 0.0, "inference": 0.0}
         self._mark = perf_counter()
 

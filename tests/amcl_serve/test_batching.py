@@ -207,6 +207,7 @@ def test_deadline_frees_the_places() -> None:
             assert engine.depth == 0
             encoder.gate.set()
             assert isinstance((await engine.embed(PHOTOS[:1])).items[0], Embedded)
+            assert engine.depth == 0
         assert encoder.batches == [1, 1]  # the one that had started, and the new one
 
     asyncio.run(main())
@@ -243,19 +244,24 @@ def test_a_caller_that_leaves_is_not_worked_for(monkeypatch: pytest.MonkeyPatch)
     asyncio.run(main())
 
 
-def test_stop_answers_the_admitted_and_refuses_the_rest() -> None:
-    encoder = FakeEncoder(delay=0.02)
+def test_stop_answers_the_admitted_and_refuses_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = FakeEncoder()
+    release = threading.Event()
+    real = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *args, **options: release.wait(5) and real(*args, **options))
 
     async def main() -> None:
         engine = Engine(encoder, settings=Settings(max_batch=2, decode_threads=2))
         await engine.start()
         admitted = asyncio.create_task(engine.embed(PHOTOS[:9]))
-        await until(lambda: engine.depth > 0)
+        await until(lambda: engine.depth == 9)
         stopping = asyncio.create_task(engine.stop())
-        await asyncio.sleep(0)
-        assert not engine.healthy
+        await until(lambda: not engine.healthy)
+        await asyncio.sleep(0.02)
+        assert not stopping.done()
         with pytest.raises(NotReady):
             await engine.embed(PHOTOS[:1])
+        release.set()
         await stopping
         assert all(isinstance(item, Embedded) for item in (await admitted).items)
         names = {thread.name for thread in threading.enumerate()}

@@ -114,7 +114,25 @@ def test_sixteen_bit_colour_png() -> None:
     ],
 )
 def test_wide_tiff_modes(values: npt.NDArray[np.generic], grey: int) -> None:
-    assert is_colour(pixels(images.save(Image.fromarray(values), "TIFF")), (grey,) * 3)
+    with np.errstate(all="raise"):
+        assert is_colour(pixels(images.save(Image.fromarray(values), "TIFF")), (grey,) * 3)
+
+
+def test_nan_spoils_its_own_pixels_only() -> None:
+    values = np.full((16, 16), 0.5, np.float32)
+    values[:, 8:] = np.nan
+    found = pixels(images.save(Image.fromarray(values), "TIFF"))
+    assert is_colour(found[:, :8], (128,) * 3)
+    assert is_colour(found[:, 8:], (0,) * 3)
+
+
+def test_twelve_bit_tiff() -> None:
+    """Eight by eight of 0x800, two values in three bytes, in one strip behind the directory."""
+    strip = b"\x80\x08\x00" * 32
+    tags = {256: 8, 257: 8, 258: 12, 259: 1, 262: 1, 273: 8 + 2 + 9 * 12 + 4, 277: 1, 278: 8, 279: len(strip)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + strip
+    assert is_colour(pixels(data), (128,) * 3)
 
 
 @pytest.mark.parametrize("low", [-1.0, -3e38])
