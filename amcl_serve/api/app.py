@@ -50,7 +50,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
     app.state.ready = False
     problem.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, metrics=app.state.metrics)
-    app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics, owner=app)  # the outermost
+    app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)  # the outermost
     for noun in (embed, similarity, collections, models, health, metrics):
         app.include_router(noun.router)
     if index:

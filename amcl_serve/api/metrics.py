@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -69,10 +69,9 @@ class Metrics:
 class MetricsMiddleware:
     """Counts requests by route template (never the raw path, which anyone can make up) and sends x-total-time in ms."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, owner: FastAPI) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
-        self.owner = owner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -93,12 +92,8 @@ class MetricsMiddleware:
             try:
                 await self.app(scope, receive, answer)
             finally:
-                self.metrics.requests.labels(_method(scope), self._route(scope), str(status)).inc()
-
-    def _route(self, scope: Scope) -> str:
-        if scope.get("app") is not self.owner:
-            return "mounted"  # the page has its own routes
-        return getattr(scope.get("route"), "path", "unmatched")
+                route = getattr(scope.get("route"), "path", "unmatched")
+                self.metrics.requests.labels(_method(scope), route, str(status)).inc()
 
 
 def milliseconds(value: float) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -32,27 +33,35 @@ def test_too_many_bytes(client: TestClient, route: str, kind: str, declared: boo
     assert str(LIMIT) in response.json()["detail"]
 
 
-def test_reading_stops_at_the_limit(client: TestClient) -> None:
-    sent = 0
+def post_by_hand(client: TestClient, kind: str, messages: Iterator[dict[str, object]]) -> int:
+    """The status of a POST to /embed whose body arrives as `messages`."""
+    status: list[Any] = []
 
     async def receive() -> dict[str, object]:
-        nonlocal sent
-        sent += 1
-        return {"type": "http.request", "body": b" " * 1024, "more_body": True}
-
-    status = []
+        return next(messages)
 
     async def send(message: dict[str, object]) -> None:
         status.append(message.get("status"))
 
     scope = {
         "type": "http", "method": "POST", "path": "/embed", "raw_path": b"/embed", "query_string": b"", "root_path": "",
-        "headers": [(b"content-type", b"image/png")], "http_version": "1.1", "scheme": "http", "server": ("x", 80),
+        "headers": [(b"content-type", kind.encode())], "http_version": "1.1", "scheme": "http", "server": ("x", 80),
     }  # fmt: skip
     assert client.portal is not None
     client.portal.call(client.app, scope, receive, send)
-    assert status[0] == 413
-    assert sent == LIMIT // 1024 + 1
+    return int(status[0])
+
+
+def test_reading_stops_at_the_limit(client: TestClient) -> None:
+    parts = iter([{"type": "http.request", "body": b" " * 1024, "more_body": True}] * 1000)
+    assert post_by_hand(client, "image/png", parts) == 413
+    assert 1000 - len(list(parts)) == LIMIT // 1024 + 1
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/json", FORM])
+def test_a_client_that_goes_away_is_no_failure_of_the_server(client: TestClient, kind: str) -> None:
+    parts = iter([{"type": "http.request", "body": HEAD, "more_body": True}, {"type": "http.disconnect"}])
+    assert post_by_hand(client, kind, parts) == 400
 
 
 def test_a_json_body_of_a_collection_has_the_same_limit(client: TestClient) -> None:
