@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -91,6 +92,8 @@ def _check_tree(payload: Mapping[str, Any], where: str) -> None:
         for node in level:
             if isinstance(node, str) and "\0" in node:
                 raise InvalidRequest(f"{where}: the payload holds a NUL character")
+            if isinstance(node, float) and not math.isfinite(node):
+                raise InvalidRequest(f"{where}: the payload holds NaN or infinity, which JSON cannot say")
             if isinstance(node, Mapping):
                 inner += [*node.keys(), *node.values()]
             elif isinstance(node, list):

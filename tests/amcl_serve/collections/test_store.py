@@ -184,6 +184,7 @@ def test_tiny_and_large_vectors_have_a_direction(store):
         ({"a": "x" * 65536}, "65544 bytes; at most 65536"),
         ({"a\0": 1}, "NUL"),
         ({"a": ["\0"]}, "NUL"),
+        ({"a": float("nan")}, "NaN"),
         ({"a": "\ud800"}, "Unicode"),
         ({"a": 1 << 70}, "64-bit"),
     ],
