@@ -1,0 +1,125 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app import result
+from app.examples import ASSETS
+from tests.app.server import chromium, serving
+from tests.fakes import make_bundle
+
+FIRST, SECOND = ASSETS / "cat.jpg", ASSETS / "cup.jpg"
+
+
+class Watch:
+    """What a page asked for and complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.hosts: set[str] = set()
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self._asked(request.url))
+        page.on("websocket", lambda socket: self._asked(socket.url))
+        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _asked(self, url: str) -> None:
+        if urlsplit(url).scheme not in ("data", "blob"):
+            self.hosts.add(urlsplit(url).hostname or "")
+
+
+@pytest.fixture(scope="module")
+def base(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tiny_bundle, tmp_path_factory.mktemp("page")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Browser, base: str) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1180, "height": 820})
+    page = context.new_page()
+    watch = Watch(page)
+    page.goto(base)
+    expect(page.locator("#result")).to_contain_text(result.EMPTY, timeout=30_000)
+    expect(page.locator(".colophon")).to_contain_text("3 heads, adaptive temperature")
+    yield page
+    context.close()
+    assert watch.hosts == {"127.0.0.1"}
+    assert watch.complaints == []
+
+
+def add(page: Page, box: str, file: Path) -> None:
+    page.locator(f"#{box} input[type=file]").set_input_files(file)
+
+
+def test_two_uploads_give_the_apis_figures(page: Page, base: str) -> None:
+    add(page, "first", FIRST)
+    expect(page.locator("#result")).to_contain_text("Now add the second image")
+    add(page, "second", SECOND)
+    verdict = page.locator("#result .verdict-text")
+    expect(verdict).to_be_visible()
+    with FIRST.open("rb") as a, SECOND.open("rb") as b:
+        said = httpx.post(f"{base}/similarity", files={"a": a, "b": b}).json()
+    assert json.loads(page.locator("#result pre").text_content() or "") == said
+    pair = said["data"][0]
+    expect(verdict).to_have_text(result.SAME if pair["same"] else result.DIFFERENT)
+    expect(page.locator("#result .verdict strong")).to_have_text(result.percent(pair["probability"]))
+    expect(page.locator("#result .figures dd")).to_have_text(
+        [result.number(pair[name]) for name in ("score", "feature_similarity", "uncertainty")]
+    )
+    expect(page.locator("#result .bar")).to_have_count(3)
+    expect(page.locator("#result .track .whisker")).to_have_count(3)
+
+
+def test_text_in_a_jpg_is_refused_in_a_sentence(page: Page, tmp_path: Path) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("this is no image")
+    add(page, "first", FIRST)
+    add(page, "second", text)
+    alert = page.locator("#result [role=alert]")
+    expect(alert).to_contain_text("Second image: ")
+    assert "Traceback" not in alert.inner_text()
+    add_again = page.locator("#second button[aria-label='Remove Image'], #second button[aria-label='Clear']").first
+    add_again.click()
+    add(page, "second", SECOND)
+    expect(page.locator("#result .verdict-text")).to_be_visible()
+
+
+def test_an_example_fills_both_boxes(page: Page) -> None:
+    page.locator("#examples button").nth(1).click()
+    expect(page.locator("#result .verdict-text")).to_be_visible()
+    expect(page.locator("#first img")).to_be_visible()
+    expect(page.locator("#second img")).to_be_visible()
+
+
+def test_a_narrow_window_needs_no_sideways_scrolling(browser: Browser, base: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(base)
+    page.locator("#examples button").first.click()
+    expect(page.locator("#result .verdict-text")).to_be_visible(timeout=30_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_a_constant_uncalibrated_model_shows_the_score_alone(browser: Browser, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "plain", adaptive=False, calibrated=False, name="plain")
+    with serving(bundle, tmp_path) as base:
+        page = browser.new_page()
+        page.goto(base)
+        page.locator("#examples button").first.click()
+        expect(page.locator("#result .verdict-none")).to_contain_text("not calibrated", timeout=30_000)
+        expect(page.locator("#result .track .whisker")).to_have_count(0)
+        page.close()

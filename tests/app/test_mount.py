@@ -1,0 +1,144 @@
+"""The page in the server's process: what it answers, and what its library may not do there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from amcl_serve.api.app import create_app
+from amcl_serve.settings import Settings
+from app.examples import ASSETS, PAIRS
+from app.mount import is_page_path, mount
+
+SECRET = "a file that nobody uploaded"
+
+
+@pytest.fixture(scope="module")
+def client(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("page")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
+        settings = Settings(model=str(tiny_bundle), data_dir=folder / "data", max_body_bytes=200_000, session_threads=1)
+        with TestClient(mount(create_app(settings, index=False), settings)) as client:
+            yield client
+
+
+def config(client: TestClient) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/config").json()
+    return found
+
+
+def compare(client: TestClient, first: Any, second: Any) -> Any:
+    """Call the page's handler of a changed image as the browser does."""
+    found = config(client)
+    (call,) = [d["id"] for d in found["dependencies"] if len(d["inputs"]) == 2]
+    body = {"data": [first, second], "fn_index": call, "session_hash": "test"}
+    return client.post("/gradio_api/run/predict", json=body)
+
+
+def upload(client: TestClient, data: bytes, name: str = "image.jpg") -> dict[str, Any]:
+    response = client.post("/gradio_api/upload", files={"files": (name, data)})
+    assert response.status_code == 200, response.text
+    return {"path": response.json()[0], "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_the_page_and_the_api_share_the_port(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "text/html" in page.headers["content-type"]
+    assert client.get("/readyz").json() == {"status": "ok"}
+    assert client.get("/openapi.json").status_code == 200
+
+
+def test_the_apis_404_and_405_stay_problems(client: TestClient) -> None:
+    for response, status in ((client.get("/nowhere"), 404), (client.get("/embed"), 405)):
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_the_page_shows_what_similarity_answers(client: TestClient) -> None:
+    first, second = ((ASSETS / name).read_bytes() for name in (PAIRS[0].first, PAIRS[0].second))
+    said = client.post("/similarity", files={"a": ("a.jpg", first), "b": ("b.jpg", second)})
+    panel = compare(client, upload(client, first), upload(client, second)).json()["data"][0]
+    pair = said.json()["data"][0]
+    for value in (pair["score"], pair["probability"], *pair["head_similarity"], *pair["temperature"]):
+        assert str(value) in panel
+
+
+def test_one_image_asks_for_the_second(client: TestClient) -> None:
+    first = upload(client, (ASSETS / "cat.jpg").read_bytes())
+    assert "Now add the second image" in compare(client, first, None).json()["data"][0]
+
+
+def test_a_bad_image_is_named_in_a_sentence(client: TestClient) -> None:
+    good = upload(client, (ASSETS / "cat.jpg").read_bytes())
+    bad = upload(client, b"this is text")
+    panel = compare(client, good, bad).json()["data"][0]
+    assert 'role="alert"' in panel
+    assert "Second image: " in panel
+    assert "Traceback" not in panel
+    assert bad["path"] not in panel
+
+
+def test_a_deleted_upload_asks_for_it_again(client: TestClient) -> None:
+    good = upload(client, (ASSETS / "cat.jpg").read_bytes())
+    gone = upload(client, (ASSETS / "cup.jpg").read_bytes())
+    Path(gone["path"]).unlink()
+    panel = compare(client, gone, good).json()["data"][0]
+    assert "First image: it has been deleted" in panel
+
+
+def test_a_file_over_the_limit_is_refused_at_upload(client: TestClient) -> None:
+    response = client.post("/gradio_api/upload", files={"files": ("big.jpg", bytes(200_001))})
+    assert response.status_code == 413
+
+
+def test_a_path_that_was_not_uploaded_is_refused(client: TestClient, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET)
+    good = upload(client, (ASSETS / "cat.jpg").read_bytes())
+    response = compare(client, {"path": str(secret), "meta": {"_type": "gradio.FileData"}}, good)
+    assert response.status_code == 500
+    assert SECRET not in response.text
+    assert client.get(f"/gradio_api/file={secret}").status_code in (403, 404)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.jpg", "https://example.org/a.jpg"])
+def test_no_url_is_fetched(client: TestClient, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gradio.processing_utils
+
+    async def fetch(*_: Any, **__: Any) -> None:
+        raise AssertionError("a URL was fetched")
+
+    monkeypatch.setattr(gradio.processing_utils, "async_ssrf_protected_download", fetch)
+    good = upload(client, (ASSETS / "cat.jpg").read_bytes())
+    response = compare(client, {"path": url, "url": url, "meta": {"_type": "gradio.FileData"}}, good)
+    assert response.status_code == 500
+    assert "not fetched by URL" in response.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=https://example.org/a.jpg",
+        "/gradio_api/file=http:/example.org/a.jpg",
+        "/gradio_api/proxy=https://example.org/",
+        "/gradio_api/queue/join",
+        "/gradio_api/component_server",
+        "/gradio_api/run-history/connect",
+        "/monitoring",
+        "/embed",
+    ],
+)
+def test_paths_that_the_page_does_not_need_are_not_its_own(path: str) -> None:
+    assert not is_page_path(path)
+
+
+def test_examples_fit() -> None:
+    files = {ASSETS / name for pair in PAIRS for name in (pair.first, pair.second)}
+    assert all(file.is_file() for file in files)
+    assert sum(file.stat().st_size for file in ASSETS.iterdir()) < 300_000

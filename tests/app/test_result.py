@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app import result
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    pair = {
+        "index": 0,
+        "feature_similarity": 0.5,
+        "head_similarity": [0.75, -0.25, 1.0],
+        "temperature": [0.1, 0.2, 0.05],
+        "score": 0.6,
+        "uncertainty": 0.0857,
+        "probability": 0.731,
+        "same": True,
+    }
+    return {"model": "m", "digest": "sha256:0", "mode": "pairs", "data": [pair | changes]}
+
+
+def test_a_calibrated_adaptive_pair_has_verdict_figures_and_whiskers() -> None:
+    html = result.result(answer(), constant_temperature=False)
+    assert result.SAME in html
+    assert "73.1 %" in html
+    assert html.count("whisker") == 3 + 1  # three, and the note that explains them
+    assert "left:50.00%;width:37.50%" in html  # 0 to 0.75 on an axis from -1 to 1
+    assert "left:37.50%;width:12.50%" in html  # -0.25 to 0
+    assert "left:97.50%;width:2.50%" in html  # 1 ± 0.05 ends at the axis
+
+
+def test_a_different_pair_says_so() -> None:
+    html = result.result(answer(same=False, probability=0.02), constant_temperature=False)
+    assert result.DIFFERENT in html
+    assert result.SAME not in html
+
+
+def test_without_calibration_the_score_stands_alone() -> None:
+    html = result.result(answer(probability=None, same=None), constant_temperature=False)
+    assert "not calibrated" in html
+    assert "Verdict" not in html
+    assert "0.600" in html
+
+
+def test_a_constant_temperature_has_no_whiskers_and_no_uncertainty() -> None:
+    pair = answer(temperature=[0.1, 0.1, 0.1], uncertainty=None)
+    html = result.result(pair, constant_temperature=True)
+    assert 'class="whisker"' not in html
+    assert "0.100 for every pair" in html
+    assert "<dd>none</dd>" in html
+
+
+def test_the_answer_is_shown_to_the_last_digit() -> None:
+    html = result.result(answer(score=1 / 3), constant_temperature=False)
+    assert str(1 / 3) in html
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(0.5, "50.0 %"), (0.99949, "99.9 %"), (0.9996, "over 99.9 %"), (0.0004, "under 0.1 %"), (1.0, "over 99.9 %")],
+)
+def test_a_probability_is_never_rounded_to_certainty(probability: float, text: str) -> None:
+    assert result.percent(probability) == text
+
+
+def test_minus_zero_has_no_sign() -> None:
+    assert result.number(-0.0001) == "0.000"
+    assert result.number(-0.25) == "−0.250"
+
+
+def test_one_image_asks_for_the_other() -> None:
+    assert "second" in result.empty(first=True, second=False)
+    assert "first" in result.empty(first=False, second=True)
+    assert result.EMPTY in result.empty(first=False, second=False)
+
+
+def test_a_failure_is_escaped() -> None:
+    html = result.failure("<script>alert(1)</script>")
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
