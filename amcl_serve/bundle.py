@@ -1,6 +1,6 @@
 """The bundle: a folder of ONNX files and `card.json`, the only thing that export and serving share.
 
-    encoder.<precision>.onnx   pixels uint8 [N, S, S, 3] -> features float32 [N, D], heads float32 [N, C, d'] (unit norm)
+    encoder.<precision>.onnx   pixels uint8 [N, S, S, 3] -> features float32 [N, D], heads float32 [N, C, d'], unit norm
     temperature.onnx           heads_a, heads_b float32 [N, C, d'] -> temperature float32 [N, C]
     card.json                  ModelCard
 """
@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amcl_serve.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 CARD_FILE = "card.json"
 TEMPERATURE_FILE = "temperature.onnx"
 MODELS_DIR = Path(__file__).parent / "models"
@@ -202,7 +202,7 @@ def _parse_card(raw: bytes, folder: Path) -> ModelCard:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
         raise BundleError(
-            f"bundle {folder.name}: card of schema version {version!r}; this version of amcl-serve reads {SCHEMA_VERSION}"
+            f"bundle {folder.name}: card of schema version {version!r}; this amcl-serve reads version {SCHEMA_VERSION}"
         )
     try:
         return ModelCard.model_validate(data)

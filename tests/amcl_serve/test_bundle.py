@@ -61,7 +61,7 @@ def test_a_missing_file_and_a_short_one(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda card: card.update(schema_version=2), "schema version 2; this version of amcl-serve reads 1"),
+        (lambda card: card.update(schema_version=2), "schema version 2; this amcl-serve reads version 1"),
         (lambda card: card.pop("name"), "name: Field required"),
         (lambda card: card.update(colour="red"), "colour: Extra inputs"),
         (lambda card: card["input"].update(size=0), "input.size"),
