@@ -1,8 +1,8 @@
 """The bundle: a folder of ONNX files and `card.json`, the only thing that export and serving share.
 
-    encoder.<precision>.onnx   pixels uint8 [N, S, S, 3] -> features float32 [N, D], heads float32 [N, C, d'], unit norm
-    temperature.onnx           heads_a, heads_b float32 [N, C, d'] -> temperature float32 [N, C]
-    card.json                  ModelCard
+encoder.<precision>.onnx   pixels uint8 [N, S, S, 3] -> features float32 [N, D], heads float32 [N, C, d'], unit norm
+temperature.onnx           heads_a, heads_b float32 [N, C, d'] -> temperature float32 [N, C]
+card.json                  ModelCard
 """
 
 from __future__ import annotations
