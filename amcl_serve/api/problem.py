@@ -44,7 +44,7 @@ def invalid(errors: Iterable[Any]) -> AmclError:
 
 
 def _where(loc: Sequence[str | int]) -> str:
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if part not in ("body", "query")]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
     return "".join(parts).lstrip(".") + ": " if parts else ""
 
 
@@ -65,7 +65,8 @@ def _amcl(request: Request, error: Exception) -> Response:
 
 def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _amcl(request, invalid(error.errors()))
+    # FastAPI's places begin with "body", "query" or "path"; the field's name is enough.
+    return _amcl(request, invalid({**found, "loc": found["loc"][1:]} for found in error.errors()))
 
 
 def _http(request: Request, error: Exception) -> Response:

@@ -212,6 +212,18 @@ def test_doctor_names_what_is_wrong(
         assert said in lines["onnxruntime"]
 
 
+def test_doctor_warns_of_a_gpu_that_is_not_asked_for(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
+    argv = ["--model", str(tiny_bundle), "--data-dir", str(tmp_path), "--port", str(free_port())]
+    code, lines = doctor_lines(argv, capsys)
+    assert code == 0  # a warning does not fail
+    assert lines["providers"].startswith("warn CUDAExecutionProvider")
+    assert "--provider cuda" in lines["providers"]
+
+
 @pytest.fixture
 def server(tiny_bundle: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     port = free_port()
