@@ -1,0 +1,237 @@
+"""The whole export: graphs, parity, measurements, card; a bundle appears complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from amcl_serve.bundle import (
+    CARD_FILE,
+    PRECISIONS,
+    TEMPERATURE_FILE,
+    Bundle,
+    InputSpec,
+    Metric,
+    ModelCard,
+    Parity,
+    Precision,
+    encoder_file,
+    file_entry,
+)
+from amcl_serve.encoder import Encoder
+from amcl_serve.errors import BundleError
+from amcl_serve.pairs import PairScorer
+from export import quantize
+from export.card import Words, card
+from export.errors import ToleranceError, UsageError
+from export.images import ImageSet, folder_images, pixels, synthetic_pixels
+from export.metrics import KNN_K, measure_knn, measure_pairs
+from export.networks import BATCH, Network, Pixels, cores, embed, onnx_network, torch_network, untrained_network
+from export.onnx import ServedEncoder, write_encoder, write_temperature
+from export.verify import misses, parity, scaled_decoding_keeps, table
+from training.checkpoint import load_model
+from training.config import Config
+from training.model import AmclModel
+
+MIN_IMAGES = 64
+_RANGE_IMAGES, _RANGE_PIXELS = 256, 2**21  # int8 ranges: so many images, fewer of large ones (one batch at least)
+_PARITY_IMAGES = 1000
+_SYNTHETIC_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to export, where to, and the images to measure it on."""
+
+    checkpoint: Path
+    out: Path
+    precisions: tuple[Precision, ...]
+    words: Words
+    images: Path | None = None
+    train_images: Path | None = None
+
+
+def export(request: Request) -> ModelCard:
+    """Write the bundle of `request` and return its card; progress and the parity table go to standard output.
+
+    Raises UsageError for what the user can mend in the request (nothing was written then) and ToleranceError when a
+    file misses its tolerance (nothing was written either, and a bundle that stood there still stands).
+    """
+    _check_target(request.out)
+    held_out, bank = _measured_on(request)
+    model, config = _load(request.checkpoint)
+    served = ServedEncoder(model, config)
+    with _new_folder(request.out) as folder:
+        print("writing fp32 and temperature", flush=True)
+        write_encoder(served, folder / encoder_file("fp32"))
+        write_temperature(model, folder / TEMPERATURE_FILE)
+        fp32 = onnx_network(folder / encoder_file("fp32"))
+        spec = _input_spec(config, fp32, held_out)
+        ranges, checked = _samples(held_out, spec)
+        reference = embed(torch_network(served), checked)
+
+        networks: dict[Precision, Network] = {"fp32": fp32}
+        parities: dict[Precision, Parity] = {"fp32": parity(reference, embed(fp32, checked))}
+        _refuse_misses(parities)  # the others are made from this one
+        for precision in ("fp16", "int8"):
+            if precision in request.precisions:
+                _make(precision, folder, ranges)
+                networks[precision] = onnx_network(folder / encoder_file(precision))
+                parities[precision] = parity(reference, embed(networks[precision], checked))
+        print(f"parity with PyTorch on {'held-out' if held_out else 'synthetic'} images")
+        print(table(parities), flush=True)
+        _refuse_misses(parities)
+
+        if "fp32" not in request.precisions:
+            (folder / encoder_file("fp32")).unlink()
+        kept = {p: networks[p] for p in request.precisions}
+        written = card(model, config, request.words, spec, {p: parities[p] for p in kept}, kept)
+        written = written.model_copy(
+            update={"files": {path.name: file_entry(path) for path in sorted(folder.glob("*.onnx"))}}
+        )
+        _write_card(folder, written)
+        if held_out is not None:
+            written = _measured(written, folder, networks, config, held_out, bank)
+            _write_card(folder, written)
+        Bundle.open(folder)
+    return written
+
+
+def _load(checkpoint: Path) -> tuple[AmclModel, Config]:
+    try:
+        return load_model(checkpoint)
+    except ValueError as error:
+        raise UsageError(f"--checkpoint: {error}") from None
+
+
+def _check_target(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: the folder {out.parent} does not exist")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        Bundle.open(out, verify=False)
+    except (BundleError, NotADirectoryError):
+        raise UsageError(
+            f"--out {out} exists and is no bundle; only a bundle is replaced, choose another folder"
+        ) from None
+
+
+def _measured_on(request: Request) -> tuple[ImageSet | None, ImageSet | None]:
+    """Held-out images and the labelled bank, as far as they were given."""
+    if request.images is None:
+        if "int8" in request.precisions:
+            raise UsageError("int8 needs --images FOLDER: its ranges and its parity are measured on held-out images")
+        if request.train_images is not None:
+            raise UsageError("--train-images needs --images: the labelled held-out images that query it")
+        return None, None
+    held_out = folder_images(request.images)
+    if len(held_out) < MIN_IMAGES:
+        raise UsageError(f"--images {request.images} holds {len(held_out)} images; at least {MIN_IMAGES} are needed")
+    if request.train_images is None:
+        return held_out, None
+    bank = folder_images(request.train_images)
+    if bank.labels is None or held_out.labels is None:
+        raise UsageError("kNN needs labels: in --images and --train-images put each class into a folder of its own")
+    if not set(held_out.labels) & set(bank.labels):
+        raise UsageError("--images and --train-images have no class in common; their folders' names are the labels")
+    if len(bank) < KNN_K:
+        raise UsageError(f"--train-images {request.train_images} holds {len(bank)} images; at least {KNN_K} are needed")
+    return held_out, bank
+
+
+def _input_spec(config: Config, fp32: Network, held_out: ImageSet | None) -> InputSpec:
+    spec = InputSpec(size=config.data.image_size)
+    keeps = held_out is not None and scaled_decoding_keeps(fp32, held_out, spec)
+    return spec.model_copy(update={"scaled_jpeg_decoding": keeps})
+
+
+def _samples(held_out: ImageSet | None, spec: InputSpec) -> tuple[Pixels, Pixels]:
+    """(pixels that give int8 its ranges, pixels that parity is measured on): disjoint, a fixed random choice."""
+    if held_out is None:
+        return np.empty((0, spec.size, spec.size, 3), np.uint8), synthetic_pixels(_SYNTHETIC_IMAGES, spec.size)
+    order = [int(i) for i in np.random.default_rng(1).permutation(len(held_out))]
+    count = min(_RANGE_IMAGES, max(BATCH, _RANGE_PIXELS // spec.size**2), len(order) // 2) // BATCH * BATCH
+    return pixels(held_out, order[:count], spec), pixels(held_out, order[count : count + _PARITY_IMAGES], spec)
+
+
+def _make(precision: Precision, folder: Path, ranges: Pixels) -> None:
+    source, target = folder / encoder_file("fp32"), folder / encoder_file(precision)
+    print(f"writing {precision}", flush=True)
+    if precision == "fp16":
+        quantize.to_fp16(source, target)
+        return
+    reference = embed(onnx_network(source), ranges)
+
+    def quality(candidate: Path) -> float:
+        found = parity(reference, embed(onnx_network(candidate), ranges))
+        return min(found.features_p01_cosine, found.heads_p01_cosine)
+
+    print(f"  ranges by {quantize.to_int8(source, target, ranges, quality)}", flush=True)
+
+
+def _refuse_misses(parities: dict[Precision, Parity]) -> None:
+    phrases = [phrase for precision, found in parities.items() for phrase in misses(precision, found)]
+    if phrases:
+        raise ToleranceError("no bundle was written: " + "; ".join(phrases))
+
+
+def _measured(
+    written: ModelCard,
+    folder: Path,
+    networks: dict[Precision, Network],
+    config: Config,
+    held_out: ImageSet,
+    bank: ImageSet | None,
+) -> ModelCard:
+    """The card with calibration and metrics, of the encoder that serves by default and of each precision."""
+    bundle = Bundle(folder, written, "")
+    encoder = Encoder.load(bundle, session_threads=cores())
+    pairs = measure_pairs(encoder.encode, PairScorer.load(bundle), held_out, written.input)
+    metrics = dict(pairs.metrics)
+    if bank is not None:
+        named: dict[str, Network] = {str(precision): network for precision, network in networks.items()}
+        named["untrained"] = untrained_network(config)
+        knn = measure_knn(named, bank, held_out, written.input)
+        if "knn_int8" in knn:
+            lost = knn["knn_fp32"].value - knn["knn_int8"].value
+            knn["knn_int8_loss"] = Metric(value=lost, protocol="knn_fp32 less knn_int8")
+        metrics |= knn
+    return written.model_copy(update={"calibration": pairs.calibration, "metrics": metrics})
+
+
+def _write_card(folder: Path, written: ModelCard) -> None:
+    (folder / CARD_FILE).write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place at the end, or vanishes when the work fails."""
+    folder = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    folder.mkdir()
+    try:
+        yield folder
+        if out.exists():
+            out.rename(old)
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def parse_precisions(text: str) -> tuple[Precision, ...]:
+    """`fp16,int8` -> those precisions in the bundle's order; UsageError for any other word."""
+    asked: Sequence[str] = [word.strip() for word in text.split(",") if word.strip()]
+    unknown = [word for word in asked if word not in PRECISIONS]
+    if unknown or not asked:
+        raise UsageError(f"--precision {text!r}: give one or more of {', '.join(PRECISIONS)}, joined by commas")
+    return tuple(p for p in PRECISIONS if p in asked)

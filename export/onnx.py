@@ -1,0 +1,109 @@
+"""The served network as ONNX graphs: pixels to features and heads, and two images' heads to temperatures."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from training.config import Config
+from training.model import AmclModel
+
+
+class ServedEncoder(nn.Module):
+    """What a bundle's encoder computes, in PyTorch: the reference that every precision is compared with.
+
+    `forward`: pixels uint8 [N, S, S, 3] -> features float32 [N, D] (unnormalised), heads [N, C, d'] (unit norm).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: AmclModel, config: Config) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        mean, std = torch.tensor(config.data.mean), torch.tensor(config.data.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(3, 1, 1))
+        self.size = config.data.image_size
+        self.eval().requires_grad_(False)
+
+    def forward(self, pixels_NSS3: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and unit-norm heads of uint8 pixels."""
+        x_N3SS = pixels_NSS3.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        features_ND, heads_NCD = self.model(x_N3SS)
+        # Not F.normalize: its `expand` becomes four needless nodes of the graph.
+        return features_ND, heads_NCD / torch.linalg.vector_norm(heads_NCD, dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+class _GlobalMean(nn.Module):
+    """Adaptive average pooling to 1×1, written so that it is exported as one ReduceMean and not as a gather."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+def write_encoder(served: ServedEncoder, path: Path) -> None:
+    """Write `served` to `path` in float32 with a dynamic batch; batch norms are folded into the layers before them."""
+    module = copy.deepcopy(served)
+    for name, child in list(module.named_modules()):
+        if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+            parent, _, attribute = name.rpartition(".")
+            setattr(module.get_submodule(parent), attribute, _GlobalMean())
+    pixels = torch.zeros((2, served.size, served.size, 3), dtype=torch.uint8)
+    _write(module, (pixels,), ["pixels"], ["features", "heads"], path)
+
+
+def write_temperature(model: AmclModel, path: Path) -> None:
+    """Write the model's temperature to `path`: heads_a, heads_b float32 [N, C, d'] -> temperature [N, C]."""
+    heads = torch.zeros((2, model.num_heads, model.head_dim))
+    module = copy.deepcopy(model.temperature).eval()
+    _write(module, (heads, heads.clone()), ["heads_a", "heads_b"], ["temperature"], path)
+
+
+def _write(module: nn.Module, args: tuple[Tensor, ...], inputs: list[str], outputs: list[str], path: Path) -> None:
+    rows = torch.export.Dim("N")
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            args,
+            dynamo=True,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=tuple({0: rows} for _ in args),
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    _forget_sources(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
+
+
+def _forget_sources(model: onnx.ModelProto) -> None:
+    """Drop what the exporter says of the code and the folders the graph came from."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the exporter's remarks on shapes and versions, which ask nothing of the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

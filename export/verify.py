@@ -1,0 +1,95 @@
+"""Agreement of the exported files with PyTorch, and what is still acceptable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from amcl_serve.bundle import InputSpec, Parity, Precision
+from amcl_serve.encoder import Embeddings
+from export.images import ImageSet, is_large_jpeg, pixels
+from export.networks import Network, embed
+
+# Per precision: figure of `Parity` -> bound; figures ending in max_abs are upper bounds, cosines lower ones.
+TOLERANCE: Mapping[Precision, Mapping[str, float]] = {
+    "fp32": {"features_max_abs": 1e-4, "heads_max_abs": 1e-4},
+    "fp16": {"features_min_cosine": 0.9995, "heads_min_cosine": 0.9995},
+    "int8": {
+        "features_mean_cosine": 0.99,
+        "heads_mean_cosine": 0.99,
+        "features_p01_cosine": 0.97,
+        "heads_p01_cosine": 0.97,
+    },
+}
+_SCALED_DECODING_COSINE = 0.999
+_SCALED_DECODING_IMAGES = 32
+
+
+def parity(reference: Embeddings, found: Embeddings) -> Parity:
+    """Compare embeddings of the same N images; each head of each image counts as one vector."""
+    features, heads = _cosine(reference.features, found.features), _cosine(reference.heads, found.heads)
+    return Parity(
+        images=len(reference),
+        features_max_abs=_max_abs(reference.features, found.features),
+        heads_max_abs=_max_abs(reference.heads, found.heads),
+        features_min_cosine=float(features.min()),
+        features_mean_cosine=float(features.mean()),
+        features_p01_cosine=float(np.quantile(features, 0.01)),
+        heads_min_cosine=float(heads.min()),
+        heads_mean_cosine=float(heads.mean()),
+        heads_p01_cosine=float(np.quantile(heads, 0.01)),
+    )
+
+
+def misses(precision: Precision, found: Parity) -> list[str]:
+    """What of `found` lies outside the tolerance of `precision`, one phrase each; empty when all is well."""
+    phrases = []
+    for figure, bound in TOLERANCE[precision].items():
+        value = getattr(found, figure)
+        upper = figure.endswith("max_abs")
+        if not (value <= bound if upper else value >= bound):  # NaN misses
+            phrases.append(
+                f"{precision} {figure} is {value:.6g}, {'at most' if upper else 'at least'} {bound} is needed"
+            )
+    return phrases
+
+
+def table(parities: Mapping[Precision, Parity]) -> str:
+    """The parity of each precision as readable lines."""
+    header = f"{'':6} {'images':>6}  {'output':8} {'max |diff|':>10} {'mean cos':>9} {'1 % cos':>9} {'min cos':>9}"
+    lines = [header]
+    for precision, p in parities.items():
+        for output in ("features", "heads"):
+            first = f"{precision:6} {p.images:6}" if output == "features" else f"{'':13}"
+            figures = [getattr(p, f"{output}_{name}_cosine") for name in ("mean", "p01", "min")]
+            cosines = " ".join(f"{value:9.6f}" for value in figures)
+            lines.append(f"{first}  {output:8} {getattr(p, f'{output}_max_abs'):10.2e} {cosines}")
+    return "\n".join(lines)
+
+
+def scaled_decoding_keeps(network: Network, images: ImageSet, spec: InputSpec) -> bool:
+    """Whether JPEG decoding at reduced scale keeps the embeddings: mean cosine >= 0.999 on the large JPEGs of `images`.
+
+    Takes 32 JPEGs with sides beyond 2 × size, spread over the set; false when it has fewer, for then nothing is known.
+    """
+    spread = np.linspace(0, len(images) - 1, min(len(images), 8 * _SCALED_DECODING_IMAGES)).astype(int)
+    large = [int(i) for i in spread if is_large_jpeg(images, int(i), spec.size)][:_SCALED_DECODING_IMAGES]
+    if len(large) < _SCALED_DECODING_IMAGES:
+        return False
+    full = embed(network, pixels(images, large, spec.model_copy(update={"scaled_jpeg_decoding": False})))
+    scaled = embed(network, pixels(images, large, spec.model_copy(update={"scaled_jpeg_decoding": True})))
+    return float(_cosine(full.features, scaled.features).mean()) >= _SCALED_DECODING_COSINE
+
+
+def _cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1)
+    cosine: npt.NDArray[np.float64] = np.divide((x * y).sum(-1), norms, out=np.zeros_like(norms), where=norms > 0)
+    return cosine
+
+
+def _max_abs(reference: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
+    """Largest difference, as a share of the reference's largest value."""
+    return float(np.abs(reference - found).max() / max(float(np.abs(reference).max()), 1e-30))
