@@ -1,0 +1,71 @@
+"""Every setting, route, error code and metric is in the docs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from amcl_serve.api.app import create_app
+from amcl_serve.api.metrics import Metrics
+from amcl_serve.errors import AmclError
+from amcl_serve.settings import Settings
+from tests.app.server import ROOT
+
+DOCS = ROOT / "docs"
+API = (DOCS / "api.md").read_text()
+OPERATIONS = (DOCS / "operations.md").read_text()
+
+
+def errors(root: type[AmclError] = AmclError) -> Iterator[type[AmclError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from errors(child)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_has_a_row_with_flag_and_variable(name: str) -> None:
+    assert f"| `--{name.replace('_', '-')}` | `AMCL_{name.upper()}` |" in OPERATIONS
+
+
+def test_no_row_names_a_setting_that_is_gone() -> None:
+    rows = re.findall(r"^\| `--([a-z-]+)` \|", OPERATIONS, re.MULTILINE)
+    assert {row.replace("-", "_") for row in rows} == set(Settings.model_fields)
+
+
+def test_the_documented_defaults_are_the_defaults() -> None:
+    for name, default in re.findall(r"^\| `--([a-z-]+)` \| `[A-Z_]+` \| ([^ |]+) \|", OPERATIONS, re.MULTILINE):
+        assert float_or_text(default) == float_or_text(str(Settings.model_fields[name.replace("-", "_")].default)), name
+
+
+def float_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def test_every_route_is_documented(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path))
+    documented = set()
+    for line in re.findall(r"^\|.*", API, re.MULTILINE):
+        for methods, path in re.findall(r"`((?:[A-Z]+`, `)*[A-Z]+) (/[^`]*)`", line):
+            documented |= {(method, path) for method in methods.split("`, `")}
+    served = {(method.upper(), path) for path, calls in app.openapi()["paths"].items() for method in calls}
+    assert served <= documented
+    assert documented - served <= {("GET", "/")}
+
+
+@pytest.mark.parametrize("error", sorted(set(errors()), key=lambda error: error.code))
+def test_every_error_code_is_documented(error: type[AmclError]) -> None:
+    assert f"`{error.code}`" in API
+    row = re.search(rf"^\| (\d+) \| `{error.code}` \|", API, re.MULTILINE)
+    if row is not None:
+        assert int(row[1]) == error.status
+
+
+def test_every_metric_is_documented() -> None:
+    for metric in Metrics().registry.collect():
+        assert f"`{metric.name}" in OPERATIONS, metric.name
