@@ -1,0 +1,239 @@
+"""`amcl-serve index`: a folder of images into a collection of a running server.
+
+A point's id is made from the file's path within the folder, its payload holds the file's hash. So a second run sends
+only what is new or changed, and a run that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import orjson
+
+from amcl_serve.commands.client import Client, Refused, add_connection, printable
+from amcl_serve.errors import StartupError
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"})
+NAMESPACE = uuid5(NAMESPACE_URL, "amcl-serve:index")
+MAX_BATCH = 1000
+BATCH_BYTES = 32 * 1024 * 1024  # half of what a server takes by default
+
+Outcome = Literal["indexed", "present", "broken"]
+Report = Callable[[str, Outcome, str], None]  # relative path, outcome, reason if broken
+
+_BAD_ITEM = re.compile(r"(?:files|points)\[(\d+)\][^:]*: (.*?)(?=; files\[\d+\]: |$)")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add `index`."""
+    parser = subparsers.add_parser(
+        "index",
+        help="put a folder of images into a collection of a running server",
+        description="Put every image of a folder tree into a collection, which is made if need be. Images that are "
+        "there already, unchanged, are skipped: after an interruption, run the same command again. Broken images are "
+        "named and skipped.",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help=f"searched for {', '.join(sorted(SUFFIXES))}")
+    add_connection(parser)
+    parser.add_argument(
+        "--batch", type=_number, default=32, metavar="N", help="images a request (default: %(default)s)"
+    )
+    parser.add_argument("--recreate", action="store_true", help="remove the collection and its points first")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Index; 1 if no image could be, 130 if interrupted."""
+    files = find_images(args.folder)
+    progress = Progress(len(files))
+    again = "run the same command again to go on from here"
+    if args.recreate:
+        again += " (without --recreate)"
+    try:
+        with Client(args.url) as client:
+            prepare(client, args.collection, recreate=args.recreate)
+            index_files(client, args.collection, args.folder, files, batch=args.batch, report=progress)
+    except KeyboardInterrupt:
+        progress.end(f"interrupted: {progress.summary()}; {again}")
+        return 130
+    except (StartupError, Refused) as error:
+        sentence = error.detail
+        if isinstance(error, Refused) and error.code == "collection_mismatch":
+            sentence += "; --recreate makes this collection anew"
+        if progress.done:
+            sentence += f" ({progress.summary()}; {again})"
+        progress.end()
+        raise StartupError(sentence) from None
+    progress.end(progress.summary())
+    return 0 if progress.counts["indexed"] or progress.counts["present"] else 1
+
+
+def find_images(folder: Path) -> list[str]:
+    """Paths of the images in the tree, relative to `folder`, sorted; links to folders are not followed."""
+    if not folder.is_dir():
+        raise StartupError(f"{folder} is no folder")
+    found = []
+    for place, _, names in os.walk(folder):
+        inner = Path(place).relative_to(folder)
+        found += [(inner / name).as_posix() for name in names if Path(name).suffix.lower() in SUFFIXES]
+    if not found:
+        raise StartupError(f"{folder} holds no images: no file that ends in {', '.join(sorted(SUFFIXES))}")
+    return sorted(found)
+
+
+def prepare(client: Client, collection: str, *, recreate: bool) -> None:
+    """Make the collection (Cosine, of the model's size) if it is missing, or in any case with `recreate`."""
+    path = _path(collection)
+    if recreate:
+        client.call("DELETE", path)
+    try:
+        client.call("GET", path)
+    except Refused as error:
+        if error.code != "collection_not_found":
+            raise
+        client.call("PUT", path, json={"vectors": {"distance": "Cosine"}})
+
+
+def index_files(client: Client, collection: str, folder: Path, files: list[str], *, batch: int, report: Report) -> None:
+    """Send what the collection does not have yet; `report` is called for a file once its outcome is certain."""
+    points = f"{_path(collection)}/points"
+    for group in _groups(folder, files, batch, report):
+        wanted = {str(item.id): item for item in group}
+        body = {"limit": len(group), "filter": {"must": [{"has_id": list(wanted)}]}}
+        for point in client.call("POST", f"{points}/scroll", json=body)["points"]:
+            item = wanted[point["id"]]
+            if point["payload"].get("sha256") == item.sha256:
+                del wanted[point["id"]]
+                report(item.path, "present", "")
+        _send(client, points, list(wanted.values()), report)
+
+
+class Progress:
+    """Counts outcomes and shows them on stderr: a line that renews itself on a terminal, else one every 5 seconds."""
+
+    def __init__(self, total: int) -> None:
+        self.counts: dict[Outcome, int] = {"indexed": 0, "present": 0, "broken": 0}
+        self._total = total
+        self._started = time.monotonic()
+        self._shown = self._started
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, path: str, outcome: Outcome, reason: str) -> None:
+        """Count one file."""
+        self.counts[outcome] += 1
+        if outcome == "broken":
+            self._line(f"skipped {printable(path)}: {printable(reason)}")
+        now = time.monotonic()
+        if now - self._shown >= (0.2 if self._live else 5.0):
+            self._shown = now
+            rate = self.done / (now - self._started)
+            text = (
+                f"{self.done}/{self._total} images, {rate:.1f} images/s, {(self._total - self.done) / rate:.0f} s left"
+            )
+            print(
+                f"\r{text}\x1b[K" if self._live else text, end="" if self._live else "\n", file=sys.stderr, flush=True
+            )
+
+    @property
+    def done(self) -> int:
+        """Files whose outcome is certain."""
+        return sum(self.counts.values())
+
+    def summary(self) -> str:
+        """All counts in one clause."""
+        counts = self.counts
+        return (
+            f"{counts['indexed']} indexed, {counts['present']} already there, {counts['broken']} skipped as broken, "
+            f"of {self._total} images in {time.monotonic() - self._started:.1f} s"
+        )
+
+    def end(self, sentence: str = "") -> None:
+        """Leave the renewed line and print a last one."""
+        self._line(sentence)
+
+    def _line(self, text: str) -> None:
+        if self._live:
+            print("\r\x1b[K", end="", file=sys.stderr)
+        if text:
+            print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class _Item:
+    path: str
+    id: UUID
+    sha256: str
+    data: bytes
+
+
+def _groups(folder: Path, files: list[str], batch: int, report: Report) -> Iterator[list[_Item]]:
+    """The files' contents in groups that one request can hold; unreadable ones are reported as broken."""
+    group: list[_Item] = []
+    for path in files:
+        try:
+            data = (folder / path).read_bytes()
+            item = _Item(path, uuid5(NAMESPACE, path), hashlib.sha256(data).hexdigest(), data)
+        except OSError as error:
+            report(path, "broken", f"cannot be read: {error.strerror}")
+            continue
+        except UnicodeEncodeError:
+            report(path, "broken", "its name is not UTF-8")
+            continue
+        if group and (len(group) == batch or sum(len(other.data) for other in group) + len(data) > BATCH_BYTES):
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def _send(client: Client, points: str, group: list[_Item], report: Report) -> None:
+    """Upsert a group, without its broken images, and in halves where it is too large for the server."""
+    while group:
+        described = [{"id": i.id, "payload": {"path": i.path, "sha256": i.sha256}} for i in group]
+        files = [("files", ("image", item.data)) for item in group]
+        try:
+            client.call("PUT", points, files=files, data={"points": orjson.dumps(described).decode()})
+        except Refused as error:
+            if error.code in ("body_too_large", "too_many_items") and len(group) > 1:
+                half = len(group) // 2
+                _send(client, points, group[:half], report)
+                group = group[half:]
+                continue
+            broken = {int(index): reason for index, reason in _BAD_ITEM.findall(error.detail)}
+            if error.code == "body_too_large":
+                broken = {0: error.detail}
+            if not broken:
+                raise
+            for index, reason in broken.items():
+                report(group[index].path, "broken", reason)
+            group = [item for index, item in enumerate(group) if index not in broken]
+            continue
+        for item in group:
+            report(item.path, "indexed", "")
+        return
+
+
+def _path(collection: str) -> str:
+    return f"/collections/{quote(collection, safe='')}"
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_BATCH:
+        raise argparse.ArgumentTypeError(f"1 to {MAX_BATCH}, not {number}")
+    return number
