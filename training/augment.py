@@ -26,7 +26,7 @@ from training.config import AugmentConfig
 _TRIES = 10  # of a crop's area and ratio before the fallback, as torchvision's RandomResizedCrop
 _DRAWS = 2 * _TRIES + 12  # uniform numbers a view
 _ORDERS = list(itertools.permutations(range(4)))  # of brightness, contrast, saturation, hue
-_LUMA = (0.299, 0.587, 0.114)
+_LUMA = (0.2989, 0.587, 0.114)  # torchvision's
 _BLUR_SIGMA = (0.1, 2.0)
 
 # Columns of `photometric`'s parameters.

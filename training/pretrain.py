@@ -95,7 +95,7 @@ class Trainer:
         checkpoint.save(self.out / checkpoint.FILE, state)
 
     def train(self, stop: machine.Stop) -> int:
-        """Steps until the schedule, `train.max_steps` or a signal ends them; returns the exit code; raises RunFailed."""
+        """Steps until the schedule, `train.max_steps` or a signal ends them: the exit code. Raises RunFailed."""
         train = self.config.train
         last = max(self.step, min(self.total, train.max_steps or self.total))
         stream = data.batches(

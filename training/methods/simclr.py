@@ -29,7 +29,9 @@ class SimCLR(nn.Module):
         """Loss (scalar) of N = 2B views, rows i and i + B of one image; and what `monitor.statistics` looks at."""
         features_ND, heads_NCD = self.model(views_N3SS)
         with torch.autocast(views_N3SS.device.type, enabled=False):  # logits and temperatures in float32
-            z_CND = F.normalize(heads_NCD.float(), dim=-1).transpose(0, 1)
+            z_CND = F.normalize(heads_NCD.to(torch.promote_types(heads_NCD.dtype, torch.float32)), dim=-1).transpose(
+                0, 1
+            )
             sim_CNN = z_CND @ z_CND.transpose(1, 2)
             tau = self.model.temperature.pairwise(z_CND, z_CND)
             n = z_CND.shape[1]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.images import oriented
+from training import data
+from training.augment import Augmentation
+from training.config import AugmentConfig
+
+AUGMENTATION = Augmentation(AugmentConfig(), 16)
+
+
+def _stream(folder: Path, start: int, stop: int, workers: int = 0, seed: int = 0) -> list[data.Batch]:
+    images = data.open_images(f"folder:{folder}")
+    return list(data.batches(images, AUGMENTATION, batch_size=8, seed=seed, start=start, stop=stop, workers=workers))
+
+
+def test_a_batch_is_first_views_then_second(folder: Path) -> None:
+    batch = _stream(folder, 0, 1)[0]
+    assert batch.pixels.shape == (16, 16, 16, 3)
+    assert batch.pixels.dtype == torch.uint8
+    assert batch.parameters.shape == (16, 8)
+    images = data.open_images(f"folder:{folder}")
+    order = next(iter(data._Order(24, 8, 0, 0, 1)))
+    for row, (epoch, index) in enumerate(order):
+        u = AUGMENTATION.draw(0, epoch, index)
+        for view in range(2):
+            expected = AUGMENTATION.crop(images.load(index), u[view])
+            np.testing.assert_array_equal(batch.pixels[row + 8 * view].numpy(), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_entered_late_is_the_rest_of_the_whole(folder: Path, workers: int) -> None:
+    whole = _stream(folder, 0, 7)
+    rest = _stream(folder, 4, 7, workers=workers)
+    assert len(rest) == 3
+    for one, other in zip(whole[4:], rest, strict=True):
+        assert torch.equal(one.pixels, other.pixels)
+        assert torch.equal(one.parameters, other.parameters)
+
+
+def test_an_epoch_shows_each_image_once_and_epochs_differ() -> None:
+    batches = list(data._Order(24, 8, 0, 0, 6))
+    first = [index for batch in batches[:3] for _, index in batch]
+    second = [index for batch in batches[3:] for _, index in batch]
+    assert sorted(first) == sorted(second) == list(range(24))
+    assert first != second
+    assert {epoch for batch in batches[3:] for epoch, _ in batch} == {1}
+
+
+def test_a_broken_image_is_reported_by_number(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "images")
+    images = data.list_images(tmp_path / "images")
+    images[5].write_bytes(images[5].read_bytes()[:100])
+    assert [i for batch in _stream(tmp_path / "images", 0, 3) for i in batch.broken] == [5]
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    for orientation in (1, 6):
+        (tmp_path / f"{orientation}.jpg").write_bytes(oriented(1, orientation, format="JPEG"))
+    images = data.open_images(f"folder:{tmp_path}")
+    upright, turned = (np.asarray(images.load(i), float) for i in range(2))
+    assert upright.shape == turned.shape
+    assert np.abs(upright - turned).mean() < 8
+
+
+def test_labels_are_folder_names_and_splits_are_kept_apart(folder: Path, tmp_path: Path) -> None:
+    plain = data.open_labelled(f"folder:{folder}", bank_limit=100)
+    assert len(plain.bank.labels) == len(plain.queries.labels) == 12
+    assert not set(plain.bank.indices) & set(plain.queries.indices)
+    shutil.copytree(folder, tmp_path / "train")
+    shutil.copytree(folder, tmp_path / "val")
+    split = data.open_labelled(f"folder:{tmp_path}", bank_limit=10)
+    assert len(split.bank.labels) == 10
+    assert len(split.queries.labels) == 24
+
+
+def test_wrong_folders_are_named(tmp_path: Path, folder: Path) -> None:
+    for spec, says in [
+        (f"folder:{tmp_path}/none", "not a folder"),
+        (f"folder:{tmp_path}", "no images"),
+        ("imagenet:here", "no data specification"),
+        ("folder:", "no data specification"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            data.open_images(spec)
+    with pytest.raises(ValueError, match="not labelled"):
+        data.open_labelled(f"folder:{folder}/class0", bank_limit=10)
+    with pytest.raises(ValueError, match="fewer than one batch"):
+        _ = data.batches(
+            data.open_images(f"folder:{folder}"), AUGMENTATION, batch_size=99, seed=0, start=0, stop=1, workers=0
+        )
+
+
+def test_the_fingerprint_follows_the_names(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "images")
+    same = data.open_images(f"folder:{folder}").fingerprint()
+    assert data.open_images(f"folder:{tmp_path}/images").fingerprint() == same
+    data.list_images(tmp_path / "images")[0].unlink()
+    assert data.open_images(f"folder:{tmp_path}/images").fingerprint() != same

@@ -1,0 +1,182 @@
+"""The command as a user runs it: runs, resumes to the identical losses after kill -9, stops on a signal, says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import checkpoint
+from training.pretrain import main
+
+SMALL = [
+    "data.image_size=16",
+    "data.workers=0",
+    "backbone.width=4",
+    "heads.hidden=16",
+    "heads.dim=8",
+    "train.batch_size=8",
+    "train.threads=1",
+    "train.log_every=1",
+    "eval.k=3",
+]
+
+
+def _losses(run: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+def _train(folder: Path, out: Path, *more: str) -> int:
+    return main([*more, f"--data=folder:{folder}", f"--out={out}", *SMALL])
+
+
+def test_a_run_leaves_what_it_should(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _train(folder, tmp_path, "--adaptive", f"--eval=folder:{folder}", "train.epochs=2") == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint.pt", "tensorboard"}
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["temperature"]["kind"] == "adaptive"
+    assert config["train"]["device"] in ("cpu", "cuda")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if "knn" in line] == [1, 2]
+    assert {"tau_positive", "tau_negative_head2", "effective_rank"} <= set(lines[0])
+    model, loaded = checkpoint.load_model(tmp_path)
+    features, heads = model(torch.zeros(2, 3, 16, 16))
+    assert features.shape == (2, 32)
+    assert heads.shape == (2, 3, 8)
+    assert loaded.heads.num == 3
+    assert "kNN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("negatives", ["posterior", "topk", "max"])
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_every_form_trains(folder: Path, tmp_path: Path, negatives: str, adaptive: bool) -> None:
+    preset = ["--adaptive"] if adaptive else []
+    assert _train(folder, tmp_path, *preset, f"loss.negatives={negatives}", "loss.top_k=4", "train.max_steps=2") == 0
+
+
+def test_stopping_early_does_not_bend_the_schedule(folder: Path, tmp_path: Path) -> None:
+    _train(folder, tmp_path / "whole", "train.epochs=2")
+    _train(folder, tmp_path / "parts", "train.epochs=2", "train.max_steps=2")
+    assert len(_losses(tmp_path / "parts")) == 2
+    assert main(["--resume", f"--out={tmp_path / 'parts'}", "train.max_steps=0"]) == 0
+    assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_minus_nine_and_resume_gives_the_identical_losses(folder: Path, tmp_path: Path, workers: int) -> None:
+    settings = ["--adaptive", "train.epochs=200", "train.checkpoint_every=2", "train.max_steps=12"]
+    _train(folder, tmp_path / "whole", *settings)
+    broken = tmp_path / "broken"
+    command = [
+        sys.executable,
+        "-m",
+        "training.pretrain",
+        *settings,
+        f"--data=folder:{folder}",
+        f"--out={broken}",
+        *SMALL,
+    ]
+    command += [f"data.workers={workers}", "train.max_steps=400"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(_losses(broken) if (broken / "metrics.jsonl").exists() else {}) < 5:
+        assert process.poll() is None, "ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    saved = checkpoint.load(broken)["step"]
+    assert main(["--resume", f"--out={broken}", f"train.max_steps={max(12, saved + 2)}"]) == 0
+    whole, resumed = _losses(tmp_path / "whole"), _losses(broken)
+    assert list(resumed) == list(range(1, len(resumed) + 1))
+    assert {step: resumed[step] for step in whole} == whole
+
+
+def test_a_signal_saves_and_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.pretrain", f"--data=folder:{folder}", f"--out={tmp_path}", *SMALL]
+    process = subprocess.Popen([*command, "train.epochs=5000"], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "metrics.jsonl").exists() or not _losses(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"--resume --out {tmp_path}" in output
+    assert checkpoint.load(tmp_path)["step"] == max(_losses(tmp_path))
+
+
+def test_broken_images_are_counted_and_too_many_end_the_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "images")
+    (tmp_path / "images" / "class0" / "00.jpg").write_bytes(b"\xff\xd8 not a photo")
+    assert _train(tmp_path / "images", tmp_path / "run", "train.epochs=1") == 1
+    error = capsys.readouterr().err
+    assert "class0/00.jpg cannot be decoded" in error
+    assert "1 of 24 images cannot be decoded" in error
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(folder, tmp_path, "train.lr=1e30", "train.clip_norm=0", "train.epochs=20") == 1
+    assert "lower train.lr" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nosuch", "--data=folder:{folder}"], "recipes are simclr"),
+        (["--data=folder:{folder}", "train.epoch=3"], "did you mean train.epochs"),
+        (["--data=folder:{folder}", "train.epochs=none"], "whole number"),
+        (["--data=folder:{folder}"], "set train.batch_size=24 or less"),
+        (["--data=folder:{folder}/nothing"], "is not a folder"),
+        (["--data=folder:{empty}"], "no images under"),
+        (["--data={folder}"], "folder:PATH or cifar10:PATH"),
+        ([], "--data is missing"),
+        (["--resume"], "--resume needs --out"),
+        (["--resume", "--out={empty}"], "no checkpoint"),
+        (["--data=folder:{folder}", "train.batch_size=8", "--eval=folder:{folder}/class0"], "not labelled"),
+        (["--data=folder:{folder}", "train.batch_size=8", "train.device=cuda:0"], "CUDA"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    if "cuda" in words[-1:] and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert main([word.format(folder=folder, empty=tmp_path) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_a_run_is_neither_overwritten_nor_bent(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _train(folder, tmp_path, "train.max_steps=1")
+    assert _train(folder, tmp_path, "train.max_steps=1") == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert main(["--resume", f"--out={tmp_path}", "train.lr=1"]) == 2
+    assert "train.lr cannot change on --resume" in capsys.readouterr().err
+    assert main(["--resume", f"--out={tmp_path}", f"--data=folder:{folder}/class0"]) == 2
+    assert "other images" in capsys.readouterr().err
+
+
+def test_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "temperature.eta=4.0" in text
+    assert "--resume" in text

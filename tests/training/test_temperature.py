@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from training.config import HeadsConfig, TemperatureConfig
+from training.temperature import AdaptiveTemperature, ConstantTemperature, build
+
+HEADS = HeadsConfig(num=3, dim=16)
+ADAPTIVE = TemperatureConfig(kind="adaptive")
+
+
+def _z(rows: int, seed: int = 0) -> torch.Tensor:
+    return F.normalize(torch.randn(3, rows, 16, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def test_all_pairs_equal_the_formula_one_pair_at_a_time() -> None:
+    torch.manual_seed(0)
+    module = AdaptiveTemperature(HEADS, ADAPTIVE).double()
+    module.gain.data = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+    module.bias.data = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    module.centre.copy_(torch.tensor([0.1, 0.2, 0.3]))
+    module.eval()
+    z = _z(5).double()
+    tau = module.pairwise(z, z)
+    for c in range(3):
+        for i in range(5):
+            for j in range(5):
+                u, v = (F.normalize(module.phi(z[c, n]), dim=0) for n in (i, j))
+                x = module.bias[c] - module.gain[c] * (u @ v - module.centre[c])
+                expected = 0.03 + 0.47 / (1 + torch.exp(-x))
+                torch.testing.assert_close(tau[c, i, j], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_paired_rows_are_the_diagonal_of_all_pairs() -> None:
+    module = AdaptiveTemperature(HEADS, ADAPTIVE).eval()
+    a, b = _z(7, 1), _z(7, 2)
+    rows = module(a.transpose(0, 1), b.transpose(0, 1))
+    assert rows.shape == (7, 3)
+    torch.testing.assert_close(rows, module.pairwise(a, b).diagonal(dim1=1, dim2=2).T)
+
+
+def test_it_starts_at_the_standard_temperature_whatever_phi_is() -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        module = AdaptiveTemperature(HEADS, ADAPTIVE)
+        tau = module.pairwise(_z(64, seed), _z(64, seed + 9))
+        torch.testing.assert_close(tau.mean(dim=(1, 2)), torch.full((3,), 0.1), rtol=0.05, atol=0)
+
+
+def test_it_stays_within_its_bounds_and_symmetric() -> None:
+    module = AdaptiveTemperature(HEADS, ADAPTIVE)
+    module.gain.data.fill_(1e4)
+    z = _z(8)
+    tau = module.pairwise(z, z)
+    assert float(tau.min()) == pytest.approx(0.03)
+    assert float(tau.max()) == pytest.approx(0.5)
+    torch.testing.assert_close(tau, tau.transpose(1, 2))
+
+
+def test_like_pairs_are_more_certain() -> None:
+    module = AdaptiveTemperature(HEADS, ADAPTIVE).eval()
+    z = _z(32)
+    tau = module.pairwise(z, z)
+    same = torch.eye(32, dtype=torch.bool)
+    assert bool((tau[:, same].mean(1) < tau[:, ~same].mean(1)).all())
+
+
+def test_the_running_mean_rests_in_eval() -> None:
+    module = AdaptiveTemperature(HEADS, ADAPTIVE).eval()
+    before = module.centre.clone()
+    module.pairwise(_z(8), _z(8))
+    assert torch.equal(before, module.centre)
+    module.train()
+    module.pairwise(_z(8), _z(8))
+    assert not torch.equal(before, module.centre)
+
+
+def test_zero_vectors_give_numbers() -> None:
+    module = AdaptiveTemperature(HEADS, ADAPTIVE)
+    tau = module.pairwise(torch.zeros(3, 4, 16, requires_grad=True), _z(4))
+    tau.sum().backward()
+    assert torch.isfinite(tau).all()
+
+
+def test_a_constant_one_is_constant() -> None:
+    module = build(HEADS, TemperatureConfig(value=0.2))
+    assert isinstance(module, ConstantTemperature)
+    assert float(module.pairwise(_z(4), _z(4))) == pytest.approx(0.2)
+    assert torch.equal(module(_z(4).transpose(0, 1), _z(4).transpose(0, 1)), torch.full((4, 3), 0.2))
