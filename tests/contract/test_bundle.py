@@ -1,0 +1,167 @@
+"""Export and serving agree: a bundle written by one is what the other loads, pixel for pixel and pair for pair."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from amcl_serve.bundle import PRECISIONS, Bundle, InputSpec
+from amcl_serve.encoder import Embeddings, Encoder
+from amcl_serve.images import decode
+from amcl_serve.pairs import PairScorer
+from export.__main__ import main
+from export.onnx import ServedEncoder
+from export.verify import misses, parity
+from tests.export.tiny import SIZE, make_photo_folder, make_run, photos
+from training.checkpoint import load_model
+from training.data import FolderImages, Plain
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("contract") / "run")
+
+
+@pytest.fixture(scope="module")
+def bundle(run, tmp_path_factory) -> Bundle:
+    """A bundle of all three precisions with calibration and metrics."""
+    home = tmp_path_factory.mktemp("exported")
+    held_out = make_photo_folder(home / "held-out", 96, seed=1)
+    bank = make_photo_folder(home / "bank", 64, seed=2)
+    arguments = ["--checkpoint", run, "--out", home / "tiny", "--images", held_out, "--train-images", bank]
+    assert main([str(a) for a in arguments]) == 0
+    return Bundle.open(home / "tiny")
+
+
+@pytest.fixture(scope="module")
+def encoders(bundle) -> dict[str, Encoder]:
+    return {p: Encoder.load(bundle, precision=p, session_threads=1) for p in PRECISIONS}
+
+
+def test_the_server_loads_every_precision_and_finds_its_probe(bundle, encoders):
+    assert bundle.precisions == PRECISIONS
+    for precision, encoder in encoders.items():
+        encoder.verify_probe()
+        assert encoder.precision == precision
+    assert Encoder.load(bundle, session_threads=1).precision == "int8"
+
+
+def test_the_card_tells_the_network(bundle, run):
+    model, config = load_model(run)
+    card = bundle.card
+    assert (card.feature_dim, card.num_heads, card.head_dim) == (model.feature_dim, model.num_heads, model.head_dim)
+    assert card.input == InputSpec(size=SIZE)
+    t = config.temperature
+    assert (card.temperature.kind, card.temperature.low, card.temperature.high) == ("adaptive", t.low, t.high)
+    assert card.calibration is not None
+    assert card.metrics["pair_auroc"].value == card.calibration.auroc
+    loss = card.metrics["knn_fp32"].value - card.metrics["knn_int8"].value
+    assert card.metrics["knn_int8_loss"].value == pytest.approx(loss)
+    assert set(card.metrics) >= {"knn_fp16", "knn_untrained", "pair_auroc_features", "pair_overlap"}
+
+
+def test_embeddings_agree_with_pytorch_on_new_images(run, encoders):
+    served = ServedEncoder(*load_model(run))
+    pixels = photos(64, seed=9)
+    with torch.no_grad():
+        reference = Embeddings(*(out.numpy() for out in served(torch.from_numpy(pixels))))
+    for precision, encoder in encoders.items():
+        assert misses(precision, parity(reference, encoder.encode(pixels))) == []
+
+
+def test_the_reference_is_the_trained_network_on_normalised_pixels(run):
+    model, config = load_model(run)
+    pixels = photos(4, seed=10)
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.data.mean, config.data.std))
+    with torch.no_grad():
+        features, heads = model((x - mean) / std)
+        served_features, served_heads = ServedEncoder(model, config)(torch.from_numpy(pixels))
+    torch.testing.assert_close(served_features, features, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(served_heads, F.normalize(heads, dim=-1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_batch_of_one_equals_a_batch_of_32(encoders, precision):
+    pixels = photos(32, seed=11)
+    together = encoders[precision].encode(pixels)
+    alone = [encoders[precision].encode(pixels[i : i + 1]) for i in range(32)]
+    scale = np.abs(together.features).max()
+    assert np.abs(np.concatenate([e.features for e in alone]) - together.features).max() <= 1e-5 * scale
+    assert np.abs(np.concatenate([e.heads for e in alone]) - together.heads).max() <= 1e-5
+
+
+def test_heads_have_norm_one(encoders):
+    for encoder in encoders.values():
+        heads = encoder.encode(photos(8, seed=12)).heads
+        np.testing.assert_allclose(np.linalg.norm(heads, axis=-1), 1, atol=1e-5)
+
+
+def test_served_temperatures_are_the_models(bundle, run, encoders):
+    model, _ = load_model(run)
+    a, b = (encoders["fp32"].encode(photos(16, seed=seed)) for seed in (13, 14))
+    with torch.no_grad():
+        expected = model.temperature(torch.from_numpy(a.heads), torch.from_numpy(b.heads)).numpy()
+    scores = PairScorer.load(bundle).score(a, b)
+    np.testing.assert_allclose(scores.temperature, expected, rtol=1e-5)
+    weights = 1 / expected
+    combined = ((a.heads * b.heads).sum(-1) * weights).sum(1) / weights.sum(1)
+    np.testing.assert_allclose(scores.score, combined, atol=1e-5)
+    assert scores.uncertainty is not None
+    assert scores.probability is not None
+
+
+def test_a_standard_model_takes_the_same_path(tmp_path):
+    run = make_run(tmp_path / "run", "temperature.value=0.2", standard=True)
+    assert main(["--checkpoint", str(run), "--out", str(tmp_path / "standard"), "--precision", "fp32"]) == 0
+    bundle = Bundle.open(tmp_path / "standard")
+    encoder = Encoder.load(bundle, session_threads=1)
+    a, b = (encoder.encode(photos(5, seed=seed)) for seed in (15, 16))
+    scores = PairScorer.load(bundle).score(a, b)
+    t = bundle.card.temperature
+    assert (bundle.card.num_heads, t.kind, t.low, t.high, t.value) == (1, "constant", 0.2, 0.2, 0.2)
+    np.testing.assert_allclose(scores.temperature, 0.2)
+    np.testing.assert_allclose(scores.score, (a.heads * b.heads).sum(-1)[:, 0], atol=1e-6)
+    assert scores.uncertainty is None
+    assert scores.probability is None
+
+
+def test_a_picture_and_its_exif_rotated_copy_are_the_same_picture(bundle, encoders):
+    picture = Image.fromarray(photos(1, seed=17, size=80)[0]).crop((0, 0, 80, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn me 90 degrees clockwise"
+    copy = picture.transpose(Image.Transpose.ROTATE_90)
+    data = []
+    for image, extra in ((picture, {}), (copy, {"exif": exif})):
+        buffer = BytesIO()
+        image.save(buffer, "PNG", **extra)
+        data.append(decode(buffer.getvalue(), bundle.card.input, max_pixels=10**6))
+    both = encoders["int8"].encode(np.stack(data))
+    scorer = PairScorer.load(bundle)
+    first, second = (Embeddings(both.features[i : i + 1], both.heads[i : i + 1]) for i in (0, 1))
+    assert scorer.score(first, second).score[0] > 0.99
+    assert np.abs(data[0].astype(int) - data[1].astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (100, 75), (75, 100), (200, 90), (20, 33)])
+def test_the_server_sees_what_evaluation_in_training_sees(tmp_path: Path, shape):
+    """Resize and crop in one step against torchvision's resize, then crop: within rounding and half a pixel.
+
+    torchvision rounds the resized side and the crop's corner to whole pixels.
+    """
+    width, height = shape
+    photo = Image.fromarray(photos(1, seed=18, size=256)[0]).resize((width, height), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.png")
+    served = decode((tmp_path / "photo.png").read_bytes(), InputSpec(size=SIZE), max_pixels=10**6)
+    trained = Plain(FolderImages(tmp_path), [0], SIZE)[0].permute(1, 2, 0).numpy()
+    difference = np.abs(served.astype(int) - trained.astype(int))
+    a_pixels_shift = max(np.abs(np.diff(trained.astype(int), axis=axis)).mean() for axis in (0, 1))
+    assert difference.mean() <= 0.6 * a_pixels_shift
+    if width == height:
+        assert difference.max() == 0
