@@ -44,7 +44,7 @@ class Server:
 
     def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-c", CODE, "serve", *self.flags], stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while time.monotonic() < until:
             assert self.process.poll() is None, "the server ended"
             try:
@@ -56,7 +56,7 @@ class Server:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
-        self.process.wait(20)
+        self.process.wait(60)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         return httpx.request(method, self.url + path, json=body, trust_env=False).raise_for_status().json()["result"]
@@ -119,7 +119,7 @@ def test_a_server_killed_while_indexing_keeps_every_acknowledged_point(
 
     files = find_images(folder)
     assert len(files) == IMAGES
-    killer = threading.Thread(target=lambda: (enough.wait(30), server.kill()))
+    killer = threading.Thread(target=lambda: (enough.wait(120), server.kill()))
     killer.start()
     with Client(server.url) as client:
         prepare(client, "photos", recreate=False)
@@ -161,7 +161,7 @@ def killed_client(server: Server, folder: Path, name: str, number: int) -> tuple
     assert client.stdout is not None
     logged = [client.stdout.readline().strip() for _ in range(50)]
     client.send_signal(number)
-    rest, said = client.communicate(timeout=20)
+    rest, said = client.communicate(timeout=60)
     return logged + [line for line in rest.splitlines() if line in set(find_images(folder))], client, said
 
 
