@@ -32,12 +32,15 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="amcl-page-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when the page is built
         from amcl_serve.api.app import create_app
+
         try:
             from app.mount import mount
         except ModuleNotFoundError as error:
             if error.name != "gradio":
                 raise
-            raise StartupError("the page needs gradio; pip install 'amcl-serve[demo]', or run amcl-serve serve") from None
+            raise StartupError(
+                "the page needs gradio; pip install 'amcl-serve[demo]', or run amcl-serve serve"
+            ) from None
 
         return serve(mount(create_app(settings, index=False), settings), settings, sock)
 

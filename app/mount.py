@@ -12,10 +12,11 @@ from amcl_serve.api.state import registry_of
 from amcl_serve.settings import Settings
 from app.client import Client
 from app.examples import ASSETS
-from app.page import CSS_FILE, build, theme
+from app.page import build, theme
 
-EXACT = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/upload", "/gradio_api/startup-events"})
-PREFIXES = ("/assets/", "/static/", "/gradio_api/run/", "/gradio_api/file=", "/gradio_api/heartbeat/")
+CSS_FILE, JS_FILE = ASSETS / "page.css", ASSETS / "page.js"
+EXACT = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/upload", "/gradio_api/upload_progress"})
+PREFIXES = ("/assets/", "/static/", "/gradio_api/run/", "/gradio_api/file=")
 
 
 class PageRoutes:
@@ -58,6 +59,7 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
         mcp_server=False,
         theme=theme(),
         css_paths=[CSS_FILE],
+        head=f"<script>{JS_FILE.read_text()}</script>",
     )
     page.has_launched = True  # else the library does not check that a file was uploaded before it reads it
     mounted: Any = api.router.routes.pop()

@@ -15,7 +15,6 @@ from amcl_serve.registry import LoadedModel
 from app import examples, result
 from app.client import File, Refused
 
-CSS_FILE = Path(__file__).parent / "assets" / "page.css"
 CACHE_SECONDS = 600  # age at which an uploaded file is deleted, and how often that is looked for
 PLACEHOLDER = "Drop an image\nor click to choose one"
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
@@ -25,8 +24,8 @@ HEADER = """
 <header class="masthead">
   <nav><strong>amcl-serve</strong><span><a href="/docs">API</a><a href="/models">Model card</a></span></nav>
   <h1>How alike are two images?</h1>
-  <p>A network trained without labels looks at both through several projection heads. Each head says how similar the
-  pair is, and how sure it is; together they give one score and a verdict.</p>
+  <p>A network trained without labels looks at both through its projection heads. Each head says how similar the pair is
+  and, if it has learned to, how sure it is. Together they give one score and a verdict.</p>
 </header>
 """
 

@@ -71,5 +71,5 @@ def test_the_search_finds_the_cat() -> None:
 def test_every_link_of_the_docs_leads_somewhere() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
     for page in pages:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        for target in re.findall(r"(?:\]\(|src=\"|srcset=\")([^)\"#:]+)(?:#[^)]*)?[)\"]", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
