@@ -54,7 +54,7 @@ def serving(bundle: Path | str, folder: Path, *flags: str) -> Iterator[str]:
             process.wait(20)
 
 
-def _wait(process: subprocess.Popen[bytes], base: str, log: Path, seconds: float = 90) -> None:
+def _wait(process: subprocess.Popen[bytes], base: str, log: Path, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()

@@ -17,6 +17,8 @@ from app.examples import ASSETS
 from tests.app.server import chromium, serving
 from tests.fakes import make_bundle
 
+expect.set_options(timeout=30_000)  # milliseconds: the machine may be busy
+
 FIRST, SECOND = ASSETS / "cat.jpg", ASSETS / "cup.jpg"
 
 
@@ -54,7 +56,7 @@ def page(browser: Browser, base: str) -> Iterator[Page]:
     page = context.new_page()
     watch = Watch(page)
     page.goto(base)
-    expect(page.locator("#result")).to_contain_text(result.EMPTY, timeout=30_000)
+    expect(page.locator("#result")).to_contain_text(result.EMPTY)
     expect(page.locator(".colophon")).to_contain_text("3 heads, adaptive temperature")
     yield page
     context.close()
@@ -122,6 +124,6 @@ def test_a_constant_uncalibrated_model_shows_the_score_alone(browser: Browser, t
         page = browser.new_page()
         page.goto(base)
         page.locator("#examples button").first.click()
-        expect(page.locator("#result .verdict-none")).to_contain_text("not calibrated", timeout=30_000)
+        expect(page.locator("#result .verdict-none")).to_contain_text("not calibrated")
         expect(page.locator("#result .track .whisker")).to_have_count(0)
         page.close()
