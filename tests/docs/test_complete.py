@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from amcl_serve.api.app import create_app
 from amcl_serve.api.metrics import Metrics
+from amcl_serve.cli import COMMANDS
 from amcl_serve.errors import AmclError
 from amcl_serve.settings import Settings
 from tests.app.server import ROOT
@@ -38,6 +40,13 @@ def test_no_row_names_a_setting_that_is_gone() -> None:
 def test_the_documented_defaults_are_the_defaults() -> None:
     for name, default in re.findall(r"^\| `--([a-z-]+)` \| `[A-Z_]+` \| ([^ |]+) \|", OPERATIONS, re.MULTILINE):
         assert float_or_text(default) == float_or_text(str(Settings.model_fields[name.replace("-", "_")].default)), name
+
+
+def source_config() -> dict[str, Any]:
+    from training.config import to_dict
+    from training.recipes import recipe
+
+    return to_dict(recipe("simclr"))
 
 
 def float_or_text(text: str) -> float | str:
@@ -69,3 +78,19 @@ def test_every_error_code_is_documented(error: type[AmclError]) -> None:
 def test_every_metric_is_documented() -> None:
     for metric in Metrics().registry.collect():
         assert f"`{metric.name}" in OPERATIONS, metric.name
+
+
+def test_every_command_is_documented() -> None:
+    for command in COMMANDS:
+        assert f"| `amcl-serve {command.__name__.rpartition('.')[2]}" in OPERATIONS
+
+
+def test_the_recipes_defaults_are_those_documented() -> None:
+    section = (DOCS / "training.md").read_text().partition("## Keys used most")[2].partition("\n## ")[0]
+    config = source_config()
+    rows = re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|", section, re.MULTILINE)
+    assert len(rows) > 8
+    for keys, defaults in rows:
+        for key, default in zip(re.findall(r"`([^`]+)`", keys), defaults.split(","), strict=True):
+            part, _, name = key.partition(".")
+            assert float_or_text(default.strip(" `")) == float_or_text(str(config[part][name])), key
