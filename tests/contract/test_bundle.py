@@ -18,25 +18,9 @@ from amcl_serve.pairs import PairScorer
 from export.__main__ import main
 from export.onnx import ServedEncoder
 from export.verify import misses, parity
-from tests.export.tiny import SIZE, make_photo_folder, make_run, photos
+from tests.export.tiny import SIZE, make_run, photos
 from training.checkpoint import load_model
 from training.data import FolderImages, Plain
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("contract") / "run")
-
-
-@pytest.fixture(scope="module")
-def bundle(run, tmp_path_factory) -> Bundle:
-    """A bundle of all three precisions with calibration and metrics."""
-    home = tmp_path_factory.mktemp("exported")
-    held_out = make_photo_folder(home / "held-out", 96, seed=1)
-    bank = make_photo_folder(home / "bank", 64, seed=2)
-    arguments = ["--checkpoint", run, "--out", home / "tiny", "--images", held_out, "--train-images", bank]
-    assert main([str(a) for a in arguments]) == 0
-    return Bundle.open(home / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -46,10 +46,11 @@ def photos(count: int, *, seed: int, size: int = SIZE) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(c).resize((size, size), Image.Resampling.BICUBIC)) for c in coarse])
 
 
-def make_photo_folder(folder: Path, count: int, *, seed: int, classes: int = 4) -> Path:
-    """`count` PNG files in folders class0, class1, …; 0 classes: all in `folder` itself."""
+def make_photo_folder(folder: Path, count: int, *, seed: int, classes: int = 4, first: int = 0) -> Path:
+    """`count` JPEG files n0000000C/n0000000C_K.JPEG, K from `first`, as in Tiny-ImageNet; 0 classes: no folders."""
     for index, photo in enumerate(photos(count, seed=seed, size=40)):
-        home = folder / f"class{index % classes}" if classes else folder
+        name = f"n{index % classes if classes else 0:08d}"
+        home = folder / name if classes else folder
         home.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(photo).save(home / f"{index:04d}.png")
+        Image.fromarray(photo).save(home / f"{name}_{first + index // max(classes, 1)}.JPEG", quality=95)
     return folder

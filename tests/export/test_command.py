@@ -1,0 +1,158 @@
+"""The command: what it writes, what it refuses, and that nothing half-done is ever left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from amcl_serve.bundle import CARD_FILE, Bundle, encoder_file
+from export import quantize
+from export.__main__ import main
+from tests.export.tiny import make_photo_folder, make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("export") / "run")
+
+
+@pytest.fixture(scope="module")
+def photo_folder(tmp_path_factory):
+    return make_photo_folder(tmp_path_factory.mktemp("photos") / "few", 70, seed=3)
+
+
+def export(*arguments) -> int:
+    return main([str(a) for a in arguments])
+
+
+def test_without_images_it_writes_fp32_and_fp16_and_prints_their_parity(run, tmp_path, capsys):
+    texts = ["--name", "small", "--description", "Says hello.", "--licence", "MIT", "--note", "one", "--note", "two"]
+    assert export("--checkpoint", run, "--out", tmp_path / "model", *texts) == 0
+    bundle = Bundle.open(tmp_path / "model")
+    card = bundle.card
+    assert bundle.precisions == ("fp32", "fp16")
+    assert (card.name, card.description, card.licence, card.notes) == ("small", "Says hello.", "MIT", ["one", "two"])
+    assert (card.calibration, card.metrics) == (None, {})
+    assert set(card.parity) == set(card.probe.features) == {"fp32", "fp16"}
+    out = capsys.readouterr().out
+    for word in ("synthetic", "fp32", "fp16", "features", "heads", "wrote bundle small"):
+        assert word in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+
+
+def test_the_bundle_holds_no_path_of_its_author(run, tmp_path):
+    assert export("--checkpoint", run, "--out", tmp_path / "model") == 0
+    for path in (tmp_path / "model").iterdir():
+        data = path.read_bytes()
+        for secret in (b"/home/someone", str(tmp_path).encode(), str(Path.cwd()).encode(), b"site-packages"):
+            assert secret not in data, path.name
+    card = json.loads((tmp_path / "model" / CARD_FILE).read_text())
+    assert card["config"]["data"]["spec"] == card["training_data"] == "folder:photos"
+
+
+def test_precision_chooses_the_files(run, tmp_path):
+    assert export("--checkpoint", run / "checkpoint.pt", "--out", tmp_path / "half", "--precision", "fp16") == 0
+    names = {path.name for path in (tmp_path / "half").iterdir()}
+    assert names == {"encoder.fp16.onnx", "temperature.onnx", "card.json"}
+
+
+def test_a_bundle_is_replaced_and_anything_else_is_left_alone(run, tmp_path, capsys):
+    out = tmp_path / "model"
+    assert export("--checkpoint", run, "--out", out, "--precision", "fp32") == 0
+    assert export("--checkpoint", run, "--out", out, "--precision", "fp16") == 0
+    assert Bundle.open(out).precisions == ("fp16",)
+    (out / CARD_FILE).unlink()
+    assert export("--checkpoint", run, "--out", out) == 2
+    assert "is no bundle" in capsys.readouterr().err
+    assert (out / encoder_file("fp16")).is_file()
+
+
+def test_a_damaged_file_is_refused_with_its_figures_and_the_old_bundle_stands(run, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "model"
+    assert export("--checkpoint", run, "--out", out, "--precision", "fp32") == 0
+    before = (out / CARD_FILE).read_bytes()
+    honest = quantize.to_fp16
+
+    def damaged(source, target):
+        honest(source, target)
+        model = onnx.load(target)
+        weight = next(w for w in model.graph.initializer if w.name.endswith(".fp16"))
+        values = numpy_helper.to_array(weight).copy()
+        values[: len(values) // 2] *= -1
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+        onnx.save(model, target)
+
+    monkeypatch.setattr(quantize, "to_fp16", damaged)
+    assert export("--checkpoint", run, "--out", out) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("export: no bundle was written: fp16 features_min_cosine is 0.")
+    assert "at least 0.9995 is needed" in error
+    assert len(error.splitlines()) == 1
+    assert (out / CARD_FILE).read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_network_that_has_diverged_is_refused(run, tmp_path, capsys):
+    import torch
+
+    from tests.export.tiny import save
+    from training.checkpoint import load_model
+
+    model, config = load_model(run)
+    with torch.no_grad():
+        model.backbone.conv1.weight[0] = float("nan")
+    (tmp_path / "broken").mkdir()
+    save(tmp_path / "broken", model, config)
+    assert export("--checkpoint", tmp_path / "broken", "--out", tmp_path / "model") == 1
+    assert "fp32 features_max_abs is nan" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_wrong_usage_is_one_line_and_status_2(run, photo_folder, tmp_path, capsys):
+    few = make_photo_folder(tmp_path / "few", 10, seed=4)
+    flat = make_photo_folder(tmp_path / "flat", 30, seed=4, classes=0)
+    bad = make_photo_folder(tmp_path / "bad", 70, seed=4)
+    next(bad.rglob("*_3.JPEG")).write_bytes(b"\xff\xd8\xff no more")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("keep me")
+    out = ("--checkpoint", run, "--out", tmp_path / "model")
+    for arguments, message in (
+        ((*out, "--precision", "int8"), "int8 needs --images"),
+        ((*out, "--precision", "fp64"), "fp32, fp16, int8"),
+        ((*out, "--precision", ""), "fp32, fp16, int8"),
+        ((*out, "--name", "Not A Name"), "--name 'Not A Name'"),
+        ((*out, "--images", tmp_path / "nowhere"), "is no folder of images"),
+        ((*out, "--images", tmp_path / "notes"), "no images under"),
+        ((*out, "--images", few), "holds 10 images; at least 64"),
+        ((*out, "--images", bad), "_3.JPEG"),
+        ((*out, "--train-images", photo_folder), "--train-images needs --images"),
+        ((*out, "--images", photo_folder, "--train-images", flat), "kNN needs labels"),
+        ((*out, "--images", photo_folder, "--train-images", few), "holds 10 images; at least 20"),
+        (("--checkpoint", tmp_path, "--out", tmp_path / "model"), "no checkpoint at"),
+        (("--checkpoint", few / "n00000000" / "n00000000_0.JPEG", "--out", tmp_path / "model"), "not a checkpoint"),
+        (("--checkpoint", run, "--out", tmp_path / "notes"), "is no bundle"),
+        (("--checkpoint", run, "--out", tmp_path / "a" / "b"), "does not exist"),
+    ):
+        assert export(*arguments) == 2, message
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.startswith("export: ")
+        assert len(error.splitlines()) == 1
+        assert not (tmp_path / "model").exists()
+    assert (tmp_path / "notes" / "a.txt").read_text() == "keep me"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_help_reads_like_a_manual(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    out = capsys.readouterr().out
+    for flag in ("--checkpoint", "--out", "--precision", "--images", "--train-images", "--name", "examples:"):
+        assert flag in out
+    assert np.max([len(line) for line in out.splitlines()]) <= 120

@@ -1,0 +1,106 @@
+"""The card's metrics on networks whose worth is known."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amcl_serve.bundle import InputSpec
+from amcl_serve.encoder import Embeddings
+from amcl_serve.pairs import PairScorer
+from export.card import data_name
+from export.images import ImageSet, folder_images
+from export.metrics import measure_knn, measure_pairs
+from tests.export.tiny import make_photo_folder
+
+SPEC = InputSpec(size=16)
+
+
+class CosineScorer(PairScorer):
+    """The cosine of the first head."""
+
+    def __init__(self):
+        pass
+
+    def score(self, a, b):
+        class Scores:
+            feature_similarity = (a.features * b.features).sum(1) / 8
+            score = (a.heads[:, 0] * b.heads[:, 0]).sum(1)
+
+        return Scores()
+
+
+def ignorant(pixels):
+    """Embeds every image by chance."""
+    rng = np.random.default_rng(int(pixels.sum()) % 2**32)
+    heads = rng.normal(size=(len(pixels), 1, 8))
+    return Embeddings(
+        rng.normal(size=(len(pixels), 8)).astype(np.float32), heads / np.linalg.norm(heads, axis=-1, keepdims=True)
+    )
+
+
+def mean_colours(pixels):
+    """Knows an image by its hue, whatever the crop."""
+    mean = pixels.mean(axis=(1, 2)).astype(np.float32)
+    hue = mean - mean.mean(axis=1, keepdims=True) + 1e-3
+    return Embeddings(hue, (hue / np.linalg.norm(hue, axis=1, keepdims=True))[:, None])
+
+
+@pytest.fixture(scope="module")
+def images():
+    """101 flat colours in four classes of lightness."""
+    contents = []
+    for index in range(101):
+        buffer = BytesIO()
+        Image.new("HSV", (20, 20), (index * 97 % 256, 255, 100 + 50 * (index % 4))).convert("RGB").save(buffer, "PNG")
+        contents.append(buffer.getvalue())
+    return ImageSet([f"{i}.png" for i in range(101)], contents.__getitem__, [str(i % 4) for i in range(101)])
+
+
+def test_pairs_of_a_network_that_sees_and_of_one_that_guesses(images):
+    sees = measure_pairs(mean_colours, CosineScorer(), images, SPEC)
+    guesses = measure_pairs(ignorant, CosineScorer(), images, SPEC)
+    assert sees.calibration.auroc > 0.75
+    assert sees.calibration.slope > 0
+    assert guesses.calibration.auroc == pytest.approx(0.5, abs=0.2)
+    assert guesses.calibration.accuracy == pytest.approx(0.5, abs=0.2)
+    assert sees.calibration.brier < guesses.calibration.brier
+    # 101 images: 50 to fit, 50 to report, each with as many negatives as positives
+    assert sees.calibration.pairs == 200
+    assert "50 positive pairs" in sees.metrics["pair_auroc"].protocol
+    assert sees.metrics["pair_auroc"].value == sees.calibration.auroc
+
+
+def test_pairs_are_the_same_every_time(images):
+    assert measure_pairs(mean_colours, CosineScorer(), images, SPEC) == measure_pairs(
+        mean_colours, CosineScorer(), images, SPEC
+    )
+
+
+def test_knn_decodes_once_for_all_networks(images):
+    calls = []
+
+    def watched(pixels):
+        calls.append(len(pixels))
+        return mean_colours(pixels)
+
+    found = measure_knn({"same": watched, "chance": ignorant}, images, images, SPEC)
+    assert sum(calls) == 202
+    assert set(found) == {"knn_same", "knn_chance"}
+    assert "bank 101 training images, 101 held-out queries, 4 classes" in found["knn_same"].protocol
+
+
+def test_labels_are_the_first_level_of_folders(tmp_path):
+    make_photo_folder(tmp_path / "deep" / "cats", 6, seed=7)
+    make_photo_folder(tmp_path / "deep" / "dogs", 6, seed=8)
+    assert folder_images(tmp_path / "deep").labels == ["cats"] * 6 + ["dogs"] * 6
+    assert folder_images(tmp_path / "deep" / "cats" / "n00000000").labels is None
+    assert folder_images(tmp_path).labels is None  # one folder tells nothing apart
+
+
+def test_a_data_specification_loses_its_path():
+    assert data_name("folder:/home/someone/photos") == "folder:photos"
+    assert data_name("") == ""

@@ -1,0 +1,118 @@
+"""The graph and its smaller forms."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from export.networks import embed, onnx_network
+from export.onnx import ServedEncoder, write_encoder, write_temperature
+from export.quantize import to_fp16, to_int8
+from tests.export.tiny import make_run, photos
+from training.checkpoint import load_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(make_run(tmp_path_factory.mktemp("quantize") / "run"))
+
+
+@pytest.fixture(scope="module")
+def fp32(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("graphs") / "fp32.onnx"
+    write_encoder(ServedEncoder(*model), path)
+    return path
+
+
+def operators(path):
+    return collections.Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def test_the_graph_is_lean(fp32):
+    counts = operators(fp32)
+    assert counts["Conv"] == 20
+    assert counts["Gemm"] == 6  # two layers of three heads
+    assert counts["BatchNormalization"] == 0
+    assert counts["Gather"] == counts["Shape"] == counts["Expand"] == 0
+
+
+def test_fp16_is_half_the_file_with_each_weight_rounded_once(fp32, tmp_path):
+    to_fp16(fp32, tmp_path / "fp16.onnx")
+    assert (tmp_path / "fp16.onnx").stat().st_size < 0.55 * fp32.stat().st_size
+    full = {w.name: numpy_helper.to_array(w) for w in onnx.load(fp32).graph.initializer}
+    half = {w.name: numpy_helper.to_array(w) for w in onnx.load(tmp_path / "fp16.onnx").graph.initializer}
+    for name, values in full.items():
+        if name in half:
+            assert np.array_equal(half[name], values)
+        else:
+            assert np.array_equal(half[name + ".fp16"], values.astype(np.float16))
+    assert sum(name.endswith(".fp16") for name in half) == 16  # all but the first, small layers
+
+
+def test_onnxruntime_casts_fp16_weights_once_and_computes_in_float32(fp32, tmp_path):
+    to_fp16(fp32, tmp_path / "fp16.onnx")
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    ort.InferenceSession(tmp_path / "fp16.onnx", options, providers=["CPUExecutionProvider"])
+    assert operators(tmp_path / "loaded.onnx")["Cast"] == 1  # of the pixels
+    kinds = {w.data_type for w in onnx.load(tmp_path / "loaded.onnx").graph.initializer}
+    assert TensorProto.FLOAT16 not in kinds
+
+
+def test_weights_beyond_float16_do_not_become_infinite(tmp_path):
+    weight = numpy_helper.from_array(np.full((64, 64), 1e6, np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "big",
+        [onnx.helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 64])],
+        [onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 64])],
+        [weight],
+    )
+    onnx.save(onnx.helper.make_model(graph, ir_version=9), tmp_path / "big.onnx")
+    to_fp16(tmp_path / "big.onnx", tmp_path / "half.onnx")
+    half = numpy_helper.to_array(onnx.load(tmp_path / "half.onnx").graph.initializer[0])
+    assert np.isfinite(half).all()
+
+
+def test_int8_quantises_every_layer_and_keeps_the_better_method(fp32, tmp_path):
+    pixels = photos(32, seed=20)
+    seen = []
+
+    def quality(candidate):
+        features = embed(onnx_network(candidate), pixels).features
+        seen.append(features)
+        return -float(len(seen))  # the first is best
+
+    assert to_int8(fp32, tmp_path / "int8.onnx", pixels, quality) == "min-max"
+    assert len(seen) == 3
+    np.testing.assert_allclose(embed(onnx_network(tmp_path / "int8.onnx"), pixels).features, seen[0], rtol=1e-5)
+    model = onnx.load(tmp_path / "int8.onnx")
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * fp32.stat().st_size
+    weights = [numpy_helper.to_array(w) for w in model.graph.initializer if w.data_type == TensorProto.INT8 and w.dims]
+    kernels = [w for w in weights if w.ndim == 4]
+    assert len(kernels) == 20
+    assert all(np.abs(w.astype(int)).max() <= 64 for w in kernels)  # 7 bits
+    assert {node.domain for node in model.graph.node} == {""}
+
+
+@pytest.mark.parametrize("standard", [False, True])
+def test_temperature_has_both_inputs_and_a_free_batch(tmp_path, standard):
+    run = make_run(tmp_path / "run", standard=standard)
+    network, _ = load_model(run)
+    write_temperature(network, tmp_path / "t.onnx")
+    session = ort.InferenceSession(tmp_path / "t.onnx", providers=["CPUExecutionProvider"])
+    heads = (network.num_heads, network.head_dim)
+    assert [(i.name, tuple(i.shape)) for i in session.get_inputs()] == [
+        ("heads_a", ("N", *heads)),
+        ("heads_b", ("N", *heads)),
+    ]
+    for count in (1, 7):
+        rows = np.random.default_rng(0).normal(size=(count, *heads)).astype(np.float32)
+        (found,) = session.run(["temperature"], {"heads_a": rows, "heads_b": rows})
+        assert found.shape == (count, network.num_heads)
