@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="package")
 def one_torch_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, and on a busy machine threads that wait for each other lose much."""
+    """Networks this small gain nothing from threads, and on a busy machine waiting for each other costs them much."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
