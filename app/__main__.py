@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 
 from amcl_serve.cli import run_command
@@ -26,23 +24,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the API and the page from one process; uploaded files live in a folder of their own and go with it."""
+    """Serve the API and the page from one process."""
     settings = settings_from(args)
     sock = listen(settings)  # before the imports and the model, which take seconds
-    with tempfile.TemporaryDirectory(prefix="amcl-page-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # read when the page is built
-        from amcl_serve.api.app import create_app
+    from amcl_serve.api.app import create_app
 
-        try:
-            from app.mount import mount
-        except ModuleNotFoundError as error:
-            if error.name != "gradio":
-                raise
-            raise StartupError(
-                "the page needs gradio; pip install 'amcl-serve[demo]', or run amcl-serve serve"
-            ) from None
-
-        return serve(mount(create_app(settings, index=False), settings), settings, sock)
+    try:
+        from app.mount import mount
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise StartupError("the page needs gradio; pip install 'amcl-serve[demo]', or run amcl-serve serve") from None
+    return serve(mount(create_app(settings, index=False), settings), settings, sock)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import gradio as gr
@@ -13,6 +17,8 @@ from amcl_serve.settings import Settings
 from app.client import Client
 from app.examples import ASSETS
 from app.page import build, theme
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 CSS_FILE, JS_FILE = ASSETS / "page.css", ASSETS / "page.js"
 EXACT = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/upload", "/gradio_api/upload_progress"})
@@ -41,7 +47,12 @@ def is_page_path(path: str) -> bool:
 
 
 def mount(api: FastAPI, settings: Settings) -> FastAPI:
-    """Add the page at `/` of `api`, before its start-up; the API must leave `GET /` free."""
+    """Add the page at `/` of `api`, before its start-up; the API must leave `GET /` free.
+
+    Uploaded files lie in a folder of their own, which goes when the server stops.
+    """
+    uploads = tempfile.TemporaryDirectory(prefix="amcl-page-")
+    os.environ["GRADIO_TEMP_DIR"] = uploads.name  # read when the page is built
     page = build(Client(api).similarity, lambda: registry_of(api).get(None))
     gr.mount_gradio_app(
         api,
@@ -64,4 +75,19 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
     page.has_launched = True  # else the library does not check that a file was uploaded before it reads it
     mounted: Any = api.router.routes.pop()
     api.add_middleware(PageRoutes, page=mounted.app)
+    api.router.lifespan_context = _then(uploads.cleanup, api.router.lifespan_context)
     return api
+
+
+def _then(last: Callable[[], None], lifespan: Lifespan) -> Lifespan:
+    """`lifespan`, with a call of `last` at its end; the process itself may end by a signal, with nothing after it."""
+
+    @asynccontextmanager
+    async def extended(api: FastAPI) -> AsyncIterator[Any]:
+        try:
+            async with lifespan(api) as state:
+                yield state
+        finally:
+            last()
+
+    return extended

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -13,6 +14,7 @@ from amcl_serve.api.app import create_app
 from amcl_serve.settings import Settings
 from app.examples import ASSETS, PAIRS
 from app.mount import is_page_path, mount
+from tests.app.server import serving
 
 SECRET = "a file that nobody uploaded"
 
@@ -20,9 +22,9 @@ SECRET = "a file that nobody uploaded"
 @pytest.fixture(scope="module")
 def client(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder = tmp_path_factory.mktemp("page")
+    settings = Settings(model=str(tiny_bundle), data_dir=folder / "data", max_body_bytes=200_000, session_threads=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
-        settings = Settings(model=str(tiny_bundle), data_dir=folder / "data", max_body_bytes=200_000, session_threads=1)
+        patch.setenv("GRADIO_TEMP_DIR", "")  # mount sets it; this puts it back
         with TestClient(mount(create_app(settings, index=False), settings)) as client:
             yield client
 
@@ -136,6 +138,15 @@ def test_no_url_is_fetched(client: TestClient, url: str, monkeypatch: pytest.Mon
 )
 def test_paths_that_the_page_does_not_need_are_not_its_own(path: str) -> None:
     assert not is_page_path(path)
+
+
+def test_uploads_go_when_the_server_is_terminated(tiny_bundle: Path, tmp_path: Path) -> None:
+    with serving(tiny_bundle, tmp_path) as base:
+        response = httpx.post(f"{base}/gradio_api/upload", files={"files": ("a.jpg", b"bytes")})
+        stored = Path(response.json()[0])
+        assert stored.read_bytes() == b"bytes"
+    assert not stored.exists()
+    assert not any(folder.exists() for folder in stored.parents if folder.name.startswith("amcl-page-"))
 
 
 def test_examples_fit() -> None:
