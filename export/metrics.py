@@ -111,7 +111,7 @@ def measure_knn(
 ) -> dict[str, Metric]:
     """`knn_<name>` of each network: k = 20 on the features, labelled `bank` against labelled `queries`.
 
-    Each image is decoded once for all networks.
+    Each image is decoded once for all networks. The one called `untrained` is that of `networks.untrained_network`.
     """
     assert bank.labels is not None
     assert queries.labels is not None
@@ -130,7 +130,8 @@ def measure_knn(
             k=min(KNN_K, len(bank)),
             temperature=KNN_TEMPERATURE,
         )
-        found[f"knn_{name}"] = Metric(value=accuracy, protocol=protocol)
+        weights = "; weights of seed 0, never trained, batch norms at their initial statistics"
+        found[f"knn_{name}"] = Metric(value=accuracy, protocol=protocol + (weights if name == "untrained" else ""))
     return found
 
 
