@@ -38,6 +38,7 @@ PAIRS = (
     ExamplePair("A cat and a cup", "cat.jpg", "cup.jpg"),
     ExamplePair("A rocket and stars", "rocket.jpg", "stars.jpg"),
 )
+FILES = frozenset(Path(path).resolve() for pair in PAIRS for path in pair.paths)
 
 
 def buttons() -> str:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -53,7 +54,7 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
     """
     uploads = tempfile.TemporaryDirectory(prefix="amcl-page-")
     os.environ["GRADIO_TEMP_DIR"] = uploads.name  # read when the page is built
-    page = build(Client(api).similarity, lambda: registry_of(api).get(None))
+    page = build(Client(api).similarity, lambda: registry_of(api).get(None), Path(uploads.name))
     gr.mount_gradio_app(
         api,
         page,

@@ -40,14 +40,28 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(score: Score, model: Callable[[], LoadedModel]) -> gr.Blocks:
-    """The page; `score` answers a pair, `model` gives the model that answers (asked when a page loads)."""
+def build(score: Score, model: Callable[[], LoadedModel], uploads: Path) -> gr.Blocks:
+    """The page; `score` answers a pair, `model` gives the model that answers (asked when a page loads).
+
+    No file is read but those in `uploads` and the example pairs' own.
+    """
+    readable = uploads.resolve()
+
+    async def read(which: str, payload: Payload) -> File:
+        path = await anyio.to_thread.run_sync(uploaded, payload, readable)
+        try:
+            if path is not None:
+                name, kind = _name(payload)
+                return name, await anyio.Path(path).read_bytes(), kind
+        except OSError:
+            pass
+        raise Refused(f"{which} image: it has been deleted from the server since it was added; add it again")
 
     async def compare(first: Payload, second: Payload) -> str:
         if not first or not second:
             return result.empty(first=bool(first), second=bool(second))
         try:
-            answer = await score(await _read("First", first), await _read("Second", second))
+            answer = await score(await read("First", first), await read("Second", second))
         except Refused as refusal:
             return result.failure(refusal.detail)
         return result.result(answer, constant_temperature=model().bundle.card.temperature.kind == "constant")
@@ -138,10 +152,24 @@ def _picture(label: str, elem_id: str) -> gr.Image:
     return box
 
 
-async def _read(which: str, payload: dict[str, Any]) -> File:
-    name = payload.get("orig_name") or "image"
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+def uploaded(payload: object, uploads: Path) -> Path | None:
+    """The file that a payload names, if it lies in `uploads` (resolved) or is an example; None for any other.
+
+    The page's library asks this only of payloads that call themselves files; a caller may leave that out.
+    """
+    path = payload.get("path") if isinstance(payload, dict) else None
+    if not isinstance(path, str):
+        return None
     try:
-        return name, await anyio.Path(payload["path"]).read_bytes(), kind
-    except OSError:
-        raise Refused(f"{which} image: it has been deleted from the server since it was added; add it again") from None
+        found = Path(path).resolve()
+        mine = found.is_relative_to(uploads) or found in examples.FILES
+        return found if mine and found.is_file() else None
+    except (OSError, ValueError):  # ValueError: a NUL character
+        return None
+
+
+def _name(payload: Payload) -> tuple[str, str]:
+    """Name and media type, as the caller says."""
+    name = (payload or {}).get("orig_name")
+    name = name if isinstance(name, str) and name else "image"
+    return name, mimetypes.guess_type(name)[0] or "application/octet-stream"

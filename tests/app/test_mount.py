@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from amcl_serve.api.app import create_app
 from amcl_serve.settings import Settings
 from app.examples import ASSETS, PAIRS
 from app.mount import is_page_path, mount
+from app.page import uploaded
 from tests.app.server import serving
 
 SECRET = "a file that nobody uploaded"
@@ -107,6 +109,39 @@ def test_a_path_that_was_not_uploaded_is_refused(client: TestClient, tmp_path: P
     assert response.status_code == 500
     assert SECRET not in response.text
     assert client.get(f"/gradio_api/file={secret}").status_code in (403, 404)
+
+
+def test_a_file_outside_the_uploads_is_not_read_whatever_the_payload_calls_itself(
+    client: TestClient, tmp_path: Path
+) -> None:
+    good = upload(client, (ASSETS / "cat.jpg").read_bytes())
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes((ASSETS / "cup.jpg").read_bytes())  # would be scored if it were read
+    inside = Path(good["path"]).parent
+    (inside / "link.jpg").symlink_to(secret)
+    dots = os.path.relpath(secret, inside)
+    paths = [secret, inside / dots, inside / "link.jpg", inside, "/dev/zero", "/nowhere", "", "a\0b", "x" * 5000]
+    panels = {compare(client, good, {"path": str(path)}).json()["data"][0] for path in paths}
+    (panel,) = panels  # one sentence, whatever the reason
+    assert "Second image: it has been deleted" in panel
+    for meta in ({"_type": "other"}, None, "gradio.FileData"):
+        response = compare(client, good, {"path": str(secret), "meta": meta})
+        assert response.status_code == 500 or response.json()["data"][0] == panel
+    assert 'role="alert"' not in compare(client, {"path": good["path"]}, good).json()["data"][0]
+
+
+@pytest.mark.parametrize(
+    "payload", [{"path": 3}, {"path": ["/etc/passwd"]}, {"path": None}, {"url": "x"}, "x", [1], None]
+)
+def test_a_payload_without_a_path_names_no_file(payload: Any, tmp_path: Path) -> None:
+    assert uploaded(payload, tmp_path) is None
+
+
+def test_an_example_is_read_where_it_lies(client: TestClient) -> None:
+    first, second = ({"path": path} for path in PAIRS[0].paths)
+    panel = compare(client, first, second).json()["data"][0]
+    assert 'role="alert"' not in panel
+    assert "deleted" in compare(client, first, {"path": str(ASSETS / "page.js")}).json()["data"][0]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.jpg", "https://example.org/a.jpg"])
