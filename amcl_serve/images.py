@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -25,6 +27,7 @@ from amcl_serve.bundle import InputSpec
 from amcl_serve.errors import AmclError, EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+OWN_FILES_MAX_PIXELS = 178_956_970  # Pillow's own limit, where the files are the user's own and no stranger's
 ACCEPTED = "JPEG, PNG, WebP, GIF, TIFF, BMP and AVIF"
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
@@ -46,10 +49,39 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int) -> npt.NDArray[np.u
     UnsupportedImage (no image of an accepted format), ImageTooLarge (more than `max_pixels`, read from the header
     before any pixel is decoded; Pillow's own limit of 179 million holds beside it) or UndecodableImage.
     """
+    with _opened(data, max_pixels) as image:
+        if spec.scaled_jpeg_decoding:
+            image.draft(None, (2 * spec.size, 2 * spec.size))  # JPEG only; the result is never smaller than this
+        image.load()
+        # The square is its own mirror image, so turning it at the end is the same as turning the whole image first.
+        return np.array(_turned(fit(_to_rgb(image), spec.size), _orientation(image)), dtype=np.uint8)
+
+
+def upright(data: bytes, *, max_pixels: int = OWN_FILES_MAX_PIXELS) -> Image.Image:
+    """Decode one image to RGB at its own size, upright; colours, frames and errors are those of `decode`."""
+    with _opened(data, max_pixels) as image:
+        image.load()
+        return _turned(_to_rgb(image), _orientation(image))
+
+
+def fit(image: Image.Image, size: int) -> Image.Image:
+    """The centred square of an RGB image, resized to size x size. A 1 x 10000 image stays small on the way."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The image behind its header, small enough; whatever goes wrong in the block becomes one of the four errors."""
     if not data:
         raise EmptyImage("zero bytes where an image was expected")
     try:
-        return _decode(data, spec, max_pixels)
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            _check_size(image, max_pixels)
+            yield image
     except AmclError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the warning, where warnings are errors
@@ -62,31 +94,14 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int) -> npt.NDArray[np.u
         raise UndecodableImage("the image is damaged or cut off, or of a variant that cannot be decoded") from None
 
 
-def _decode(data: bytes, spec: InputSpec, max_pixels: int) -> npt.NDArray[np.uint8]:
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageTooLarge(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted")
-        if spec.scaled_jpeg_decoding:
-            image.draft(None, (2 * spec.size, 2 * spec.size))  # JPEG only; the result is never smaller than this
-        image.load()
-        return _fit(_to_rgb(image), spec.size, _orientation(image))
-
-
-def _fit(image: Image.Image, size: int, orientation: int) -> npt.NDArray[np.uint8]:
-    """The centred square of an RGB image, resized and turned upright: uint8 [size, size, 3].
-
-    Resizing only that square keeps a 1 x 10000 image small. The square is its own mirror image, so turning it
-    afterwards is the same as turning the whole image first, and cheaper.
-    """
+def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    square = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    if orientation in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[orientation])
-    return np.array(square, dtype=np.uint8)
+    if width * height > max_pixels:
+        raise ImageTooLarge(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted")
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

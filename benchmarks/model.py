@@ -25,8 +25,9 @@ from amcl_serve.pairs import PairScorer
 from amcl_serve.registry import find_bundle
 from export.images import ImageSet
 from export.metrics import measure_knn, measure_pairs
-from export.networks import Network, cores, onnx_network, untrained_network
+from export.networks import Network, onnx_network, untrained_network
 from training.config import from_dict
+from training.machine import cores
 
 HELD_OUT_FROM = 475
 TOLERANCE = 0.005  # of a share; the same files and images differ by rounding alone
@@ -82,7 +83,7 @@ def recompute(bundle: Bundle, bank: ImageSet, held_out: ImageSet) -> dict[str, f
     """The card's metrics, as far as the bundle's own files and its config give them."""
     spec = bundle.card.input
     encoder = Encoder.load(bundle, session_threads=cores())
-    pairs = measure_pairs(encoder.encode, PairScorer.load(bundle), held_out, spec)
+    pairs = measure_pairs(encoder.encode, PairScorer.load(bundle), held_out, spec, precision=encoder.precision)
     networks: dict[str, Network] = {str(p): onnx_network(bundle.encoder_path(p)) for p in bundle.precisions}
     networks["untrained"] = untrained_network(from_dict(bundle.card.config))
     metrics = pairs.metrics | measure_knn(networks, bank, held_out, spec)
@@ -112,6 +113,9 @@ def compare(card: ModelCard, found: dict[str, float]) -> bool:
     for name in found:
         if name.startswith("knn_") and name != "knn_untrained":
             print(f"{name} is {found[name] / found['knn_untrained']:.2f} times knn_untrained")
+    missing = sorted(set(stated) - set(found))
+    if missing:
+        print(f"on the card, but not recomputed from the bundle's files: {', '.join(missing)}")
     print(f"the card {'agrees' if agree else 'DOES NOT AGREE'} within {TOLERANCE}")
     return agree
 

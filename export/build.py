@@ -30,18 +30,19 @@ from amcl_serve.pairs import PairScorer
 from export import quantize
 from export.card import Words, card
 from export.errors import ToleranceError, UsageError
-from export.images import ImageSet, folder_images, pixels, synthetic_pixels
+from export.images import ImageSet, folder_images, pixels, range_indices, reported_indices, synthetic_pixels
 from export.metrics import KNN_K, measure_knn, measure_pairs
-from export.networks import BATCH, Network, Pixels, cores, embed, onnx_network, torch_network, untrained_network
+from export.networks import BATCH, Network, Pixels, embed, onnx_network, torch_network, untrained_network
 from export.onnx import ServedEncoder, write_encoder, write_temperature
 from export.verify import misses, parity, scaled_decoding_keeps, table
 from training.checkpoint import load_model
 from training.config import Config
+from training.machine import cores
 from training.model import AmclModel
 
 MIN_IMAGES = 64
-_RANGE_IMAGES, _RANGE_PIXELS = 256, 2**21  # int8 ranges: so many images, fewer of large ones (one batch at least)
 _PARITY_IMAGES = 1000
+_BATCH_TOLERANCE = 1e-5  # of the outputs' scale
 _SYNTHETIC_IMAGES = 64
 
 
@@ -75,6 +76,7 @@ def export(request: Request) -> ModelCard:
         spec = _input_spec(config, fp32, held_out)
         ranges, checked = _samples(held_out, spec)
         reference = embed(torch_network(served), checked)
+        _refuse_unequal_batches(fp32, checked)
 
         networks: dict[Precision, Network] = {"fp32": fp32}
         parities: dict[Precision, Parity] = {"fp32": parity(reference, embed(fp32, checked))}
@@ -156,9 +158,9 @@ def _samples(held_out: ImageSet | None, spec: InputSpec) -> tuple[Pixels, Pixels
     """(pixels that give int8 its ranges, pixels that parity is measured on): disjoint, a fixed random choice."""
     if held_out is None:
         return np.empty((0, spec.size, spec.size, 3), np.uint8), synthetic_pixels(_SYNTHETIC_IMAGES, spec.size)
-    order = [int(i) for i in np.random.default_rng(1).permutation(len(held_out))]
-    count = min(_RANGE_IMAGES, max(BATCH, _RANGE_PIXELS // spec.size**2), len(order) // 2) // BATCH * BATCH
-    return pixels(held_out, order[:count], spec), pixels(held_out, order[count : count + _PARITY_IMAGES], spec)
+    count = len(held_out)
+    checked = reported_indices(count, spec.size, seed=1)[:_PARITY_IMAGES]
+    return pixels(held_out, range_indices(count, spec.size), spec), pixels(held_out, checked, spec)
 
 
 def _make(precision: Precision, folder: Path, ranges: Pixels) -> None:
@@ -193,7 +195,7 @@ def _measured(
     """The card with calibration and metrics, of the encoder that serves by default and of each precision."""
     bundle = Bundle(folder, written, "")
     encoder = Encoder.load(bundle, session_threads=cores())
-    pairs = measure_pairs(encoder.encode, PairScorer.load(bundle), held_out, written.input)
+    pairs = measure_pairs(encoder.encode, PairScorer.load(bundle), held_out, written.input, precision=encoder.precision)
     metrics = dict(pairs.metrics)
     if bank is not None:
         named: dict[str, Network] = {str(precision): network for precision, network in networks.items()}
@@ -204,6 +206,16 @@ def _measured(
             knn["knn_int8_loss"] = Metric(value=lost, protocol="knn_fp32 less knn_int8")
         metrics |= knn
     return written.model_copy(update={"calibration": pairs.calibration, "metrics": metrics})
+
+
+def _refuse_unequal_batches(fp32: Network, checked: Pixels) -> None:
+    together = fp32(checked[:BATCH])
+    alone = [fp32(image[None]) for image in checked[:BATCH]]
+    for name in ("features", "heads"):
+        whole, parts = getattr(together, name), np.concatenate([getattr(one, name) for one in alone])
+        worst = float(np.abs(whole - parts).max() / max(float(np.abs(whole).max()), 1e-30))
+        if worst > _BATCH_TOLERANCE:
+            raise ToleranceError(f"no bundle was written: {name} of a batch of 1 and of {BATCH} differ by {worst:.1e}")
 
 
 def _write_card(folder: Path, written: ModelCard) -> None:

@@ -9,16 +9,17 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from amcl_serve.bundle import InputSpec
 from amcl_serve.errors import AmclError
-from amcl_serve.images import decode
+from amcl_serve.images import OWN_FILES_MAX_PIXELS, decode, upright
 from export.errors import UsageError
-from export.networks import BATCH, Pixels, cores
+from export.networks import BATCH, Pixels
 from training.data import list_images
+from training.machine import cores
 
-_MAX_PIXELS = 178_956_970  # Pillow's own limit: these are the user's files, not a stranger's upload
+_RANGE_IMAGES, _RANGE_PIXELS = 256, 2**21
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def pixels(images: ImageSet, indices: Sequence[int], spec: InputSpec) -> Pixels:
 
     def one(index: int) -> Pixels:
         try:
-            return decode(images.read(index), spec, max_pixels=_MAX_PIXELS)
+            return decode(images.read(index), spec, max_pixels=OWN_FILES_MAX_PIXELS)
         except AmclError as error:
             raise UsageError(f"{images.names[index]}: {error.detail}") from None
 
@@ -82,18 +83,33 @@ def batches(images: ImageSet, spec: InputSpec) -> Iterator[Pixels]:
 
 
 def upright_rgb(images: ImageSet, index: int) -> Pixels:
-    """One image at its own size, uint8 [H, W, 3]: what augmentation starts from."""
+    """One image at its own size, uint8 [H, W, 3]: what augmentation starts from. UsageError if it cannot be decoded."""
     try:
-        with Image.open(BytesIO(images.read(index))) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UsageError(f"{images.names[index]} cannot be decoded") from error
+        return np.asarray(upright(images.read(index)))
+    except AmclError as error:
+        raise UsageError(f"{images.names[index]}: {error.detail}") from None
 
 
 def is_large_jpeg(images: ImageSet, index: int, size: int) -> bool:
-    """Whether scaled decoding would do anything: a JPEG whose shorter side is more than twice `size`."""
+    """Whether scaled decoding does anything: a JPEG of at least 4 × `size`, for half of it is the 2 × that is asked."""
     try:
         with Image.open(BytesIO(images.read(index))) as image:
-            return image.format == "JPEG" and min(image.size) > 2 * size
+            return image.format == "JPEG" and min(image.size) >= 4 * size
     except (OSError, ValueError, SyntaxError):
         return False
+
+
+def range_indices(count: int, size: int) -> list[int]:
+    """Which of `count` held-out images give int8 its ranges: a fixed random choice, which nothing is reported on.
+
+    256 images, fewer of large ones or of a small set; a whole number of batches.
+    """
+    order = np.random.default_rng(1).permutation(count)
+    chosen = min(_RANGE_IMAGES, max(BATCH, _RANGE_PIXELS // size**2), count // 2) // BATCH * BATCH
+    return [int(index) for index in order[:chosen]]
+
+
+def reported_indices(count: int, size: int, seed: int) -> list[int]:
+    """The other images, shuffled by `seed`."""
+    taken = set(range_indices(count, size))
+    return [int(index) for index in np.random.default_rng(seed).permutation(count) if int(index) not in taken]

@@ -14,7 +14,7 @@ from amcl_serve.evaluation.calibration import fit_calibration, probability, reli
 from amcl_serve.evaluation.knn import knn_accuracy
 from amcl_serve.evaluation.pairs import auroc, separation
 from amcl_serve.pairs import PairScorer
-from export.images import ImageSet, batches, upright_rgb
+from export.images import ImageSet, batches, reported_indices, upright_rgb
 from export.networks import BATCH, Network
 from training.augment import views
 
@@ -32,32 +32,32 @@ class PairReport:
     metrics: dict[str, Metric]
 
 
-def measure_pairs(network: Network, scorer: PairScorer, images: ImageSet, spec: InputSpec) -> PairReport:
+def measure_pairs(
+    network: Network, scorer: PairScorer, images: ImageSet, spec: InputSpec, *, precision: str
+) -> PairReport:
     """Fit and report the pair probability on two augmented views of each of up to 1000 images.
 
     A positive pair is both views of one image, a negative one the first view of an image and the second of the next in
     a shuffled order. Half of the images fit the logistic regression, the other half report: AUROC and all other figures
     are of images that fitted nothing.
     """
-    count = min(2 * PAIRS, len(images) // 2 * 2)
-    chosen = np.random.default_rng(0).permutation(len(images))[:count]
-    half = count // 2
-    fit, report = (
-        _pair_scores(network, scorer, images, spec, [int(i) for i in part]) for part in (chosen[:half], chosen[half:])
-    )
+    chosen = reported_indices(len(images), spec.size, seed=0)[: 2 * PAIRS]
+    half = len(chosen) // 2
+    chosen = chosen[: 2 * half]
+    fit, report = (_pair_scores(network, scorer, images, spec, part) for part in (chosen[:half], chosen[half:]))
     labels = np.arange(2 * half) < half
     slope, intercept = fit_calibration(np.concatenate(fit.score), labels)
     found = reliability(probability(np.concatenate(report.score), slope=slope, intercept=intercept), labels)
     apart = separation(*report.score)
     protocol = (
         f"{half} positive pairs (two {_PRESET} views of one held-out image) and {half} negative pairs (views of "
-        "different images)"
+        f"different images), {precision} encoder"
     )
     calibration = Calibration(
         slope=slope,
         intercept=intercept,
         protocol=f"logistic regression on the score, Platt's targets; fitted on {protocol}; reported on as many others",
-        pairs=2 * count,
+        pairs=4 * half,
         auroc=apart.auroc,
         accuracy=found.accuracy,
         brier=found.brier,

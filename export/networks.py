@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,17 +14,13 @@ from amcl_serve.encoder import Embeddings
 from amcl_serve.sessions import CPU, open_session
 from export.onnx import ServedEncoder, write_encoder
 from training.config import Config
+from training.machine import cores
 from training.model import AmclModel
 
 BATCH = 32
 
 Pixels = npt.NDArray[np.uint8]
 Network = Callable[[Pixels], Embeddings]  # uint8 [N, S, S, 3] -> N embeddings
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def torch_network(served: ServedEncoder) -> Network:

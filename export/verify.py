@@ -72,7 +72,7 @@ def table(parities: Mapping[Precision, Parity]) -> str:
 def scaled_decoding_keeps(network: Network, images: ImageSet, spec: InputSpec) -> bool:
     """Whether JPEG decoding at reduced scale keeps the embeddings: mean cosine >= 0.999 on the large JPEGs of `images`.
 
-    Takes 32 JPEGs with sides beyond 2 × size, spread over the set; false when it has fewer, for then nothing is known.
+    Takes 32 JPEGs with sides of 4 × size or more, spread over the set; false when it has fewer: nothing is known then.
     """
     spread = np.linspace(0, len(images) - 1, min(len(images), 8 * _SCALED_DECODING_IMAGES)).astype(int)
     large = [int(i) for i in spread if is_large_jpeg(images, int(i), spec.size)][:_SCALED_DECODING_IMAGES]

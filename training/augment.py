@@ -2,8 +2,8 @@
 
 Kinds, as on the poster: a crop, b blur, c colour dropping, d colour distortion, e flip. Crop and flip happen per image,
 where it is read (`Augmentation.crop`); colours and blur happen for the whole batch, on the training device
-(`photometric`). Parameters follow SimCLR (Chen et al. 2020, appendix A) at its CIFAR strengths; operations follow
-torchvision's definitions.
+(`photometric`). Parameters follow SimCLR (Chen et al. 2020, appendix A) at its CIFAR strengths, except the
+smallest crop (see `training.recipes`); operations follow torchvision's definitions.
 
 Legend: B images, V views each, N = B·V, S pixels a side.
 """
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from amcl_serve.images import fit
 from training.config import AugmentConfig
 
 _TRIES = 10  # of a crop's area and ratio before the fallback, as torchvision's RandomResizedCrop
@@ -51,8 +52,12 @@ class Augmentation:
     def crop(self, image: Image.Image, u: Array) -> npt.NDArray[np.uint8]:
         """Random resized crop and flip of an RGB image by one row of `draw`: uint8 [S, S, 3]."""
         width, height = image.size
-        box = self._box(width, height, u) if "a" in self.config.kinds else _centre(width, height)
-        view = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
+        box = self._box(width, height, u) if "a" in self.config.kinds else None
+        view = (
+            fit(image, self.size)
+            if box is None
+            else image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
+        )
         if "e" in self.config.kinds and u[2 * _TRIES + 2] < 0.5:
             view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return np.asarray(view)
@@ -72,7 +77,8 @@ class Augmentation:
             out[_SIGMA] = _BLUR_SIGMA[0] + v[8] * (_BLUR_SIGMA[1] - _BLUR_SIGMA[0])
         return out
 
-    def _box(self, width: int, height: int, u: Array) -> tuple[float, float, float, float]:
+    def _box(self, width: int, height: int, u: Array) -> tuple[int, int, int, int] | None:
+        """Of the crop; None when no try fits, as in a very long image: then the centre is taken."""
         area = width * height
         for trial in range(_TRIES):
             target = area * (self.config.crop_min_scale + u[trial] * (1 - self.config.crop_min_scale))
@@ -82,26 +88,30 @@ class Augmentation:
                 left = math.floor(u[2 * _TRIES] * (width - w + 1))
                 top = math.floor(u[2 * _TRIES + 1] * (height - h + 1))
                 return left, top, left + w, top + h
-        return _centre(width, height)
-
-
-def _centre(width: int, height: int) -> tuple[float, float, float, float]:
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return left, top, left + side, top + side
+        return None
 
 
 def photometric(pixels_NSS3: Tensor, parameters_N8: Tensor) -> Tensor:
-    """Colour distortion, dropping and blur: uint8 [N, S, S, 3], float32 [N, 8] -> float32 [N, 3, S, S] in [0, 1]."""
+    """Colour distortion, dropping and blur: uint8 [N, S, S, 3], float32 [N, 8] -> float32 [N, 3, S, S] in [0, 1].
+
+    The parameters stay on the CPU: which rows to touch is known there, and no step waits for the device to tell.
+    """
     x = pixels_NSS3.permute(0, 3, 1, 2).contiguous().float().div_(255)
     _jitter(x, parameters_N8)
-    grey = parameters_N8[:, _GREY].nonzero().squeeze(1)
+    grey, _ = _rows(parameters_N8[:, _GREY] > 0, x.device)
     if len(grey):
         x[grey] = _luma(x[grey]).expand(-1, 3, -1, -1)
-    blurred = parameters_N8[:, _SIGMA].nonzero().squeeze(1)
+    blurred, sigma = _rows(parameters_N8[:, _SIGMA] > 0, x.device, parameters_N8[:, _SIGMA])
     if len(blurred):
-        x[blurred] = _blur(x[blurred], parameters_N8[blurred, _SIGMA])
+        x[blurred] = _blur(x[blurred], sigma)
     return x
+
+
+def _rows(chosen_N: Tensor, device: torch.device, values_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """On the device: numbers of the chosen rows, and their values."""
+    rows = chosen_N.nonzero().squeeze(1)
+    values = rows if values_N is None else values_N[rows]
+    return rows.to(device, non_blocking=True), values.to(device, non_blocking=True)
 
 
 def views(
@@ -119,14 +129,14 @@ def views(
 
 def _jitter(x: Tensor, parameters: Tensor) -> None:
     """Brightness, contrast, saturation and hue in each image's own order, in place."""
-    orders = torch.tensor(_ORDERS, device=x.device)[parameters[:, _ORDER].long()]
+    orders = torch.tensor(_ORDERS)[parameters[:, _ORDER].long()]
     active = parameters[:, _JITTER] > 0
     for position in range(4):
-        for operation in range(4):
-            rows = (active & (orders[:, position] == operation)).nonzero().squeeze(1)
+        for number, operation in enumerate(_OPERATIONS):
+            chosen = active & (orders[:, position] == number)
+            rows, values = _rows(chosen, x.device, parameters[:, _BRIGHTNESS + number])
             if len(rows):
-                value = parameters[rows, _BRIGHTNESS + operation].view(-1, 1, 1, 1)
-                x[rows] = _OPERATIONS[operation](x[rows], value)
+                x[rows] = operation(x[rows], values.view(-1, 1, 1, 1))
 
 
 def _luma(x: Tensor) -> Tensor:

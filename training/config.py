@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import operator
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,10 +77,10 @@ class LossConfig:
 
     negatives: Literal["posterior", "topk", "max"] = field(
         default="posterior",
-        metadata={"help": "posterior: all candidates; topk: the top_k most similar; max: the printed row (collapses)"},
+        metadata={"help": "posterior: all candidates; topk: the top_k most similar; max: only the most similar"},
     )
     top_k: int = field(default=16, metadata={"help": "candidates of negatives=topk", "min": 1})
-    positive_in_denominator: bool = field(default=True, metadata={"help": "true: InfoNCE, as published SimCLR"})
+    positive_in_denominator: bool = field(default=True, metadata={"help": "false: the poster's NT-Xent"})
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def validate(config: Config) -> Config:
         raise ValueError(f"temperature.value={t.value} must lie inside (low={t.low}, high={t.high})")
     if not set(config.augment.kinds) <= set("abcde"):
         raise ValueError(f"augment.kinds={config.augment.kinds!r} may hold the letters a, b, c, d, e only")
-    if config.train.device not in ("auto", "cpu", "cuda") and not config.train.device.startswith("cuda:"):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.train.device):
         raise ValueError(f"train.device={config.train.device!r} is none of auto, cpu, cuda, cuda:N")
     if min(config.data.std) <= 0:
         raise ValueError("data.std must be positive")

@@ -16,14 +16,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.datasets import CIFAR10
-from torchvision.transforms import v2
 
+from amcl_serve.errors import AmclError
+from amcl_serve.images import fit, upright
 from training.augment import PARAMETERS, Augmentation
 
+Labels = npt.NDArray[np.str_]  # names of classes
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 TRAIN_SPLITS, TEST_SPLITS = ("train",), ("test", "val", "valid", "validation")
 
@@ -31,12 +33,12 @@ TRAIN_SPLITS, TEST_SPLITS = ("train",), ("test", "val", "valid", "validation")
 class Images(Protocol):
     """A numbered set of images, labelled or not."""
 
-    labels: npt.NDArray[np.int64] | None
+    labels: Labels | None
 
     def __len__(self) -> int: ...
 
     def load(self, index: int) -> Image.Image:
-        """Image `index` as RGB; OSError or ValueError when it cannot be decoded."""
+        """Image `index` as RGB; OSError or AmclError when it cannot be read."""
         ...
 
     def name(self, index: int) -> str:
@@ -55,7 +57,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 class FolderImages:
-    """Any tree of image files; labels are the names of the folders that hold them, None when there is only one."""
+    """Any tree of image files; labels are the names of the folders just below the root, None unless all have one."""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
@@ -65,16 +67,17 @@ class FolderImages:
         self.root, self.paths = root, list_images(root)
         if not self.paths:
             raise ValueError(f"no images under {root}; wanted files ending in {', '.join(sorted(SUFFIXES))}")
-        names, labels = np.unique([str(path.parent) for path in self.paths], return_inverse=True)
-        self.labels: npt.NDArray[np.int64] | None = labels.astype(np.int64) if len(names) > 1 else None
+        parts = [path.relative_to(root).parts for path in self.paths]
+        names = {part[0] for part in parts if len(part) > 1}
+        labelled = len(names) > 1 and all(len(part) > 1 for part in parts)
+        self.labels: Labels | None = np.array([part[0] for part in parts]) if labelled else None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def load(self, index: int) -> Image.Image:
-        """Image `index` as RGB, turned as its EXIF orientation says."""
-        with Image.open(self.paths[index]) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        """Image `index` as RGB, decoded as the server decodes it."""
+        return upright(self.paths[index].read_bytes())
 
     def name(self, index: int) -> str:
         """Its path within the folder."""
@@ -94,7 +97,7 @@ class Cifar10Images:
         except (OSError, RuntimeError) as error:
             raise ValueError(f"no CIFAR-10 under {root} and it cannot be downloaded: {error}") from None
         self.pixels: npt.NDArray[np.uint8] = data.data
-        self.labels: npt.NDArray[np.int64] | None = np.asarray(data.targets, np.int64)
+        self.labels: Labels | None = np.array([data.classes[target] for target in data.targets])
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -126,7 +129,7 @@ class Subset:
     indices: npt.NDArray[np.int64]
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:
+    def labels(self) -> Labels:
         """One label for each index."""
         assert self.images.labels is not None
         return self.images.labels[self.indices]
@@ -155,7 +158,7 @@ def open_labelled(spec: str, *, bank_limit: int) -> Labelled:
         order = np.arange(len(images))
         return Labelled(Subset(images, order[::2]), Subset(images, order[1::2]))
     bank, queries = _labelled_folder(bank_path), _labelled_folder(query_path)
-    if {p.parent.name for p in bank.paths} != {p.parent.name for p in queries.paths}:
+    if set(_spaced(bank, len(bank)).labels) != set(_whole(queries).labels):
         raise ValueError(f"{bank_path.name}/ and {query_path.name}/ of {path} hold different classes")
     return Labelled(_spaced(bank, bank_limit), _whole(queries))
 
@@ -201,7 +204,7 @@ class _Views(Dataset[Item]):
         broken = -1
         try:
             image = self.images.load(index)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except (OSError, AmclError):
             # A flat image keeps the batch's size and tells nothing; the run stops above 1 % of such.
             image, broken = Image.new("RGB", (self.augmentation.size,) * 2, (127, 127, 127)), index
         crops = np.stack([self.augmentation.crop(image, row) for row in u])
@@ -229,8 +232,10 @@ class _Order(Sampler[list[tuple[int, int]]]):
             yield [(epoch, int(index)) for index in rows]
 
 
-def _leave_ctrl_c_to_the_parent(_worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def leave_signals_to_the_parent(_worker: int) -> None:
+    """Ctrl-C and a service manager's SIGTERM reach the whole process group; the parent ends its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,10 @@ class Batch:
     pixels: Tensor
     parameters: Tensor
     broken: list[int]
+
+    def pin_memory(self) -> Batch:
+        """Called by the loader where there is a GPU: page-locked tensors are copied while it computes."""
+        return Batch(self.pixels.pin_memory(), self.parameters.pin_memory(), self.broken)
 
 
 def _collate(items: list[Item]) -> Batch:
@@ -254,8 +263,7 @@ def batches(
     images: Images, augmentation: Augmentation, *, batch_size: int, seed: int, start: int, stop: int, workers: int
 ) -> DataLoader[Any]:
     """The batches of steps start … stop − 1, read ahead by `workers` processes."""
-    if len(images) < batch_size:
-        raise ValueError(f"{len(images)} images are fewer than one batch; set train.batch_size to at most that")
+    assert len(images) >= batch_size
     return DataLoader(
         _Views(images, augmentation, seed),
         batch_sampler=_Order(len(images), batch_size, seed, start, stop),
@@ -263,22 +271,22 @@ def batches(
         collate_fn=_collate,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_leave_ctrl_c_to_the_parent,
+        worker_init_fn=leave_signals_to_the_parent,
     )
 
 
-class Plain(Dataset[Tensor]):
-    """The images as the server sees them, uint8 [3, S, S]: shorter side to S, centre crop, no augmentation."""
+class Plain(Dataset[tuple[Tensor, bool]]):
+    """The images as the server sees them, uint8 [S, S, 3], with whether each could be read; a broken one is black."""
 
     def __init__(self, images: Images, indices: npt.NDArray[np.int64], size: int) -> None:
-        self.images, self.indices = images, indices
-        self.transform = v2.Compose(
-            [v2.Resize(size, v2.InterpolationMode.BILINEAR), v2.CenterCrop(size), v2.PILToTensor()]
-        )
+        self.images, self.indices, self.size = images, indices, size
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, position: int) -> Tensor:
-        tensor: Tensor = self.transform(self.images.load(int(self.indices[position])))
-        return tensor
+    def __getitem__(self, position: int) -> tuple[Tensor, bool]:
+        try:
+            image = fit(self.images.load(int(self.indices[position])), self.size)
+        except (OSError, AmclError):
+            return torch.zeros(self.size, self.size, 3, dtype=torch.uint8), False
+        return torch.from_numpy(np.array(image)), True

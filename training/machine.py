@@ -19,15 +19,24 @@ def resolve(config: Config) -> Config:
     """`auto` values replaced by what they are here, so that the run's own config says what it did; ValueError."""
     train = config.train
     device = train.device if train.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"train.device={device}, but PyTorch sees no CUDA device here")
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise ValueError(f"train.device={device}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here")
     precision = train.precision
     if precision == "auto":
-        native = torch.cuda.is_bf16_supported() if device.startswith("cuda") else _cpu_computes_bf16()
+        native = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device.startswith("cuda")
+            else _cpu_computes_bf16()
+        )
         precision = "bf16" if native else "fp32"
-    threads = train.threads or len(os.sched_getaffinity(0))
+    threads = train.threads or cores()
     train = dataclasses.replace(train, device=device, precision=precision, threads=threads)
     return dataclasses.replace(config, train=train)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_computes_bf16() -> bool:

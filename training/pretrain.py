@@ -36,7 +36,7 @@ _MAY_CHANGE = {
 
 
 class RunFailed(Exception):
-    """The run cannot go on; its last checkpoint is sound."""
+    """The run cannot go on."""
 
 
 class Trainer:
@@ -64,6 +64,8 @@ class Trainer:
             parameter_groups(self.method, config.train.weight_decay), lr=config.train.lr, momentum=config.train.momentum
         )
         self.step, self.seconds = 0, 0.0
+        self.evaluated = 0  # the step of the last kNN
+        self._clock = time.perf_counter()
         self.broken: set[int] = set()
         if state is not None:
             self._restore(state)
@@ -80,15 +82,19 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.broken = state["step"], state["seconds"], set(state["broken"])
+        self.evaluated = state["evaluated"]
 
     def save(self) -> None:
         """Everything that the next step depends on; order and augmentation are functions of (seed, step)."""
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
         state = {
             "config": configs.to_dict(self.config),
             "method": self.method.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "evaluated": self.evaluated,
             "broken": sorted(self.broken),
             "data": self.fingerprint,
         }
@@ -108,6 +114,7 @@ class Trainer:
             workers=self.config.data.workers,
         )
         self._announce(last)
+        self._evaluate_if_due(last)  # a run that was stopped before it could
         began, done = time.perf_counter(), 0  # of the stretch that img/s is the mean of
         with tqdm(total=last, initial=self.step, unit="step", dynamic_ncols=True, disable=None) as bar:
             for batch in stream:
@@ -117,56 +124,57 @@ class Trainer:
                 done += 1
                 bar.update()
                 if self.step % train.log_every == 0 or self.step == last:
-                    elapsed = time.perf_counter() - began
-                    self.seconds += elapsed
-                    self._log(bar, loss, done * train.batch_size / elapsed, seen)
+                    self._log(bar, loss, done * train.batch_size / (time.perf_counter() - began), seen)
                     began, done = time.perf_counter(), 0
                 if self.step % train.checkpoint_every == 0 or self.step == last or stop.signal:
                     self.save()
                 if stop.signal:
-                    break
-                if self.config.eval.every and self.step % (self.config.eval.every * self.per_epoch) == 0:
-                    self.evaluate()
+                    print(f"stopped at step {self.step}; go on: python -m training.pretrain --resume --out {self.out}")
+                    return 128 + stop.signal
+                if self._evaluate_if_due(last):
                     began, done = time.perf_counter(), 0
-        if stop.signal:
-            print(f"stopped at step {self.step}; go on with: python -m training.pretrain --resume --out {self.out}")
-            return 128 + stop.signal
-        if not self.config.eval.every or self.step % (self.config.eval.every * self.per_epoch):
-            self.evaluate()
+        self.save()
         print(f"done: {self.step} steps in {self.seconds / 60:.1f} min; checkpoint in {self.out}")
         return 0
 
     def train_step(self, batch: data.Batch) -> tuple[float, Mapping[str, Tensor]]:
         """One step of the optimiser: its loss, and what `monitor.statistics` looks at."""
         train = self.config.train
-        pixels, parameters = (t.to(self.device, non_blocking=True) for t in (batch.pixels, batch.parameters))
-        x = evaluate.normalise(photometric(pixels, parameters), self.config)
+        pixels = batch.pixels.to(self.device, non_blocking=True)
+        x = evaluate.normalise(photometric(pixels, batch.parameters), self.config)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(train, self.step, self.per_epoch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
             loss, seen = self.method(x)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise RunFailed(
-                f"the loss of step {self.step + 1} is {value}: lower train.lr or train.clip_norm. "
-                f"The weights of the last checkpoint in {self.out} are sound"
-            )
         loss.backward()
         if train.clip_norm:
             nn.utils.clip_grad_norm_(self.method.parameters(), train.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        value = float(loss.detach())  # the step's one wait for the device
+        if not math.isfinite(value):
+            raise RunFailed(f"the loss of step {self.step + 1} is {value}: start a new run with a lower train.lr")
         return value, seen
 
-    def evaluate(self) -> None:
-        """kNN on the labelled images, if there are any, to the journal and the terminal."""
-        if self.labelled is None:
-            return
-        began, k, epoch = time.perf_counter(), self.config.eval.k, self.step / self.per_epoch
-        accuracy = evaluate.knn(self.method.model.backbone, self.labelled, self.config, self.device)
-        self.journal.write(self.step, epoch=epoch, knn=accuracy, k=k)
+    def _evaluate_if_due(self, last: int) -> bool:
+        """kNN every so many epochs and after the last step, if there are labelled images; to journal and terminal."""
+        period = self.config.eval.every * self.per_epoch
+        due = self.step == last or (period and self.step % period == 0)
+        if self.labelled is None or not self.step or self.evaluated == self.step or not due:
+            return False
+        began, epoch = time.perf_counter(), self.step / self.per_epoch
+        try:
+            found = evaluate.knn(self.method.model.backbone, self.labelled, self.config, self.device)
+        except ValueError as error:
+            raise RunFailed(f"no kNN after step {self.step}: {error}") from None
+        self.evaluated = self.step
+        self.journal.write(self.step, epoch=epoch, knn=found.accuracy, k=found.k)
+        note = f"; {found.broken} images could not be read" if found.broken else ""
         seconds = time.perf_counter() - began
-        tqdm.write(f"epoch {epoch:.1f}: kNN {accuracy:.4f} (k={k}, cosine, weights exp(s/0.1)), {seconds:.0f} s")
+        tqdm.write(
+            f"epoch {epoch:.1f}: kNN {found.accuracy:.4f} (k={found.k}, cosine, exp(s/0.1)), {seconds:.0f} s{note}"
+        )
+        return True
 
     def _announce(self, last: int) -> None:
         c, millions = self.config, sum(p.numel() for p in self.method.parameters()) / 1e6
@@ -202,7 +210,7 @@ class Trainer:
     def _count_broken(self, indices: Sequence[int]) -> None:
         fresh = set(indices) - self.broken
         for index in sorted(fresh)[: max(0, 5 - len(self.broken))]:
-            tqdm.write(f"warning: {self.images.name(index)} cannot be decoded and is left out", file=sys.stderr)
+            tqdm.write(f"warning: {self.images.name(index)} cannot be decoded; a flat grey stands in", file=sys.stderr)
         self.broken |= fresh
         if len(self.broken) > _MAX_BROKEN * len(self.images):
             names = ", ".join(self.images.name(i) for i in sorted(self.broken)[:3])

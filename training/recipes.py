@@ -9,7 +9,11 @@ from training.config import Config
 
 
 def simclr() -> Config:
-    """SimCLR (Chen et al. 2020) for small images, with the optimiser and views of lightly's CIFAR-10 benchmark."""
+    """SimCLR (Chen et al. 2020) for small images, after lightly's CIFAR-10 benchmark: its optimiser, no blur.
+
+    Two deviations: crops of at least a fifth of the area instead of 8 % (MoCo v2's choice, gentler on short schedules),
+    and τ = 0.1 instead of 0.5, which gave the better kNN in short CIFAR-10 runs.
+    """
     return Config(recipe="simclr")
 
 

@@ -12,7 +12,7 @@ from amcl_serve.bundle import InputSpec
 from amcl_serve.encoder import Embeddings
 from amcl_serve.pairs import PairScorer
 from export.card import data_name
-from export.images import ImageSet, folder_images
+from export.images import ImageSet, folder_images, range_indices, reported_indices
 from export.metrics import measure_knn, measure_pairs
 from tests.export.tiny import make_photo_folder
 
@@ -61,22 +61,22 @@ def images():
 
 
 def test_pairs_of_a_network_that_sees_and_of_one_that_guesses(images):
-    sees = measure_pairs(mean_colours, CosineScorer(), images, SPEC)
-    guesses = measure_pairs(ignorant, CosineScorer(), images, SPEC)
+    sees = measure_pairs(mean_colours, CosineScorer(), images, SPEC, precision="fp32")
+    guesses = measure_pairs(ignorant, CosineScorer(), images, SPEC, precision="fp32")
     assert sees.calibration.auroc > 0.75
     assert sees.calibration.slope > 0
     assert guesses.calibration.auroc == pytest.approx(0.5, abs=0.2)
     assert guesses.calibration.accuracy == pytest.approx(0.5, abs=0.2)
     assert sees.calibration.brier < guesses.calibration.brier
-    # 101 images: 50 to fit, 50 to report, each with as many negatives as positives
-    assert sees.calibration.pairs == 200
-    assert "50 positive pairs" in sees.metrics["pair_auroc"].protocol
+    # 101 images: 32 give int8 its ranges, 34 fit, 34 report, each with as many negatives as positives
+    assert sees.calibration.pairs == 4 * 34
+    assert "34 positive pairs" in sees.metrics["pair_auroc"].protocol
     assert sees.metrics["pair_auroc"].value == sees.calibration.auroc
 
 
 def test_pairs_are_the_same_every_time(images):
-    assert measure_pairs(mean_colours, CosineScorer(), images, SPEC) == measure_pairs(
-        mean_colours, CosineScorer(), images, SPEC
+    assert measure_pairs(mean_colours, CosineScorer(), images, SPEC, precision="fp32") == measure_pairs(
+        mean_colours, CosineScorer(), images, SPEC, precision="fp32"
     )
 
 
@@ -104,3 +104,11 @@ def test_labels_are_the_first_level_of_folders(tmp_path):
 def test_a_data_specification_loses_its_path():
     assert data_name("folder:/home/someone/photos") == "folder:photos"
     assert data_name("") == ""
+
+
+def test_nothing_is_reported_on_images_that_gave_ranges():
+    for count, size in ((64, 16), (600, 64), (5000, 64), (300, 512)):
+        ranges, reported = range_indices(count, size), reported_indices(count, size, seed=0)
+        assert sorted(ranges + reported) == list(range(count))
+        assert len(ranges) % 32 == 0
+        assert 32 <= len(ranges) <= 256

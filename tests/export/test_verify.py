@@ -88,4 +88,4 @@ def test_scaled_decoding_is_kept_only_where_it_is_measured_and_harmless():
     assert scaled_decoding_keeps(raw_pixels, jpegs(40, side=96, noisy=False), spec)
     assert not scaled_decoding_keeps(raw_pixels, jpegs(40, side=96, noisy=True), spec)
     assert not scaled_decoding_keeps(raw_pixels, jpegs(20, side=96, noisy=False), spec)  # too few to know
-    assert not scaled_decoding_keeps(raw_pixels, jpegs(40, side=32, noisy=False), spec)  # none is large
+    assert not scaled_decoding_keeps(raw_pixels, jpegs(40, side=60, noisy=False), spec)  # none is decoded at a scale

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.images import oriented
+from amcl_serve.bundle import InputSpec
+from amcl_serve.images import decode
+from tests.images import cmyk_jpeg, grey16_png, one_pixel, oriented, palette_transparent
 from training import data
 from training.augment import Augmentation
 from training.config import AugmentConfig
@@ -91,10 +94,26 @@ def test_wrong_folders_are_named(tmp_path: Path, folder: Path) -> None:
             data.open_images(spec)
     with pytest.raises(ValueError, match="not labelled"):
         data.open_labelled(f"folder:{folder}/class0", bank_limit=10)
-    with pytest.raises(ValueError, match="fewer than one batch"):
-        _ = data.batches(
-            data.open_images(f"folder:{folder}"), AUGMENTATION, batch_size=99, seed=0, start=0, stop=1, workers=0
-        )
+
+
+def test_labels_are_the_first_level_of_folders(tmp_path: Path) -> None:
+    for name in ("train/cat/deep/a", "train/dog/b", "test/cat/c", "test/dog/images/d"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(one_pixel())
+    found = data.open_labelled(f"folder:{tmp_path}", bank_limit=10)
+    assert list(found.bank.labels) == list(found.queries.labels) == ["cat", "dog"]
+    shutil.rmtree(tmp_path / "test" / "dog")
+    with pytest.raises(ValueError, match="not labelled"):
+        data.open_labelled(f"folder:{tmp_path}", bank_limit=10)
+
+
+@pytest.mark.parametrize("make", [grey16_png, palette_transparent, cmyk_jpeg])
+def test_odd_files_are_seen_as_the_server_sees_them(make: Callable[[], bytes], tmp_path: Path) -> None:
+    (tmp_path / "odd.img.png").write_bytes(make())
+    seen, good = data.Plain(data.FolderImages(tmp_path), np.array([0]), 16)[0]
+    assert good
+    np.testing.assert_array_equal(seen.numpy(), decode(make(), InputSpec(size=16), max_pixels=10**6))
 
 
 def test_the_fingerprint_follows_the_names(folder: Path, tmp_path: Path) -> None:

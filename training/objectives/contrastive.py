@@ -6,7 +6,11 @@ Legend: C heads, N anchors, M candidates; s similarity in [−1, 1], τ temperat
     a_n  = s_n/τ_n − β Ω(τ_n)
     posterior   ℓ = −a₊ + log Σ_{n ∈ {+} ∪ negatives} exp(a_n)               (ours: the row before its approximation)
     topk        the same over + and the κ most similar negatives
-    max         ℓ = −s₊/τ₊ + s_*/τ_* + βΩ(τ₊) − βΩ(τ_*),  * = argmax s       (the poster's row)
+    max         ℓ = −s₊/τ₊ + s_*/τ_* + βΩ(τ₊) − βΩ(τ_*),  * = argmax s       (the poster's rows)
+
+The candidates hold the positive (InfoNCE, published SimCLR, the poster's LGP and CAN rows) unless
+`positive_in_denominator` is false (the poster's SimCLR and MoCo row).
+
 
 A constant τ makes βΩ cancel; the posterior form is then the standard loss exactly. The mean is taken over heads and
 anchors (the poster sums over heads; the mean keeps the learning rate comparable across C).
