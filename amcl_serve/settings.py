@@ -40,9 +40,14 @@ class Settings(BaseSettings):
     )
     max_batch: Annotated[int, Field(ge=1, le=1024)] = Field(32, description="images in one call of the encoder")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(64 * MiB, description="bytes of a request's body")
+    max_inflight_bytes: Annotated[int, Field(ge=1024)] = Field(
+        256 * MiB, description="bytes of the bodies of all requests under way"
+    )
     max_items: Annotated[int, Field(ge=1)] = Field(256, description="images, pairs or points of one request")
     max_pixels: Annotated[int, Field(ge=1)] = Field(64_000_000, description="pixels of one image, by its header")
     max_queue_items: Annotated[int, Field(ge=1)] = Field(1024, description="images admitted and not yet answered")
-    request_deadline: Annotated[float, Field(gt=0)] = Field(30.0, description="seconds until a request gives up (504)")
+    request_deadline: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="seconds for a body to come, then for its images to be answered (504); a stop waits as long"
+    )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the log")

@@ -13,6 +13,8 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from amcl_serve.api import problem
+from amcl_serve.api.limits import BodyLimit
 from amcl_serve.api.state import registry_of
 from amcl_serve.settings import Settings
 from app.client import Client
@@ -75,7 +77,10 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
     )
     page.has_launched = True  # else the library does not check that a file was uploaded before it reads it
     mounted: Any = api.router.routes.pop()
-    api.add_middleware(PageRoutes, page=mounted.app)
+    mounted.app.state.metrics = api.state.metrics
+    problem.install(mounted.app)  # the limits' errors come out of the library's own reading
+    limited = BodyLimit(mounted.app, settings, api.state.in_flight, api.state.metrics)
+    api.add_middleware(PageRoutes, page=limited)
     api.router.lifespan_context = _then(uploads.cleanup, api.router.lifespan_context)
     return api
 

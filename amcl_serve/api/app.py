@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 import amcl_serve
 from amcl_serve.api import collections, embed, health, metrics, models, problem, similarity
-from amcl_serve.api.limits import BodyLimit
+from amcl_serve.api.limits import BodyLimit, InFlight
 from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
 from amcl_serve.collections.store import SqliteStore
 from amcl_serve.registry import Registry, load_model
@@ -47,9 +47,10 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
     app.state.registry = registry
     app.state.collections = None
     app.state.metrics = metrics.Metrics()
+    app.state.in_flight = InFlight()
     app.state.ready = False
     problem.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, metrics=app.state.metrics)
+    app.add_middleware(BodyLimit, settings=settings, in_flight=app.state.in_flight, metrics=app.state.metrics)
     app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)  # the outermost
     for noun in (embed, similarity, collections, models, health, metrics):
         app.include_router(noun.router)

@@ -1,24 +1,37 @@
-"""The limit on a request's bytes, enforced before any of the body is parsed."""
+"""The limits on a request's body: its bytes, its time, and the bytes that all requests hold together."""
 
 from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amcl_serve.api.metrics import Metrics
 from amcl_serve.api.problem import problem_response
-from amcl_serve.errors import BodyTooLarge
+from amcl_serve.errors import BodyTooLarge, DeadlineExceeded, Overloaded
+from amcl_serve.settings import Settings
+
+
+@dataclass
+class InFlight:
+    """Bytes of bodies that requests under way have sent; one for all BodyLimits of a server."""
+
+    bytes: int = 0
 
 
 class BodyLimit:
-    """ASGI middleware: refuses a Content-Length above the limit at once, counts any other body's bytes as they come.
+    """ASGI middleware: refuses a Content-Length above the limit at once, watches any other body as it comes.
 
-    The count raises BodyTooLarge out of the route's own reading, so that parsers close what they opened.
+    It raises BodyTooLarge, Overloaded (the requests under way would hold more than `max_inflight_bytes`; one alone
+    always may go on) or DeadlineExceeded out of the route's own reading, so that parsers close what they opened.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, in_flight: InFlight, metrics: Metrics) -> None:
         self.app = app
-        self.max_bytes = max_bytes
+        self.settings = settings
+        self.in_flight = in_flight
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,21 +40,39 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self.max_bytes:
+        if declared.isdecimal() and int(declared) > self.settings.max_body_bytes:
             self.metrics.rejected.labels(BodyTooLarge.code).inc()
-            await problem_response(self._error(), scope["path"])(scope, receive, send)
+            await problem_response(self._too_large(), scope["path"])(scope, receive, send)
             return
+        deadline = asyncio.get_running_loop().time() + self.settings.request_deadline
         read = 0
+        complete = False
 
         async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self.max_bytes:
-                raise self._error()
+            nonlocal read, complete
+            if complete:  # what comes now is the client's going away
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                seconds = self.settings.request_deadline
+                raise DeadlineExceeded(f"the body was not complete within {seconds:g} seconds") from None
+            size = len(message.get("body", b""))
+            read += size
+            self.in_flight.bytes += size
+            complete = not message.get("more_body", False)
+            if read > self.settings.max_body_bytes:
+                raise self._too_large()
+            if self.in_flight.bytes > max(read, self.settings.max_inflight_bytes):
+                raise Overloaded("the requests under way fill the server's room for bodies; try again in a moment")
             return message
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.in_flight.bytes -= read
 
-    def _error(self) -> BodyTooLarge:
-        return BodyTooLarge(f"the body has more than {self.max_bytes} bytes; send fewer or smaller images a request")
+    def _too_large(self) -> BodyTooLarge:
+        limit = self.settings.max_body_bytes
+        return BodyTooLarge(f"the body has more than {limit} bytes; send fewer or smaller images a request")

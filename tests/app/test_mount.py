@@ -101,6 +101,23 @@ def test_a_file_over_the_limit_is_refused_at_upload(client: TestClient) -> None:
     assert response.status_code == 413
 
 
+@pytest.mark.parametrize("route", ["/gradio_api/run/predict", "/gradio_api/upload"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_the_pages_paths_have_the_servers_limit(client: TestClient, route: str, declared: bool) -> None:
+    kind = "multipart/form-data; boundary=x" if route.endswith("upload") else "application/json"
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' if "form" in kind else b""
+
+    def chunks() -> Iterator[bytes]:
+        yield head
+        for _ in range(201):
+            yield b" " * 1000
+
+    content = b"".join(chunks()) if declared else chunks()
+    response = client.post(route, content=content, headers={"content-type": kind})
+    assert ("content-length" in response.request.headers) == declared
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+
+
 def test_a_path_that_was_not_uploaded_is_refused(client: TestClient, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from amcl_serve.api.app import create_app
+from amcl_serve.settings import Settings
 from tests.amcl_serve.api.conftest import LIMITS, picture
 
 LIMIT = LIMITS["max_body_bytes"]
@@ -81,3 +85,57 @@ def test_the_limit_itself_is_allowed(client: TestClient) -> None:
     image = picture(1)
     padded = image + b"\0" * (LIMIT - len(image))  # what follows a PNG's end is ignored
     assert client.post("/embed", content=padded, headers={"content-type": "image/png"}).status_code == 200
+
+
+class Upload:
+    """A PUT whose body comes when the test says so; the application is not started, so a whole body is 503."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.parts: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+        self.answer: list[Any] = []
+        scope = {
+            "type": "http", "method": "PUT", "path": "/collections/c", "raw_path": b"/collections/c",
+            "query_string": b"", "root_path": "", "headers": [(b"content-type", b"application/json")],
+            "http_version": "1.1", "scheme": "http", "server": ("x", 80),
+        }  # fmt: skip
+        self.task = asyncio.create_task(app(scope, self.parts.get, self.send))
+
+    async def send(self, message: Any) -> None:
+        self.answer.append(message)
+
+    async def put(self, data: bytes, *, more: bool = True) -> None:
+        self.parts.put_nowait({"type": "http.request", "body": data, "more_body": more})
+        await asyncio.sleep(0.05)
+
+    async def status(self) -> int:
+        await asyncio.wait_for(self.task, 20)
+        return int(self.answer[0]["status"])
+
+
+BODY = b'{"vectors": {"distance": "Cosine", "size": 3}}'
+
+
+def test_a_body_that_does_not_come_is_504(settings: Settings) -> None:
+    async def scenario() -> None:
+        upload = Upload(create_app(settings.model_copy(update={"request_deadline": 0.3})))
+        await upload.put(b"{")
+        assert await upload.status() == 504
+        assert b"the body was not complete within 0.3 seconds" in upload.answer[1]["body"]
+
+    asyncio.run(scenario())
+
+
+def test_bodies_under_way_share_their_room(settings: Settings) -> None:
+    async def scenario() -> None:
+        app = create_app(settings.model_copy(update={"max_inflight_bytes": 1024}))
+        first, second = Upload(app), Upload(app)
+        await first.put(b" " * 1000)
+        await second.put(b" " * 25)
+        assert await second.status() == 429
+        assert (b"retry-after", b"1") in second.answer[0]["headers"]
+        assert app.state.in_flight.bytes == 1000
+        await first.put(BODY, more=False)  # above the limit now, but alone
+        assert await first.status() == 503
+        assert app.state.in_flight.bytes == 0
+
+    asyncio.run(scenario())
