@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from anyio import to_thread
 from fastapi import Request
-from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from pydantic import TypeAdapter
 
 from amcl_serve.api.collection_shapes import FilePoint, ImageQuery, QueryOptions, QueryRequest, UpsertRequest
-from amcl_serve.api.input import Image, from_text
-from amcl_serve.api.problem import invalid
+from amcl_serve.api.input import JSON, MULTIPART, Image, from_text, media_type, read_form, validated
+from amcl_serve.api.shape import Items
 from amcl_serve.collections.protocol import PointId
-from amcl_serve.errors import AmclError, BadRequest, InvalidRequest, TooManyItems, UnsupportedMediaType
+from amcl_serve.errors import InvalidRequest, TooManyItems, UnsupportedMediaType
 
-Value = TypeVar("Value")
-MULTIPART, JSON = "multipart/form-data", "application/json"
-
-_FILE_POINTS = TypeAdapter(list[FilePoint])
+_FILE_POINTS = TypeAdapter[list[FilePoint]](Items[FilePoint])
 
 
 @dataclass(frozen=True)
@@ -46,15 +40,15 @@ class Search:
 async def read_points(request: Request, *, max_items: int, max_bytes: int) -> list[NewPoint]:
     """The points of an upsert: JSON `points`, or multipart `files` with a JSON field `points` in the same order."""
     if _kind(request, "points") == JSON:
-        body = await to_thread.run_sync(_validated, UpsertRequest.model_validate_json, await request.body())
+        body = await to_thread.run_sync(validated, UpsertRequest.model_validate_json, await request.body())
         check_count(len(body.points), max_items, "points")
         return await to_thread.run_sync(_new_points, body)
-    files, fields = await _form(request, "files", max_items, max_bytes)
+    files, fields = await _form(request, "files", max_items, f"at most {max_items} images a request", max_bytes)
     if set(fields) != {"points"}:
         raise InvalidRequest(
             'the form has `files` and one text field `points`: JSON like [{"id": 1, "payload": {}}, …]'
         )
-    found = await to_thread.run_sync(_validated, _FILE_POINTS.validate_json, fields["points"])
+    found = await to_thread.run_sync(validated, _FILE_POINTS.validate_json, fields["points"])
     if len(found) != len(files):
         raise InvalidRequest(f"points: {len(found)} for {len(files)} files; one each, in the same order")
     pairs = enumerate(zip(found, files, strict=True))
@@ -64,8 +58,8 @@ async def read_points(request: Request, *, max_items: int, max_bytes: int) -> li
 async def read_query(request: Request, *, max_bytes: int) -> Search:
     """A query: JSON with `query`, or multipart with one image as `file` and the options as fields."""
     if _kind(request, "query") == JSON:
-        return to_search(await to_thread.run_sync(_validated, QueryRequest.model_validate_json, await request.body()))
-    files, fields = await _form(request, "file", 1, max_bytes)
+        return to_search(await to_thread.run_sync(validated, QueryRequest.model_validate_json, await request.body()))
+    files, fields = await _form(request, "file", 1, "1 image a query", max_bytes)
     if not files:
         raise InvalidRequest("the form has no image; send one as `file`")
     options: dict[str, Any] = dict(fields)
@@ -74,7 +68,7 @@ async def read_query(request: Request, *, max_bytes: int) -> Search:
             options[name] = orjson.loads(fields[name])
         except orjson.JSONDecodeError:
             raise InvalidRequest(f"{name}: not valid JSON") from None
-    return Search(files[0], _validated(QueryOptions.model_validate, options))
+    return Search(files[0], validated(QueryOptions.model_validate, options))
 
 
 def to_search(body: QueryRequest) -> Search:
@@ -109,36 +103,15 @@ def _image(text: str, place: str) -> Image:
 
 
 def _kind(request: Request, what: str) -> str:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind not in (JSON, MULTIPART):
         raise UnsupportedMediaType(f"the content type is {kind or 'missing'}; {what} come as {JSON} or {MULTIPART}")
     return kind
 
 
-async def _form(request: Request, name: str, max_files: int, max_bytes: int) -> tuple[list[bytes], dict[str, str]]:
-    """The files under `name`, and the text fields."""
-    files: list[bytes] = []
-    fields: dict[str, str] = {}
-    try:
-        async with request.form(max_files=max_files, max_fields=16, max_part_size=max_bytes) as form:
-            for key, part in form.multi_items():
-                if isinstance(part, UploadFile) != (key == name):
-                    raise InvalidRequest(f"images are files named {name!r} (parts with a filename); all else is text")
-                if isinstance(part, UploadFile):
-                    files.append(await part.read())
-                else:
-                    fields[key] = part
-    except HTTPException as error:
-        if isinstance(error.__cause__, AmclError):
-            raise error.__cause__ from None
-        if str(error.detail).startswith("Too many files"):  # starlette tells its refusals apart by their text alone
-            raise TooManyItems(f"too many files; the limit is {max_files} a request") from None
-        raise BadRequest("the multipart body is malformed, or has too many or too long text fields") from None
-    return files, fields
-
-
-def _validated(validate: Callable[[Any], Value], value: object) -> Value:
-    try:
-        return validate(value)
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_context=False, include_input=False)) from None
+async def _form(
+    request: Request, name: str, max_files: int, limit: str, max_bytes: int
+) -> tuple[list[bytes], dict[str, str]]:
+    """The files under `name`, and the last text of each field."""
+    files, fields = await read_form(request, (name,), max_files, limit, max_field_bytes=max_bytes)
+    return files[name], {field: texts[-1] for field, texts in fields.items()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StrictFloat, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, StrictFloat, Tag, model_validator
 
+from amcl_serve.api.shape import Items, Shape
 from amcl_serve.collections.protocol import MAX_LIMIT, MAX_REACH, Distance, PointId
 from amcl_serve.collections.values import MAX_SIZE, parse_point_id
 from amcl_serve.errors import InvalidRequest
@@ -22,28 +23,24 @@ def _parse_id(value: object) -> PointId:
 
 
 Id = Annotated[Annotated[int, Field(ge=0, lt=1 << 64)] | UUID, BeforeValidator(_parse_id)]
-Components = list[StrictFloat]
+Components = Items[StrictFloat]
 Conditions = Annotated[dict[str, Any], Field(description="must, should, must_not: lists of conditions on the payload")]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class VectorParams(_Shape):
+class VectorParams(Shape):
     """What the vectors of a collection are."""
 
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = Field(None, description="default: the model's D")
     distance: Distance
 
 
-class CreateRequest(_Shape):
+class CreateRequest(Shape):
     """Body of PUT /collections/{name}."""
 
     vectors: VectorParams
 
 
-class PointBody(_Shape):
+class PointBody(Shape):
     """A point to be stored, by its vector or by an image that the server embeds."""
 
     id: Id
@@ -58,23 +55,23 @@ class PointBody(_Shape):
         return self
 
 
-class UpsertRequest(_Shape):
+class UpsertRequest(Shape):
     """JSON body of PUT …/points."""
 
-    points: list[PointBody]
+    points: Items[PointBody]
 
 
-class FilePoint(_Shape):
+class FilePoint(Shape):
     """A point of a multipart upsert: its image is the file at the same place in `files`."""
 
     id: Id
     payload: dict[str, Any] | None = None
 
 
-class DeleteRequest(_Shape):
+class DeleteRequest(Shape):
     """Body of POST …/points/delete: ids or a filter."""
 
-    points: list[Id] | None = None
+    points: Items[Id] | None = None
     filter: Conditions | None = None
 
     @model_validator(mode="after")
@@ -84,7 +81,7 @@ class DeleteRequest(_Shape):
         return self
 
 
-class ScrollRequest(_Shape):
+class ScrollRequest(Shape):
     """Body of POST …/points/scroll."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 10
@@ -94,26 +91,26 @@ class ScrollRequest(_Shape):
     with_vector: bool = False
 
 
-class CountRequest(_Shape):
+class CountRequest(Shape):
     """Body of POST …/points/count."""
 
     filter: Conditions | None = None
     exact: bool = Field(True, description="counts are always exact")
 
 
-class ImageQuery(_Shape):
+class ImageQuery(Shape):
     """The image to search by."""
 
     image: str = Field(description="base64 or data URI; URLs are not fetched")
 
 
-class SearchParams(_Shape):
+class SearchParams(Shape):
     """How to search."""
 
     exact: bool = Field(True, description="this version's search is always exact")
 
 
-class QueryOptions(_Shape):
+class QueryOptions(Shape):
     """What a query returns; the fields of a multipart query (`filter` and `params` as JSON text)."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 10
@@ -140,10 +137,10 @@ class QueryRequest(QueryOptions):
     ]
 
 
-class QueryBatchRequest(_Shape):
+class QueryBatchRequest(Shape):
     """Body of POST …/points/query/batch."""
 
-    searches: list[QueryRequest]
+    searches: Items[QueryRequest]
 
 
 class Envelope(BaseModel, Generic[Result]):

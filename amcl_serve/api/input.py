@@ -28,6 +28,7 @@ from amcl_serve.errors import (
 
 Image = bytes | AmclError  # the bytes of one image, or why there are none
 Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
 
 MULTIPART, JSON, OCTETS = "multipart/form-data", "application/json", "application/octet-stream"
 MAX_FIELDS = 16  # text fields of a form: the options
@@ -56,9 +57,9 @@ async def read_embed(request: Request, *, max_items: int) -> EmbedInput:
 
     Raises BadRequest, InvalidRequest, TooManyItems, UnsupportedMediaType and BodyTooLarge for the whole request.
     """
-    kind = _media_type(request)
+    kind = media_type(request)
     if kind == MULTIPART:
-        files, fields = await _read_form(request, ("files",), max_items, f"at most {max_items} images a request")
+        files, fields = await read_form(request, ("files",), max_items, f"at most {max_items} images a request")
         found = EmbedInput(list(files["files"]), _options(EmbedOptions, fields, lists=("outputs",)))
     elif kind == JSON:
         body = await _read_json(request, EmbedRequest)
@@ -76,10 +77,10 @@ async def read_embed(request: Request, *, max_items: int) -> EmbedInput:
 
 async def read_similarity(request: Request, *, max_items: int) -> SimilarityInput:
     """Operands and options of a request to /similarity; at most `max_items` on either side. Raises as `read_embed`."""
-    kind = _media_type(request)
+    kind = media_type(request)
     if kind == MULTIPART:
         limit = f"at most {max_items} images in `a` and in `b`"
-        files, fields = await _read_form(request, ("a", "b"), 2 * max_items, limit)
+        files, fields = await read_form(request, ("a", "b"), 2 * max_items, limit)
         found = SimilarityInput(list(files["a"]), list(files["b"]), _options(SimilarityOptions, fields))
     elif kind == JSON:
         body = await _read_json(request, SimilarityRequest)
@@ -125,7 +126,8 @@ def _from_texts(name: str, texts: Sequence[str | PointRef]) -> list[Image]:
     return images
 
 
-def _media_type(request: Request) -> str:
+def media_type(request: Request) -> str:
+    """The request's content type without its parameters; empty if there is none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -140,17 +142,20 @@ def _count(count: int, limit: int, what: str) -> None:
 
 async def _read_json(request: Request, model: type[Model]) -> Model:
     """The body as `model`, parsed in a thread: tens of megabytes of base64 take a while."""
-    return await to_thread.run_sync(_validated, model.model_validate_json, await request.body())
+    return await to_thread.run_sync(validated, model.model_validate_json, await request.body())
 
 
-async def _read_form(
-    request: Request, names: tuple[str, ...], max_files: int, limit: str
+async def read_form(
+    request: Request, names: tuple[str, ...], max_files: int, limit: str, *, max_field_bytes: int = MAX_FIELD_BYTES
 ) -> tuple[dict[str, list[bytes]], dict[str, list[str]]]:
-    """The files under each of `names`, and the text fields."""
+    """The files under each of `names`, and the text fields; `limit` says what `max_files` means.
+
+    Raises BadRequest, InvalidRequest, TooManyItems, and what reading the body raises.
+    """
     files: dict[str, list[bytes]] = {name: [] for name in names}
     fields: dict[str, list[str]] = defaultdict(list)
     try:
-        async with request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+        async with request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=max_field_bytes) as form:
             for name, part in form.multi_items():
                 if not isinstance(part, UploadFile):
                     fields[name].append(part)
@@ -172,10 +177,11 @@ async def _read_form(
 
 def _options(model: type[Model], fields: dict[str, list[str]], lists: tuple[str, ...] = ()) -> Model:
     values = {name: texts if name in lists else texts[-1] for name, texts in fields.items()}
-    return _validated(model.model_validate, values)
+    return validated(model.model_validate, values)
 
 
-def _validated(validate: Callable[[Any], Model], value: object) -> Model:
+def validated(validate: Callable[[Any], Value], value: object) -> Value:
+    """`validate(value)` of a pydantic model or type; its ValidationError as BadRequest or InvalidRequest."""
     try:
         return validate(value)
     except ValidationError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import Field, StrictInt
 
+from amcl_serve.api.shape import Items, Shape
 from amcl_serve.bundle import Calibration, InputSpec, Metric, Parity, Precision, TemperatureSpec
 
 Output = Literal["features", "heads"]
@@ -14,14 +15,10 @@ Mode = Literal["pairs", "cross"]
 Matrix = list[list[float | None]]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class EmbedOptions(_Shape):
+class EmbedOptions(Shape):
     """What /embed returns of each image."""
 
-    outputs: Annotated[list[Output], Field(min_length=1)] | None = Field(
+    outputs: Annotated[Items[Output], Field(min_length=1)] | None = Field(
         default=None, description="`features`: the backbone's [D] (default); `heads`: the unit-norm projections [C, d']"
     )
     normalize: bool | None = Field(default=None, description="scale features to unit norm (heads always have it)")
@@ -30,10 +27,10 @@ class EmbedOptions(_Shape):
 class EmbedRequest(EmbedOptions):
     """JSON body of /embed."""
 
-    images: list[str] = Field(description="images as base64 or data URI; URLs are not fetched")
+    images: Items[str] = Field(description="images as base64 or data URI; URLs are not fetched")
 
 
-class SimilarityOptions(_Shape):
+class SimilarityOptions(Shape):
     """How the operands of /similarity are paired."""
 
     mode: Mode | None = Field(
@@ -41,7 +38,7 @@ class SimilarityOptions(_Shape):
     )
 
 
-class PointRef(_Shape):
+class PointRef(Shape):
     """A stored point as an operand of /similarity: refused with 422 as long as points are stored without heads."""
 
     collection: str
@@ -51,25 +48,25 @@ class PointRef(_Shape):
 class SimilarityRequest(SimilarityOptions):
     """JSON body of /similarity."""
 
-    a: list[str | PointRef] = Field(description="images as base64 or data URI, or stored points")
-    b: list[str | PointRef] = Field(description="as `a`; of the same length in mode `pairs`")
+    a: Items[str | PointRef] = Field(description="images as base64 or data URI, or stored points")
+    b: Items[str | PointRef] = Field(description="as `a`; of the same length in mode `pairs`")
 
 
-class ItemError(_Shape):
+class ItemError(Shape):
     """Why one item of a request has no result; the others have theirs."""
 
     code: str
     detail: str
 
 
-class FailedItem(_Shape):
+class FailedItem(Shape):
     """An item that has no result."""
 
     index: int
     error: ItemError
 
 
-class Embedding(_Shape):
+class Embedding(Shape):
     """One image's vectors, those that `outputs` named."""
 
     index: int
@@ -77,7 +74,7 @@ class Embedding(_Shape):
     heads: list[list[float]] | None = Field(default=None, description="projections [C, d'], each of unit norm")
 
 
-class EmbedAnswer(_Shape):
+class EmbedAnswer(Shape):
     """Answer of /embed; `data` is in the order of the request's images."""
 
     model: str
@@ -86,7 +83,7 @@ class EmbedAnswer(_Shape):
     data: list[Embedding | FailedItem]
 
 
-class PairScore(_Shape):
+class PairScore(Shape):
     """How alike two images are."""
 
     index: int
@@ -99,7 +96,7 @@ class PairScore(_Shape):
     same: bool | None = Field(description="the verdict: probability at or above the model's threshold")
 
 
-class PairsAnswer(_Shape):
+class PairsAnswer(Shape):
     """Answer of /similarity in mode `pairs`."""
 
     model: str
@@ -108,7 +105,7 @@ class PairsAnswer(_Shape):
     data: list[PairScore | FailedItem]
 
 
-class CrossScores(_Shape):
+class CrossScores(Shape):
     """Matrices [len(a), len(b)]; the row or column of a failed image is null."""
 
     feature_similarity: Matrix
@@ -116,7 +113,7 @@ class CrossScores(_Shape):
     probability: Matrix | None
 
 
-class FailedOperand(_Shape):
+class FailedOperand(Shape):
     """An image that has no row (`a`) or column (`b`)."""
 
     operand: Literal["a", "b"]
@@ -124,7 +121,7 @@ class FailedOperand(_Shape):
     error: ItemError
 
 
-class CrossAnswer(_Shape):
+class CrossAnswer(Shape):
     """Answer of /similarity in mode `cross`."""
 
     model: str
@@ -134,7 +131,7 @@ class CrossAnswer(_Shape):
     errors: list[FailedOperand]
 
 
-class ModelSummary(_Shape):
+class ModelSummary(Shape):
     """A loaded model."""
 
     name: str
@@ -147,7 +144,7 @@ class ModelSummary(_Shape):
     provider: str = Field(description="what onnxruntime really runs it on")
 
 
-class ModelList(_Shape):
+class ModelList(Shape):
     """Answer of GET /models."""
 
     data: list[ModelSummary]
@@ -170,13 +167,13 @@ class ModelDetail(ModelSummary):
     notes: list[str]
 
 
-class Health(_Shape):
+class Health(Shape):
     """Answer of the health routes."""
 
     status: Literal["ok"]
 
 
-class Pointer(_Shape):
+class Pointer(Shape):
     """Answer of GET / when no page is mounted."""
 
     name: str
@@ -184,13 +181,13 @@ class Pointer(_Shape):
     docs: str
 
 
-class QdrantStatus(_Shape):
+class QdrantStatus(Shape):
     """What Qdrant's clients read."""
 
     error: str
 
 
-class Problem(_Shape):
+class Problem(Shape):
     """RFC 9457 problem details. Under /collections `status` is Qdrant's object; the status line has the number."""
 
     type: str
