@@ -21,7 +21,8 @@ from amcl_serve.api.input import Image
 from amcl_serve.api.output import timed_json
 from amcl_serve.api.state import metrics_of, model_of, settings_of
 from amcl_serve.batching import Embedded, Timing
-from amcl_serve.collections.protocol import MAX_REACH, Hit, ModelRef, Point, Query, Record, VectorStore, require_model
+from amcl_serve.collections.filters import compile_filter
+from amcl_serve.collections.protocol import MAX_REACH, Hit, ModelRef, Point, Query, Record, VectorStore
 from amcl_serve.collections.values import parse_point_id
 from amcl_serve.errors import AmclError, InvalidRequest, NotReady
 from amcl_serve.registry import LoadedModel
@@ -127,10 +128,7 @@ async def drop(request: Request, name: str, started: Started) -> Response:
     openapi_extra={"requestBody": _POINTS_BODY},
 )
 async def upsert(request: Request, name: str, started: Started) -> Response:
-    """Write all points or none, by vector or by image; a point with the id of a stored one replaces it.
-
-    A bad image refuses the request, which names every such image by its index.
-    """
+    """Write all points or none; one with a stored id replaces that. The error of bad images names each by its index."""
     store, settings = _store(request), settings_of(request)
     points = await read_points(request, max_items=settings.max_items, max_bytes=settings.max_body_bytes)
     check_count(len(points), settings.max_items, "points")
@@ -138,7 +136,7 @@ async def upsert(request: Request, name: str, started: Started) -> Response:
     if not pictured:
         return _answer(_operation(await _do(store.upsert, name, [_point(point) for point in points])), started)
     model = model_of(request)
-    require_model(await _do(store.describe, name), _reference(model))  # before the work of embedding
+    await _do(store.check_model, name, _reference(model))  # before the work of embedding
     vectors, timing = await _embed(model, [(point.source, point.place) for point in pictured])
     rows = iter(vectors)
     stored = [_point(point, None if isinstance(point.source, list) else next(rows)) for point in points]
@@ -148,8 +146,10 @@ async def upsert(request: Request, name: str, started: Started) -> Response:
 
 @router.post("/{name}/points/delete", summary="Delete points", response_model=shapes.Envelope[shapes.Operation])
 async def delete(request: Request, name: str, body: shapes.DeleteRequest, started: Started) -> Response:
-    """Delete by ids, or all that a filter matches; ids that are not there are no error."""
+    """Delete by ids, or all that a filter matches; ids that are not there are no error, a filter of nothing is."""
     ids = body.points or []
+    if body.filter is not None and not compile_filter(body.filter).parameters:  # a condition of any kind has some
+        raise InvalidRequest("filter: it has no condition and would match every point; remove the collection for that")
     if body.points is not None:
         check_count(len(ids), settings_of(request).max_items, "points")
     operation = await _do(partial(_store(request).delete, name, ids=ids, where=body.filter))
@@ -214,7 +214,7 @@ async def _search(
     timing = None
     if pictured:
         model = model_of(request)
-        require_model(await _do(store.describe, name), _reference(model))
+        await _do(store.check_model, name, _reference(model))
         vectors, timing = await _embed(model, [(targets[i], places[i]) for i in pictured])
         for i, vector in zip(pictured, vectors, strict=True):
             targets[i] = vector
@@ -241,11 +241,12 @@ def _run_searches(
 async def _embed(
     model: LoadedModel, images: Sequence[tuple[Image | Any, str]]
 ) -> tuple[list[npt.NDArray[np.float32]], Timing]:
-    """Features of all images, or the first bad one's error with a sentence for each bad one."""
+    """Features of all images, or an error with a sentence for each bad one: the server's own, else the first."""
     result = await embed_images(model, [image for image, _ in images])
     bad = [(item, place) for item, (_, place) in zip(result.items, images, strict=True) if isinstance(item, AmclError)]
     if bad:
-        raise type(bad[0][0])("; ".join(f"{place}: {error.detail}" for error, place in bad))
+        worst = max((error for error, _ in bad), key=lambda error: error.status >= 500)
+        raise type(worst)("; ".join(f"{place}: {error.detail}" for error, place in bad))
     return [item.features for item in result.items if isinstance(item, Embedded)], result.timing
 
 

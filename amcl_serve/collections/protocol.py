@@ -105,6 +105,9 @@ class VectorStore(Protocol):
     def describe(self, name: str) -> CollectionInfo:
         """Size, distance, model and number of points."""
 
+    def check_model(self, name: str, model: ModelRef) -> None:
+        """Raise CollectionMismatch unless images embedded by `model` belong into the collection."""
+
     def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
         """Write all points or none; returns the operation's number.
 

@@ -98,6 +98,11 @@ class SqliteStore:
             collection = self._collection(name)
             return replace(collection.info, points=self._count(collection, Sql("1")))
 
+    def check_model(self, name: str, model: ModelRef) -> None:
+        """Raise CollectionMismatch unless images embedded by `model` belong into the collection."""
+        with self._lock:
+            require_model(self._collection(name).info, model)
+
     def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
         """Write all points or none; of points with the same id the last one stays."""
         with self._lock:

@@ -9,12 +9,15 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
 from amcl_serve.api import collection_shapes as shapes
 from amcl_serve.api.app import create_app
-from amcl_serve.errors import StorageError, StorageFull
+from amcl_serve.batching import EmbedResult, Timing
+from amcl_serve.collections.store import SqliteStore
+from amcl_serve.errors import AmclError, StorageError, StorageFull, UndecodableImage
 from amcl_serve.settings import Settings
 from tests.fakes import D, make_bundle
 from tests.images import bomb_png, photo, truncated
@@ -249,7 +252,7 @@ def test_bad_forms(client: TestClient, points: str, says: str) -> None:
     refused(client.put(POINTS, files=two, data={"points": "[", "x": "y"}), 422, "invalid_request", "one text field")
     refused(client.put(POINTS, files=two, data={"points": "["}), 400, "bad_request", "JSON")
     wrong = [("images", ("a.jpg", photo(0)))]
-    refused(client.put(POINTS, files=wrong, data={"points": points}), 422, "invalid_request", "'files'")
+    refused(client.put(POINTS, files=wrong, data={"points": points}), 422, "invalid_request", "`files`")
     text = client.put(POINTS, files={"x": ("", b"")}, data={"files": "a", "points": points})
     assert text.status_code in (400, 422)
 
@@ -308,7 +311,7 @@ def test_bad_image_queries(client: TestClient) -> None:
     refused(client.post(query, files={"file": truncated()}), 400, "undecodable_image", "query: ")
     refused(client.post(query, files={"file": photo(1)}, data={"filter": "{"}), 422, "invalid_request", "filter: not")
     refused(client.post(query, files={"file": photo(1)}, data={"limit": "x"}), 422, "invalid_request", "limit")
-    refused(client.post(query, files={"files": photo(1)}), 422, "invalid_request", "'file'")
+    refused(client.post(query, files={"files": photo(1)}), 422, "invalid_request", "`file`")
     two = [("file", photo(1)), ("file", photo(2))]
     refused(client.post(query, files=two), 413, "too_many_items", "1")
     refused(client.post(query, json={"query": 5}), 404, "point_not_found", "'5'")
@@ -333,6 +336,39 @@ def test_batches_of_queries(client: TestClient) -> None:
     refused(client.post(f"{POINTS}/query/batch", json=many), 413, "too_many_items", "32")
     wide = {"searches": [{"query": 2, "limit": 1000}] * 11}
     refused(client.post(f"{POINTS}/query/batch", json=wide), 422, "invalid_request", "more than 10000")
+
+
+def test_the_models_are_compared_without_counting_points(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_images(client, 0)
+
+    def count(*_: object) -> int:
+        raise AssertionError("the points were counted")
+
+    monkeypatch.setattr(SqliteStore, "_count", count)
+    put_images(client, 1)
+    ok(client.post(f"{POINTS}/query", json={"query": {"image": data_uri(photo(1))}}))
+
+
+def test_a_failure_of_the_server_is_not_told_as_a_bad_image(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(images: object) -> EmbedResult:
+        return EmbedResult([UndecodableImage("cut off"), AmclError("the server failed")], Timing(0.0, 0.0, 0.0))
+
+    app = client.app
+    assert isinstance(app, FastAPI)
+    monkeypatch.setattr(app.state.registry.get().engine, "embed", failing)
+    response = client.put(POINTS, files=files(b"a", b"b"), data={"points": '[{"id": 1}, {"id": 2}]'})
+    refused(response, 500, "internal_error", "files[0]: cut off; files[1]: the server failed")
+
+
+@pytest.mark.parametrize("empty", [{}, {"must": []}, {"must_not": None}, {"should": [{"must": []}]}])
+def test_a_filter_without_conditions_deletes_nothing(client: TestClient, empty: dict[str, Any]) -> None:
+    ok(client.put(POINTS, json={"points": [{"id": 1, "vector": unit(1)}]}))
+    refused(client.post(f"{POINTS}/delete", json={"filter": empty}), 422, "invalid_request", "match every point")
+    assert ok(client.post(f"{POINTS}/count", json={"filter": empty})) == {"count": 1}
+    ok(client.post(f"{POINTS}/delete", json={"filter": {"must": [{"has_id": [1]}]}}))
+    assert ok(client.post(f"{POINTS}/count", json={})) == {"count": 0}
 
 
 def test_scroll_count_and_delete(client: TestClient) -> None:
