@@ -29,10 +29,11 @@ def printable(text: str) -> str:
 
 
 class Refused(Exception):
-    """The server answered with an error: its stable `code`, and the sentence that says what was wrong."""
+    """The server answered with an error: its status, its stable `code`, the sentence that says what was wrong."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
+        self.status = status
         self.code = code
         self.detail = detail
 
@@ -82,7 +83,7 @@ class Client:
             code, detail = str(body["code"]), str(body["detail"])
         except (ValueError, KeyError, TypeError):
             raise StartupError(f"{self._url} answers, but not as amcl-serve does; is it another server's?") from None
-        raise Refused(code, detail)
+        raise Refused(response.status_code, code, detail)
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -214,7 +214,8 @@ def _send(client: Client, points: str, group: list[_Item], report: Report) -> No
                 _send(client, points, group[:half], report)
                 group = group[half:]
                 continue
-            broken = {int(index): reason for index, reason in _BAD_ITEM.findall(error.detail)}
+            named = _BAD_ITEM.findall(error.detail) if error.status < 500 else []  # else the server is at fault
+            broken = {int(index): reason for index, reason in named}
             if error.code == "body_too_large":
                 broken = {0: error.detail}
             if not broken:

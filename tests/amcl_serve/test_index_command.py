@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from amcl_serve.cli import main
-from amcl_serve.commands.client import Client
+from amcl_serve.commands.client import Client, Refused
 from amcl_serve.commands.index import NAMESPACE, find_images, index_files, prepare
 from amcl_serve.errors import StartupError
 from tests.fakes import make_bundle
@@ -230,6 +230,28 @@ def test_batches_and_files_that_are_too_large(
     assert "40 indexed, 0 already there, 1 skipped as broken" in said
     assert "skipped 99.jpg: the body has more than 100000 bytes" in said
     assert sorted(server.paths("large")) == names
+
+
+def test_a_failure_of_the_server_is_not_a_broken_image(tmp_path: Path) -> None:
+    class Failing:
+        def call(self, method: str, path: str, **request: Any) -> Any:
+            if method == "PUT":
+                raise Refused(
+                    500, "internal_error", "files[0]: the server failed to embed this image; its log says why"
+                )
+            return {"points": []}
+
+    outcomes: list[str] = []
+    with pytest.raises(Refused, match="the server failed"):
+        index_files(
+            Failing(),  # type: ignore[arg-type]
+            "c",
+            small(tmp_path, "a.jpg"),
+            ["a.jpg"],
+            batch=1,
+            report=lambda *said: outcomes.append(said[1]),
+        )
+    assert outcomes == []
 
 
 def test_nothing_to_index(server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
