@@ -27,6 +27,8 @@ def open_session(path: Path, *, provider: str, threads: int) -> ort.InferenceSes
     """
     if provider not in ort.get_available_providers():
         raise _unavailable(provider, "this onnxruntime is built without it")
+    if provider == CUDA and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls(directory="")  # CUDA's libraries as pip installs them, which no loader path names
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

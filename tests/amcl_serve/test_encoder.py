@@ -102,6 +102,25 @@ def test_a_silent_fallback_is_an_error(tiny_bundle: Path, monkeypatch: pytest.Mo
         Encoder.load(Bundle.open(tiny_bundle), provider="cuda", session_threads=1)
 
 
+def test_cudas_libraries_are_loaded_from_where_pip_puts_them(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ort.InferenceSession
+    calls: list[str] = []
+
+    def session(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+        calls.append(providers[0])
+        return real(path, options, providers=[sessions.CPU])
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [sessions.CUDA, sessions.CPU])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    monkeypatch.setattr(ort, "preload_dlls", lambda directory: calls.append(f"preload {directory!r}"), raising=False)
+    Encoder.load(Bundle.open(tiny_bundle), session_threads=1)
+    with pytest.raises(ProviderUnavailable):  # this session runs on the CPU
+        Encoder.load(Bundle.open(tiny_bundle), provider="cuda", session_threads=1)
+    assert calls == [sessions.CPU, "preload ''", sessions.CUDA]
+
+
 def test_no_graph_at_all(tmp_path: Path) -> None:
     bundle = Bundle.open(make_bundle(tmp_path / "b"))
     bundle.encoder_path("fp32").write_bytes(b"not a graph")
