@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,13 @@ class Embeddings:
     def __len__(self) -> int:
         """N."""
         return len(self.features)
+
+
+def unit_norm(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """`rows` [..., K] scaled to norm 1 along the last axis, in double precision; a zero row stays zero."""
+    wide = rows.astype(np.float64)
+    norm = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return wide / np.where(norm > 0, norm, 1)
 
 
 class Encoder:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from amcl_serve.bundle import TEMPERATURE_FILE, Bundle, ModelCard
-from amcl_serve.encoder import Embeddings
+from amcl_serve.encoder import Embeddings, unit_norm
 from amcl_serve.sessions import CPU, FLOAT, check_graph, open_session
 
 Floats = npt.NDArray[np.float32]
@@ -98,7 +98,7 @@ class PairScorer:
             heads_a, heads_b = a.heads[i], b.heads[j]
             score[start:stop] = _combine(_cosine(heads_a, heads_b), 1 / self._temperature(heads_a, heads_b))
         matrix = score.reshape(len(a), len(b))
-        features = np.clip(_unit(a.features) @ _unit(b.features).T, -1, 1).astype(np.float32)
+        features = np.clip(unit_norm(a.features) @ unit_norm(b.features).T, -1, 1).astype(np.float32)
         return CrossScores(feature_similarity=features, score=matrix, probability=self._probability(matrix))
 
     def _temperature(self, heads_a: Floats, heads_b: Floats) -> Floats:
@@ -120,14 +120,7 @@ def _combine(similarity: npt.NDArray[np.float64], precision: npt.NDArray[np.floa
     return mean.clip(-1, 1).astype(np.float32)
 
 
-def _unit(rows: Floats) -> npt.NDArray[np.float64]:
-    """Rows scaled to norm 1 along the last axis; a zero row stays zero, so that its cosine is 0."""
-    wide = rows.astype(np.float64)
-    norm = np.linalg.norm(wide, axis=-1, keepdims=True)
-    return wide / np.where(norm > 0, norm, 1)
-
-
 def _cosine(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
     """Cosine along the last axis, [..., K] -> [...]."""
-    cosine: npt.NDArray[np.float64] = (_unit(a) * _unit(b)).sum(axis=-1)
+    cosine: npt.NDArray[np.float64] = (unit_norm(a) * unit_norm(b)).sum(axis=-1)
     return cosine.clip(-1, 1)

@@ -15,6 +15,7 @@ from amcl_serve.api.output import NPY, failed, timed_json, timed_npy
 from amcl_serve.api.schemas import EmbedAnswer, Output
 from amcl_serve.api.state import metrics_of, model_of, settings_of
 from amcl_serve.batching import Embedded, EmbedResult, Timing
+from amcl_serve.encoder import unit_norm
 from amcl_serve.errors import AmclError, InvalidRequest
 from amcl_serve.registry import LoadedModel
 
@@ -99,12 +100,6 @@ async def embed_images(model: LoadedModel, images: Sequence[Image]) -> EmbedResu
     return EmbedResult(items, result.timing)
 
 
-def unit_norm(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """`features` [D] scaled to norm 1; zeros stay zeros."""
-    norm = np.linalg.norm(features)
-    return features / norm if norm > 0 else features
-
-
 def _item(index: int, item: Embedded | AmclError, wanted: set[Output], unit: bool) -> dict[str, Any]:
     if isinstance(item, AmclError):
         return {"index": index, "error": failed(item)}
@@ -114,7 +109,7 @@ def _item(index: int, item: Embedded | AmclError, wanted: set[Output], unit: boo
 def _row(item: Embedded, wanted: set[Output], unit: bool) -> dict[str, npt.NDArray[np.float32]]:
     row = {}
     if "features" in wanted:
-        row["embedding"] = unit_norm(item.features) if unit else item.features
+        row["embedding"] = unit_norm(item.features).astype(np.float32) if unit else item.features
     if "heads" in wanted:
         row["heads"] = item.heads
     return row

@@ -8,9 +8,10 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from amcl_serve.collections.database import Database
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.commands.serve import listen
-from amcl_serve.errors import StartupError
+from amcl_serve.errors import StartupError, StorageError
 from amcl_serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -110,7 +111,11 @@ def _data_dir(settings: Settings) -> Finding:
             stream.write(b"x")
     except OSError as error:
         return Finding("fail", "data folder", f"{folder}: {error.strerror}; choose another --data-dir or allow writing")
-    return Finding("ok", "data folder", f"{folder} can be written")
+    try:
+        Database(folder).close()
+    except StorageError as error:
+        return Finding("fail", "data folder", error.detail)
+    return Finding("ok", "data folder", f"{folder} can be written, and no other server uses it")
 
 
 def _port(settings: Settings) -> Finding:

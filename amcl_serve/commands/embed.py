@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     import orjson
 
-    from amcl_serve.api.embed import unit_norm
     from amcl_serve.commands.local import embed_files
+    from amcl_serve.encoder import unit_norm
     from amcl_serve.registry import load_model
 
     model = load_model(settings)
@@ -51,11 +52,13 @@ def run(args: argparse.Namespace) -> int:
             failed += 1
             continue
         heads = args.outputs == "heads"
-        vector = item.heads if heads else unit_norm(item.features) if args.normalize else item.features
+        vector = item.heads if heads else item.features
+        if args.normalize and not heads:
+            vector = unit_norm(vector).astype(np.float32)
         if args.out is not None:
             rows.append(vector)
         else:
-            line = {"file": str(file), "heads" if heads else "embedding": vector}
+            line = {"file": os.fsencode(file).decode("utf-8", "replace"), "heads" if heads else "embedding": vector}
             print(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY).decode())
     if args.out is not None and rows:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import signal
 import socket
 import sys
@@ -41,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Bind the settings' host and port; StartupError where that cannot be done, because the port is taken for one."""
+    """Listen on the settings' host and port: clients wait from now on.
+
+    StartupError where that cannot be done, because the port is taken for one.
+    """
     host, port = settings.host, settings.port
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -51,6 +55,7 @@ def listen(settings: Settings) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(address)
+        sock.listen(2048)  # two bound sockets could share the port; two that listen cannot
     except OSError as error:
         sock.close()
         raise StartupError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from None
@@ -73,6 +78,7 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
         log_config=None,
         access_log=debug,  # /metrics counts requests; a proxy logs them
         server_header=False,
+        timeout_graceful_shutdown=math.ceil(settings.request_deadline),  # for clients that do not read or do not write
     )
 
     class Server(uvicorn.Server):

@@ -19,7 +19,10 @@ import pytest
 
 import amcl_serve
 from amcl_serve import cli
+from amcl_serve.collections.database import Database
 from amcl_serve.commands import doctor
+from amcl_serve.commands.serve import listen
+from amcl_serve.errors import StartupError
 from amcl_serve.settings import Settings
 from tests.amcl_serve.api.conftest import picture
 from tests.fakes import HEAD_DIM, C, D, make_bundle
@@ -144,6 +147,25 @@ def test_embed_names_the_files_that_fail(
     assert second == f"{tmp_path / 'missing.png'}: cannot be read: No such file or directory"
 
 
+def test_embed_of_a_name_that_is_not_utf8(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")
+    file.write_bytes(picture(1))
+    assert cli.main(["embed", str(file), "--model", str(tiny_bundle)]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == f"{tmp_path}/caf\N{REPLACEMENT CHARACTER}.png"
+
+
+def test_embedding_files_takes_no_web_server(tiny_bundle: Path, images: list[str]) -> None:
+    code = (
+        "import sys; from amcl_serve.cli import main; main(sys.argv[1:]);"
+        "sys.exit(repr({'fastapi', 'starlette', 'uvicorn'} & set(sys.modules)))"
+    )
+    argv = [sys.executable, "-c", code, "embed", images[0], "--normalize", "--model", str(tiny_bundle)]
+    run = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert run.stderr == "set()\n"
+
+
 def test_similarity_prints_a_table_or_json(
     tiny_bundle: Path, images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +234,24 @@ def test_doctor_names_what_is_wrong(
         assert said in lines["onnxruntime"]
 
 
+def test_doctor_finds_a_data_folder_that_is_held_or_broken(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--model", str(tiny_bundle), "--data-dir", str(tmp_path), "--port", str(free_port())]
+    held = Database(tmp_path)
+    code, lines = doctor_lines(argv, capsys)
+    held.close()
+    assert code == 1
+    assert re.match(
+        rf"fail the data folder .* is in use by another server \(process {os.getpid()}\)", lines["data folder"]
+    )
+    assert doctor_lines(argv, capsys)[0] == 0
+    (tmp_path / "collections.sqlite3").write_bytes(b"no database" * 1000)
+    code, lines = doctor_lines(argv, capsys)
+    assert code == 1
+    assert "cannot be used as the collections' file" in lines["data folder"]
+
+
 def test_doctor_warns_of_a_gpu_that_is_not_asked_for(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +311,32 @@ def test_serve_where_the_port_is_taken(tiny_bundle: Path, tmp_path: Path, capsys
     assert err == (
         f"amcl-serve: error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --port\n"
     )
+
+
+def test_a_port_is_taken_from_the_moment_it_is_bound() -> None:
+    settings = Settings(port=free_port())
+    with listen(settings), pytest.raises(StartupError, match=rf"cannot listen on .* {settings.port}: Address already"):
+        listen(settings)
+
+
+def test_a_client_that_dawdles_does_not_hold_up_the_end(tiny_bundle: Path, tmp_path: Path) -> None:
+    port = free_port()
+    argv = ["serve", "--port", str(port), "--model", str(tiny_bundle), "--data-dir", str(tmp_path / "data")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "amcl_serve.cli", *argv, "--request-deadline", "1"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            sock.sendall(b"POST /embed HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 9\r\n\r\n?")
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 504 ")
+            assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_serve_without_a_bundle_is_one_line() -> None:
