@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,8 +49,11 @@ def test_the_readme_has_the_lines_that_are_known_here() -> None:
     assert len(LINES) == len(KEYS)
 
 
-def test_the_curl_lines_answer_as_written(base: str) -> None:
-    for line, (keys, way, inner) in zip(LINES, KEYS, strict=True):
+@pytest.fixture(scope="module")
+def answers(base: str) -> list[Any]:
+    """What the lines answer, run in their order."""
+    found = []
+    for line in LINES:
         assert "localhost:8000" in line
         command = line.replace("localhost:8000", base).replace(
             "curl ", "curl -sS --max-time 20 -w '\\n%{http_code}' ", 1
@@ -57,14 +61,22 @@ def test_the_curl_lines_answer_as_written(base: str) -> None:
         done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
         body, status = done.stdout.rsplit("\n", 1)
         assert status == "200", f"{line}: {body}"
-        answer = json.loads(body)
+        found.append(json.loads(body))
+    return found
+
+
+def test_the_curl_lines_answer_as_written(answers: list[Any]) -> None:
+    for line, answer, (keys, way, inner) in zip(LINES, answers, KEYS, strict=True):
         assert set(answer) == keys, line
         for step in way:
             answer = answer[step]
         assert set(answer) == inner, line
 
 
-def test_the_search_finds_the_cat() -> None:
+def test_the_search_finds_the_cat(answers: list[Any]) -> None:
+    (point,) = answers[-1]["result"]["points"]
+    assert point["payload"] == {"name": "cat"}
+    assert -1 <= point["score"] <= 1
     assert '"payload":{"name":"cat"}' in README
 
 
