@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 import amcl_serve
-from amcl_serve.api import collections, embed, health, metrics, models, problem, similarity
+from amcl_serve.api import collections, docs, embed, health, metrics, models, problem, similarity
 from amcl_serve.api.limits import BodyLimit, InFlight
 from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
 from amcl_serve.collections.store import SqliteStore
@@ -41,6 +41,8 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
         version=amcl_serve.__version__,
         summary="Image embeddings, pair similarity and retrieval from one bundle.",
         lifespan=_lifespan,
+        docs_url=None,  # FastAPI's own pages load their scripts from another host
+        redoc_url=None,
         responses={"default": _PROBLEM},
     )
     app.state.settings = settings
@@ -52,7 +54,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
     problem.install(app)
     app.add_middleware(BodyLimit, settings=settings, in_flight=app.state.in_flight, metrics=app.state.metrics)
     app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)  # the outermost
-    for noun in (embed, similarity, collections, models, health, metrics):
+    for noun in (embed, similarity, collections, models, health, metrics, docs):
         app.include_router(noun.router)
     if index:
         app.add_api_route("/", _pointer, summary="Where to read on", tags=["operation"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,24 @@ def test_root_points_to_the_documentation(settings: Settings) -> None:
     answer = TestClient(create_app(settings)).get("/").json()
     assert (answer["name"], answer["docs"]) == ("amcl-serve", "/docs")
     assert TestClient(create_app(settings, index=False)).get("/").status_code == 404
+
+
+def test_the_documentation_loads_nothing_from_another_host(settings: Settings) -> None:
+    client = TestClient(create_app(settings))
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "://" not in page.text
+    assert '"validatorUrl": null' in page.text
+    loaded = re.findall(r'(?:src|href)="(/[^"]*)"', page.text)
+    assert len(loaded) == 2
+    for path in loaded:
+        found = client.get(path)
+        assert found.status_code == 200
+        assert found.headers["content-type"].split(";")[0] in ("text/css", "text/javascript")
+        assert len(found.content) > 100_000
+    assert "'/openapi.json'" in page.text
+    assert client.get("/docs/__init__.py").status_code == 422
+    assert client.get("/redoc").status_code == 404
 
 
 def test_two_applications_do_not_share_metrics(settings: Settings) -> None:
