@@ -68,6 +68,11 @@ def add(page: Page, box: str, file: Path) -> None:
     page.locator(f"#{box} input[type=file]").set_input_files(file)
 
 
+def test_the_apis_documentation_shows_without_another_host(page: Page, base: str) -> None:
+    page.goto(f"{base}/docs")
+    expect(page.get_by_text("/similarity", exact=True)).to_be_visible()
+
+
 def test_two_uploads_give_the_apis_figures(page: Page, base: str) -> None:
     add(page, "first", FIRST)
     expect(page.locator("#result")).to_contain_text("Now add the second image")
