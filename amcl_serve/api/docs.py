@@ -32,4 +32,5 @@ async def docs(request: Request) -> HTMLResponse:
 @router.get("/docs/{name}")
 async def asset(name: Literal["swagger-ui-bundle.js", "swagger-ui.css"]) -> FileResponse:
     """A file of the page."""
-    return FileResponse(str(files(fastapi_offline) / "static" / name))
+    kind = "text/javascript" if name == SCRIPT else "text/css"  # what this machine calls them is not certain
+    return FileResponse(str(files(fastapi_offline) / "static" / name), media_type=kind)
