@@ -251,6 +251,7 @@ def test_stop_answers_the_admitted_and_refuses_the_rest(monkeypatch: pytest.Monk
     monkeypatch.setattr(decoding, "decode", lambda *args, **options: release.wait(5) and real(*args, **options))
 
     async def main() -> None:
+        before = set(threading.enumerate())
         engine = Engine(encoder, settings=Settings(max_batch=2, decode_threads=2))
         await engine.start()
         admitted = asyncio.create_task(engine.embed(PHOTOS[:9]))
@@ -264,7 +265,7 @@ def test_stop_answers_the_admitted_and_refuses_the_rest(monkeypatch: pytest.Monk
         release.set()
         await stopping
         assert all(isinstance(item, Embedded) for item in (await admitted).items)
-        names = {thread.name for thread in threading.enumerate()}
+        names = {thread.name for thread in set(threading.enumerate()) - before}
         assert not any(name.startswith(("amcl-encode", "amcl-decode")) for name in names)
 
     asyncio.run(main())
