@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PUBLISHED_AUGMENTATIONS = ("simclr", "moco", "simsiam", "barlow_twins", "lgp", "can")
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,22 @@ class DataConfig:
     mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, metadata={"help": "channel means, 0 to 1"})
     std: tuple[float, float, float] = field(default=IMAGENET_STD, metadata={"help": "channel deviations, 0 to 1"})
     workers: int = field(default=2, metadata={"help": "processes that read and crop images", "min": 0, "max": 256})
+    resident: Literal["auto", "always", "never"] = field(
+        default="auto", metadata={"help": "keep all images on the device; auto: small ones of one size that fit"}
+    )
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """Kinds, as on the poster: a crop, b blur, c colour dropping, d colour distortion, e flip."""
 
-    kinds: str = field(default="acde", metadata={"help": "letters of: a crop, b blur, c grey, d colour jitter, e flip"})
+    kinds: str = field(
+        default="acde",
+        metadata={
+            "help": "letters of: a crop, b blur, c grey, d colour jitter, e flip; or a published set: "
+            + ", ".join(PUBLISHED_AUGMENTATIONS)
+        },
+    )
     crop_min_scale: float = field(default=0.2, metadata={"help": "smallest crop, of the area", "above": 0, "max": 1})
     jitter_strength: float = field(default=0.5, metadata={"help": "SimCLR's: 1; on CIFAR 0.5", "min": 0})
 
@@ -40,21 +50,33 @@ class AugmentConfig:
 class BackboneConfig:
     """The network that is kept."""
 
-    name: Literal["resnet18"] = field(default="resnet18", metadata={"help": "architecture, torchvision's"})
+    name: Literal["resnet18", "resnet34", "resnet50", "vit"] = field(
+        default="resnet18", metadata={"help": "architecture: resnet18, resnet34, resnet50, vit"}
+    )
     stem: Literal["cifar", "small", "imagenet"] = field(
         default="small",
-        metadata={"help": "cifar: 3x3 stride 1; small: 3x3 stride 2; imagenet: 7x7 stride 2 and max-pool"},
+        metadata={"help": "ResNet: cifar: 3x3 stride 1; small: 3x3 stride 2; imagenet: 7x7 stride 2 and max-pool"},
     )
-    width: int = field(default=64, metadata={"help": "channels of the first stage; D = 8 width", "min": 4, "max": 512})
+    width: int = field(
+        default=64,
+        metadata={"help": "ResNet: channels of the first stage; ViT: width of a token", "min": 4, "max": 2048},
+    )
+    depth: int = field(default=12, metadata={"help": "ViT: blocks", "min": 1, "max": 64})
+    attention_heads: int = field(default=3, metadata={"help": "ViT: attention heads, a divisor of width", "min": 1})
+    patch: int = field(default=8, metadata={"help": "ViT: side of a patch, a divisor of data.image_size", "min": 1})
 
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """C projectors of the same architecture and separate weights."""
+    """C heads of the same architecture and separate weights."""
 
     num: int = field(default=1, metadata={"help": "C", "min": 1, "max": 16})
-    hidden: int = field(default=512, metadata={"help": "width of the hidden layer", "min": 1})
-    dim: int = field(default=128, metadata={"help": "d', the width of a head's output", "min": 2})
+    layers: int = field(default=2, metadata={"help": "linear layers of a projector", "min": 1, "max": 4})
+    hidden: int = field(default=512, metadata={"help": "width of its hidden layers", "min": 1})
+    dim: int = field(default=128, metadata={"help": "d', the width of its output", "min": 2})
+    predictor_hidden: int = field(
+        default=512, metadata={"help": "SimSiam, LGP: hidden width of the predictor", "min": 1}
+    )
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,42 @@ class LossConfig:
     )
     top_k: int = field(default=16, metadata={"help": "candidates of negatives=topk", "min": 1})
     positive_in_denominator: bool = field(default=True, metadata={"help": "false: the poster's NT-Xent"})
+    redundancy: float = field(
+        default=5e-3, metadata={"help": "Barlow Twins: lambda, weight of the off-diagonal", "min": 0}
+    )
+
+
+@dataclass(frozen=True)
+class MomentumConfig:
+    """The momentum encoder of MoCo and LGP, and MoCo's queue of keys."""
+
+    start: float = field(default=0.99, metadata={"help": "momentum of the encoder's average", "min": 0, "max": 1})
+    end: float = field(default=0.99, metadata={"help": "its value at the end of the schedule", "min": 0, "max": 1})
+    queue: int = field(default=4096, metadata={"help": "MoCo: keys kept, a multiple of train.batch_size", "min": 0})
+    symmetric: bool = field(default=True, metadata={"help": "MoCo: both views are queries in turn"})
+    splits: int = field(
+        default=8, metadata={"help": "MoCo: shuffled parts whose batch norm is apart, a divisor of the batch", "min": 1}
+    )
+
+
+@dataclass(frozen=True)
+class MaskedConfig:
+    """Masked patches and their decoder: LGP's first stage (MAE) and CAN."""
+
+    ratio: float = field(
+        default=0.75, metadata={"help": "share of the patches that are hidden", "above": 0, "max": 0.95}
+    )
+    decoder_width: int = field(default=128, metadata={"help": "width of a decoder token", "min": 4})
+    decoder_depth: int = field(default=2, metadata={"help": "blocks of the decoder", "min": 1})
+    decoder_heads: int = field(default=4, metadata={"help": "its attention heads, a divisor of its width", "min": 1})
+    epochs: int = field(default=100, metadata={"help": "LGP: epochs of the first stage", "min": 1})
+    lower_rate: float = field(
+        default=0.1, metadata={"help": "LGP: learning rate of the lower two thirds, of the upper's", "min": 0, "max": 1}
+    )
+    contrast: float = field(default=0.03, metadata={"help": "CAN: weight of InfoNCE", "min": 0})
+    reconstruction: float = field(default=0.67, metadata={"help": "CAN: weight of hidden patches", "min": 0})
+    noise: float = field(default=0.30, metadata={"help": "CAN: weight of the noise's prediction", "min": 0})
+    noise_max: float = field(default=0.05, metadata={"help": "CAN: the noise's largest deviation", "min": 0})
 
 
 @dataclass(frozen=True)
@@ -89,10 +147,11 @@ class TrainConfig:
 
     epochs: int = field(default=200, metadata={"help": "length of the schedule", "min": 1})
     max_steps: int = field(default=0, metadata={"help": "stop early, schedule unbent; 0: never", "min": 0})
-    batch_size: int = field(default=256, metadata={"help": "images a step; each gives two views", "min": 2})
+    batch_size: int = field(default=256, metadata={"help": "images a step, of all processes; two views each", "min": 2})
     seed: int = field(default=0, metadata={"help": "of weights, order and augmentation", "min": 0})
-    lr: float = field(default=0.06, metadata={"help": "SGD's rate at batch 128; scaled by batch_size/128", "above": 0})
-    momentum: float = field(default=0.9, metadata={"help": "SGD's momentum", "min": 0, "max": 1})
+    optimiser: Literal["sgd", "lars", "adamw"] = field(default="sgd", metadata={"help": "sgd, lars or adamw"})
+    lr: float = field(default=0.06, metadata={"help": "rate at batch 128; scaled by batch_size/128", "above": 0})
+    momentum: float = field(default=0.9, metadata={"help": "of SGD and LARS; AdamW's first", "min": 0, "max": 1})
     weight_decay: float = field(default=5e-4, metadata={"help": "not on biases, norms, temperatures", "min": 0})
     warmup_epochs: float = field(default=0.0, metadata={"help": "linear warm-up before the cosine", "min": 0})
     clip_norm: float = field(default=5.0, metadata={"help": "gradient norm is cut to this; 0: never", "min": 0})
@@ -103,6 +162,9 @@ class TrainConfig:
     threads: int = field(default=0, metadata={"help": "CPU threads; 0: all cores", "min": 0})
     log_every: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl", "min": 1})
     checkpoint_every: int = field(default=200, metadata={"help": "steps between checkpoints", "min": 1})
+    collapse_patience: int = field(
+        default=50, metadata={"help": "readings in a row that show collapse and end the run; 0: only warn", "min": 0}
+    )
 
 
 @dataclass(frozen=True)
@@ -125,6 +187,8 @@ class Config:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    momentum: MomentumConfig = field(default_factory=MomentumConfig)
+    masked: MaskedConfig = field(default_factory=MaskedConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
 
@@ -179,8 +243,20 @@ def validate(config: Config) -> Config:
     t = config.temperature
     if t.kind == "adaptive" and not t.low < t.value < t.high:
         raise ValueError(f"temperature.value={t.value} must lie inside (low={t.low}, high={t.high})")
-    if not set(config.augment.kinds) <= set("abcde"):
-        raise ValueError(f"augment.kinds={config.augment.kinds!r} may hold the letters a, b, c, d, e only")
+    kinds, b = config.augment.kinds, config.backbone
+    if kinds not in PUBLISHED_AUGMENTATIONS and not set(kinds) <= set("abcde"):
+        raise ValueError(
+            f"augment.kinds={kinds!r} holds other letters than a, b, c, d, e "
+            f"and is none of {', '.join(PUBLISHED_AUGMENTATIONS)}"
+        )
+    if b.name == "vit":
+        for whole, part, of in (
+            (config.data.image_size, b.patch, "data.image_size and backbone.patch"),
+            (b.width, b.attention_heads, "backbone.width and backbone.attention_heads"),
+            (config.masked.decoder_width, config.masked.decoder_heads, "masked.decoder_width and masked.decoder_heads"),
+        ):
+            if whole % part:
+                raise ValueError(f"{of}: {whole} is no multiple of {part}")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.train.device):
         raise ValueError(f"train.device={config.train.device!r} is none of auto, cpu, cuda, cuda:N")
     if min(config.data.std) <= 0:
@@ -195,6 +271,8 @@ _SECTIONS: dict[str, type] = {
     "heads": HeadsConfig,
     "temperature": TemperatureConfig,
     "loss": LossConfig,
+    "momentum": MomentumConfig,
+    "masked": MaskedConfig,
     "train": TrainConfig,
     "eval": EvalConfig,
 }
