@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training import checkpoint, data, evaluate, machine
+from training import checkpoint, data, inference, machine
 from training import config as configs
 from training.augment import Augmentation, photometric
 from training.config import Config
@@ -132,7 +132,7 @@ class Trainer:
         """One step of the optimiser: its loss, and what `monitor.statistics` looks at."""
         train = self.config.train
         pixels = batch.pixels.to(self.device, non_blocking=True)
-        x = evaluate.normalise(photometric(pixels, batch.parameters), self.config)
+        x = inference.normalise(photometric(pixels, batch.parameters), self.config)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(train, self.step, self.per_epoch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
@@ -155,7 +155,7 @@ class Trainer:
             return False
         began, epoch = time.perf_counter(), self.step / self.per_epoch
         try:
-            found = evaluate.knn(self.method.model.backbone, self.labelled, self.config, self.device)
+            found = inference.knn(self.method.model.backbone, self.labelled, self.config, self.device)
         except ValueError as error:
             raise RunFailed(f"no kNN after step {self.step}: {error}") from None
         self.evaluated = self.step

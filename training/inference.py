@@ -1,4 +1,4 @@
-"""kNN of a backbone on labelled images, by the one metric of `amcl_serve.evaluation`."""
+"""A backbone on images as they are: its features, and kNN by the one metric of `amcl_serve.evaluation`."""
 
 from __future__ import annotations
 
