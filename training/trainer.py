@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training import checkpoint, data, inference, machine
+from training import checkpoint, data, inference, machine, optim
 from training import config as configs
 from training.augment import Augmentation, photometric
 from training.config import Config
 from training.methods.simclr import SimCLR
 from training.monitor import Journal, collapse, statistics
-from training.optim import learning_rate, parameter_groups
 
 CONFIG_FILE = "config.json"
 _MAX_BROKEN = 0.01  # of the images
@@ -51,9 +50,7 @@ class Trainer:
         torch.manual_seed(config.train.seed)
         self.device = torch.device(config.train.device)
         self.method = SimCLR(config).to(memory_format=torch.channels_last).to(self.device)
-        self.optimiser = torch.optim.SGD(
-            parameter_groups(self.method, config.train.weight_decay), lr=config.train.lr, momentum=config.train.momentum
-        )
+        self.optimiser = optim.build(self.method, self.method.rate, config.train)
         self.step, self.seconds = 0, 0.0
         self.evaluated = 0  # the step of the last kNN
         self._clock = time.perf_counter()
@@ -134,7 +131,7 @@ class Trainer:
         pixels = batch.pixels.to(self.device, non_blocking=True)
         x = inference.normalise(photometric(pixels, batch.parameters), self.config)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(train, self.step, self.per_epoch)
+            group["lr"] = group["rate"] * optim.learning_rate(train, self.step, self.total, self.per_epoch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
             loss, seen = self.method(x)
         loss.backward()

@@ -14,7 +14,7 @@ from training.config import BackboneConfig
 
 @pytest.mark.parametrize(("stem", "side"), [("cifar", 64), ("small", 32), ("imagenet", 16)])
 def test_stems_reduce_as_they_say(stem: str, side: int) -> None:
-    network, dim = backbones.build(BackboneConfig(stem=stem, width=8))  # type: ignore[arg-type]
+    network, dim = backbones.build(BackboneConfig(stem=stem, width=8), 64)  # type: ignore[arg-type]
     seen = []
     network.layer1.register_forward_hook(lambda *args: seen.append(args[1][0].shape[-1]))  # type: ignore[union-attr]
     features = network(torch.zeros(2, 3, 64, 64))
@@ -23,7 +23,7 @@ def test_stems_reduce_as_they_say(stem: str, side: int) -> None:
 
 
 def test_width_64_and_the_imagenet_stem_is_torchvisions_resnet18() -> None:
-    network, dim = backbones.build(BackboneConfig(stem="imagenet"))
+    network, dim = backbones.build(BackboneConfig(stem="imagenet"), 64)
     reference = resnet18()
     reference.fc = nn.Identity()
     reference.load_state_dict(network.state_dict())
@@ -53,6 +53,6 @@ def test_small_maps_give_the_same_convolution(side: int, stride: int) -> None:
 def test_a_seed_gives_the_same_weights() -> None:
     def weights() -> list[torch.Tensor]:
         torch.manual_seed(3)
-        return list(backbones.build(replace(BackboneConfig(), width=8))[0].state_dict().values())
+        return list(backbones.build(replace(BackboneConfig(), width=8), 64)[0].state_dict().values())
 
     assert all(torch.equal(a, b) for a, b in zip(weights(), weights(), strict=True))

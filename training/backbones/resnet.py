@@ -1,16 +1,21 @@
-"""Backbones: torchvision's residual networks without the classifier, with stems for small images.
+"""Torchvision's residual networks without the classifier, of any width, with stems for small images.
 
 Shapes: x float32 [N, 3, S, S] -> features [N, D].
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models import ResNet, resnet18, resnet34, resnet50
+from torchvision.models.resnet import Bottleneck
 
 from training.config import BackboneConfig
+
+_NETWORKS: Mapping[str, Callable[[], ResNet]] = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
 
 
 class SmallMapConv2d(nn.Conv2d):
@@ -36,9 +41,9 @@ class SmallMapConv2d(nn.Conv2d):
         return F.linear(torch.cat(taps, dim=-1), weight).permute(0, 3, 1, 2)
 
 
-def build(config: BackboneConfig) -> tuple[nn.Module, int]:
-    """(network, D): the backbone named by `config`, freshly initialised from torch's generator."""
-    network = resnet18()
+def build(config: BackboneConfig) -> tuple[ResNet, int]:
+    """(network, D): the ResNet named by `config`, freshly initialised; D = 8 · width, with bottlenecks 32 · width."""
+    network = _NETWORKS[config.name]()
     if config.width != 64:
         _set_width(network, config.width)
     network.fc = nn.Identity()
@@ -52,7 +57,8 @@ def build(config: BackboneConfig) -> tuple[nn.Module, int]:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return network, 8 * config.width
+    last = network.layer4[-1]
+    return network, 8 * config.width * (Bottleneck.expansion if isinstance(last, Bottleneck) else 1)
 
 
 def _set_width(network: nn.Module, width: int) -> None:
