@@ -1,13 +1,14 @@
 """Temperatures of pairs (AMCL, Sec. 3): one constant, or a function of the head and of the pair.
 
-    τ_ij^c = lo + (hi − lo) · σ(b_c − g_c (⟨φ(z_i^c), φ(z_j^c)⟩ − m_c))
+    τ_ij^c = lo + (hi − lo) · σ(b_c − g_c (⟨φ(z_i^c), φ(z_j^c)⟩ − m_c))      pairs of images: AdaptiveTemperature
+    τ_lm^c = lo + (hi − lo) · σ(b_c − g_c φ(C_lm^c))                          pairs of channels: ChannelTemperature
 
-φ is one MLP shared by all heads, its output of unit norm; g_c a learned gain, b_c a learned bias that starts τ at the
-method's standard temperature, m_c the running mean of the inner product (a constant at inference), which keeps that
-start whatever φ's initial weights are. Like pairs get a small τ: they may be certain. The minus sign, the gain, the
-bounds and the centring are ours; the paper says MLP and sigmoid.
+φ is one MLP shared by all heads, for images its output of unit norm; g_c a learned gain, b_c a learned bias that starts
+τ at the method's standard temperature, m_c the running mean of the inner product (a constant at inference), which
+keeps that start whatever φ's initial weights are. Like pairs get a small τ: they may be certain. The minus sign, the
+gain, the bounds and the centring are ours; the paper says MLP and sigmoid.
 
-Legend: C heads, N and M rows, D dims of a head (d'), E dims of φ's output.
+Legend: C heads, N and M rows, D dims of a head (d'), E dims of φ's output, F = E + 1.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from training import distributed
 from training.config import HeadsConfig, TemperatureConfig
+
+_CHANNEL_HIDDEN = 8  # width of φ on a scalar: at d' = 2048 and C = 3 it is evaluated 12.6 million times a step
+_CHANNEL_CHUNK = 2**22  # pairs of channels evaluated at once
 
 
 class ConstantTemperature(nn.Module):
@@ -28,17 +34,29 @@ class ConstantTemperature(nn.Module):
         super().__init__()
         self.value = value
 
-    def pairwise(self, z_CND: Tensor, z_CMD: Tensor) -> Tensor:  # noqa: ARG002
+    def embed_pairs(self, z_CND: Tensor, z_CMD: Tensor) -> tuple[Tensor, Tensor]:
+        """What `between` takes: nothing that depends on the rows, so the rows as they are."""
+        return z_CND, z_CMD
+
+    def between(self, a_CNF: Tensor, b_CMF: Tensor) -> Tensor:  # noqa: ARG002
         """τ of all pairs as a 0-d tensor, which broadcasts over [C, N, M]."""
-        return torch.full((), self.value, device=z_CND.device)
+        return torch.full((), self.value, dtype=a_CNF.dtype, device=a_CNF.device)
+
+    def pairwise(self, z_CND: Tensor, z_CMD: Tensor) -> Tensor:
+        """τ of all pairs as a 0-d tensor."""
+        return self.between(z_CND, z_CMD)
 
     def forward(self, z_NCD: Tensor, other_NCD: Tensor) -> Tensor:  # noqa: ARG002
         """τ [N, C] of the pairs of equal rows."""
-        return torch.full(z_NCD.shape[:2], self.value, device=z_NCD.device)
+        return torch.full(z_NCD.shape[:2], self.value, dtype=z_NCD.dtype, device=z_NCD.device)
 
 
 class AdaptiveTemperature(nn.Module):
-    """τ as a function of head and pair; see the module's docstring."""
+    """τ as a function of head and pair of images; see the module's docstring.
+
+    In training `embed_pairs`, `pairwise` and `forward` each take note of the running mean once, averaged over
+    processes; where the other rows are gathered, that is the mean of the joint batch. To be called outside autocast.
+    """
 
     gain: nn.Parameter
     bias: nn.Parameter
@@ -51,9 +69,8 @@ class AdaptiveTemperature(nn.Module):
         self.phi = nn.Sequential(
             nn.Linear(heads.dim, config.hidden), nn.ReLU(inplace=True), nn.Linear(config.hidden, config.dim)
         )
-        start = (config.value - config.low) / (config.high - config.low)
         self.gain = nn.Parameter(torch.ones(heads.num))
-        self.bias = nn.Parameter(torch.full((heads.num,), math.log(start / (1 - start))))
+        self.bias = nn.Parameter(torch.full((heads.num,), _logit(config)))
         self.register_buffer("centre", torch.zeros(heads.num))
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
@@ -61,38 +78,86 @@ class AdaptiveTemperature(nn.Module):
         """φ of unit-norm head outputs, of unit norm itself: [..., D] -> [..., E]."""
         return F.normalize(self.phi(z), dim=-1)
 
-    def of_inner_product(self, inner: Tensor, head_dim: int) -> Tensor:
-        """τ of φ's inner products; `head_dim` is the axis that counts heads."""
-        shape = [1] * inner.dim()
-        shape[head_dim] = -1
-        gain, bias, centre = (v.view(shape) for v in (self.gain, self.bias, self.centre))
-        return self.low + (self.high - self.low) * torch.sigmoid(bias - gain * (inner - centre))
+    def embed_pairs(self, z_CND: Tensor, z_CMD: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows a [C, N, F] and b [C, M, F] with ⟨a_i, b_j⟩ = b_c − g_c (⟨φ_i, φ_j⟩ − m_c); F = E + 1.
 
-    def pairwise(self, z_CND: Tensor, z_CMD: Tensor) -> Tensor:
-        """τ of all pairs: unit-norm [C, N, D] and [C, M, D] -> [C, N, M]; in training the running mean takes note."""
+        Gain, bias and mean enter here, where there are N + M rows, and not on N · M pairs.
+        """
         phi_CNE = self.embed(z_CND)
         phi_CME = phi_CNE if z_CMD is z_CND else self.embed(z_CMD)
-        inner_CNM = phi_CNE @ phi_CME.transpose(1, 2)
-        if self.training:
-            self._track(inner_CNM.detach())
-        return self.of_inner_product(inner_CNM, head_dim=0)
+        if self.training:  # the mean over pairs of ⟨φ_i, φ_j⟩ is ⟨mean φ_i, mean φ_j⟩
+            self._note((phi_CNE.detach().mean(1) * phi_CME.detach().mean(1)).sum(-1))
+        # out of place: backward needs the mean of this call, and a later one moves the buffer
+        offset_C11 = (self.bias + self.gain * self.centre.clone()).view(-1, 1, 1)
+        a_CNF = torch.cat([-self.gain.view(-1, 1, 1) * phi_CNE, offset_C11.expand(-1, phi_CNE.shape[1], 1)], dim=2)
+        return a_CNF, F.pad(phi_CME, (0, 1), value=1.0)
+
+    def between(self, a_CNF: Tensor, b_CMF: Tensor) -> Tensor:
+        """τ [C, N, M] of all pairs of the rows that `embed_pairs` gave, or of some of them."""
+        return self._bounded(a_CNF @ b_CMF.transpose(1, 2))
+
+    def pairwise(self, z_CND: Tensor, z_CMD: Tensor) -> Tensor:
+        """τ of all pairs: unit-norm [C, N, D] and [C, M, D] -> [C, N, M]."""
+        return self.between(*self.embed_pairs(z_CND, z_CMD))
 
     def forward(self, z_NCD: Tensor, other_NCD: Tensor) -> Tensor:
         """τ [N, C] of the pairs of equal rows of two unit-norm [N, C, D]."""
         inner_NC = (self.embed(z_NCD) * self.embed(other_NCD)).sum(-1)
-        return self.of_inner_product(inner_NC, head_dim=1)
+        if self.training:
+            self._note(inner_NC.detach().mean(0))
+        return self._bounded(self.bias - self.gain * (inner_NC - self.centre))
+
+    def _bounded(self, logit: Tensor) -> Tensor:
+        return (torch.sigmoid(logit) * (self.high - self.low)).add_(self.low)
 
     @torch.no_grad()
-    def _track(self, inner_CNM: Tensor) -> None:
-        mean_C = inner_CNM.mean(dim=(1, 2))
+    def _note(self, mean_C: Tensor) -> None:
         rate = torch.where(self.batches == 0, 1.0, 0.01)  # the first batch sets it, so that τ starts where it should
-        self.centre.lerp_(mean_C, rate)
+        self.centre.lerp_(distributed.mean(mean_C), rate.to(self.centre.dtype))
         self.batches += 1
+
+
+class ChannelTemperature(nn.Module):
+    """τ of pairs of feature channels as a function of their correlation (Barlow Twins); see the module's docstring.
+
+    φ is a small MLP from a number to a number whose last layer starts at zero, so that every τ starts at the standard
+    value. Evaluated in chunks that backward recomputes: memory beside the result does not grow with d'.
+    """
+
+    def __init__(self, heads: HeadsConfig, config: TemperatureConfig) -> None:
+        super().__init__()
+        self.low, self.high = config.low, config.high
+        self.phi = nn.Sequential(nn.Linear(1, _CHANNEL_HIDDEN), nn.Tanh(), nn.Linear(_CHANNEL_HIDDEN, 1, bias=False))
+        nn.init.zeros_(self.phi[2].weight)  # type: ignore[arg-type]
+        self.gain = nn.Parameter(torch.ones(heads.num))
+        self.bias = nn.Parameter(torch.full((heads.num,), _logit(config)))
+
+    def forward(self, corr_CDD: Tensor) -> Tensor:
+        """τ [C, D, D] of correlations [C, D, D], float32 or float64."""
+        with torch.autocast(corr_CDD.device.type, enabled=False):
+            rows = max(1, _CHANNEL_CHUNK // corr_CDD[:, 0].numel())
+            if rows >= corr_CDD.shape[1]:
+                return self._of(corr_CDD)
+            parts = [
+                checkpoint(self._of, part, use_reentrant=False, preserve_rng_state=False)
+                for part in corr_CDD.split(rows, dim=1)
+            ]
+            return torch.cat(parts, dim=1)
+
+    def _of(self, corr_CLD: Tensor) -> Tensor:
+        inner_CLD = self.phi(corr_CLD.unsqueeze(-1)).squeeze(-1)
+        logit_CLD = self.bias.view(-1, 1, 1) - self.gain.view(-1, 1, 1) * inner_CLD
+        return (torch.sigmoid(logit_CLD) * (self.high - self.low)).add_(self.low)
 
 
 Temperature = ConstantTemperature | AdaptiveTemperature
 
 
 def build(heads: HeadsConfig, config: TemperatureConfig) -> Temperature:
-    """The temperature that `config` names."""
+    """The temperature of pairs of images that `config` names."""
     return ConstantTemperature(config.value) if config.kind == "constant" else AdaptiveTemperature(heads, config)
+
+
+def _logit(config: TemperatureConfig) -> float:
+    start = (config.value - config.low) / (config.high - config.low)
+    return math.log(start / (1 - start))

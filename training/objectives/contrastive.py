@@ -11,9 +11,10 @@ Legend: C heads, N anchors, M candidates; s similarity in [−1, 1], τ temperat
 The candidates hold the positive (InfoNCE, published SimCLR, the poster's LGP and CAN rows) unless
 `positive_in_denominator` is false (the poster's SimCLR and MoCo row).
 
-
 A constant τ makes βΩ cancel; the posterior form is then the standard loss exactly. The mean is taken over heads and
 anchors (the poster sums over heads; the mean keeps the learning rate comparable across C).
+
+`contrast` starts from embeddings, `contrastive_loss` from similarities and temperatures.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from training.temperature import Temperature
 
 Negatives = Literal["posterior", "topk", "max"]
 
@@ -29,6 +33,67 @@ Negatives = Literal["posterior", "topk", "max"]
 def omega(tau: Tensor, eta: float) -> Tensor:
     """The regulariser Ω(τ) = η log τ + 1/τ (poster: η = d'/2), elementwise."""
     return eta * tau.log() + 1 / tau
+
+
+def contrast(
+    anchors_CND: Tensor,
+    candidates_CMD: Tensor,
+    positive_N: Tensor,
+    temperature: Temperature,
+    *,
+    own_N: Tensor | None = None,
+    beta: float = 0.0,
+    eta: float = 1.0,
+    negatives: Negatives = "posterior",
+    top_k: int = 16,
+    positive_in_denominator: bool = True,
+    chunk_elements: int = 2**25,
+) -> Tensor:
+    """Contrastive loss of unit-norm rows against unit-norm rows, a scalar, in float32 at least and bounded memory.
+
+    Above `chunk_elements` pairs (C · N · M) anchors are taken in chunks that backward recomputes; value and gradient
+    stay the same. Options are `contrastive_loss`'s.
+
+    Args:
+        anchors_CND: this process's anchors.
+        candidates_CMD: the candidates of all processes, keys of a queue, …
+        positive_N: column of each anchor's positive, int64.
+        temperature: of pairs of images.
+        own_N: column of the anchor itself, which is no candidate; None where anchors are not among the candidates.
+        chunk_elements: pairs held at once; a pair takes some 40 bytes.
+
+    Raises:
+        ValueError: as `contrastive_loss`.
+    """
+    heads, rows, columns = len(anchors_CND), anchors_CND.shape[1], candidates_CMD.shape[1]
+
+    def of_rows(z_CnD: Tensor, a_CnF: Tensor, positive_n: Tensor, own_n: Tensor | None) -> Tensor:
+        barred = None if own_n is None else torch.arange(columns, device=own_n.device) == own_n[:, None]
+        loss = contrastive_loss(
+            z_CnD @ candidates_CMD.transpose(1, 2),
+            temperature.between(a_CnF, b_CMF),
+            positive_n,
+            barred,
+            beta=beta,
+            eta=eta,
+            negatives=negatives,
+            top_k=top_k,
+            positive_in_denominator=positive_in_denominator,
+        )
+        return loss * (len(positive_n) / rows)
+
+    with torch.autocast(anchors_CND.device.type, enabled=False):
+        same = candidates_CMD is anchors_CND
+        anchors_CND = anchors_CND.to(torch.promote_types(anchors_CND.dtype, torch.float32))
+        candidates_CMD = anchors_CND if same else candidates_CMD.to(anchors_CND.dtype)
+        a_CNF, b_CMF = temperature.embed_pairs(anchors_CND, candidates_CMD)  # the running mean moves here, once
+        size = max(1, chunk_elements // (heads * columns))
+        if size >= rows:
+            return of_rows(anchors_CND, a_CNF, positive_N, own_N)
+        own = [None] * -(-rows // size) if own_N is None else own_N.split(size)
+        parts = zip(anchors_CND.split(size, 1), a_CNF.split(size, 1), positive_N.split(size), own, strict=True)
+        losses = [checkpoint(of_rows, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        return torch.stack(losses).sum()
 
 
 def contrastive_loss(
