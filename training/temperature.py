@@ -140,7 +140,7 @@ class ChannelTemperature(nn.Module):
                 return self._of(corr_CDD)
             parts = [
                 checkpoint(self._of, part, use_reentrant=False, preserve_rng_state=False)
-                for part in corr_CDD.split(rows, dim=1)
+                for part in torch.split(corr_CDD, rows, dim=1)
             ]
             return torch.cat(parts, dim=1)
 

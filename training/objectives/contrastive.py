@@ -90,9 +90,14 @@ def contrast(
         size = max(1, chunk_elements // (heads * columns))
         if size >= rows:
             return of_rows(anchors_CND, a_CNF, positive_N, own_N)
-        own = [None] * -(-rows // size) if own_N is None else own_N.split(size)
-        parts = zip(anchors_CND.split(size, 1), a_CNF.split(size, 1), positive_N.split(size), own, strict=True)
-        losses = [checkpoint(of_rows, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        own = [None] * -(-rows // size) if own_N is None else torch.split(own_N, size)
+        rows_of = zip(
+            *(torch.split(rows_CNX, size, dim=1) for rows_CNX in (anchors_CND, a_CNF)),
+            torch.split(positive_N, size),
+            own,
+            strict=True,
+        )
+        losses = [checkpoint(of_rows, *part, use_reentrant=False, preserve_rng_state=False) for part in rows_of]
         return torch.stack(losses).sum()
 
 
