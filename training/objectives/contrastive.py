@@ -42,6 +42,7 @@ def contrast(
     temperature: Temperature,
     *,
     own_N: Tensor | None = None,
+    excluded_NM: Tensor | None = None,
     beta: float = 0.0,
     eta: float = 1.0,
     negatives: Negatives = "posterior",
@@ -60,6 +61,7 @@ def contrast(
         positive_N: column of each anchor's positive, int64.
         temperature: of pairs of images.
         own_N: column of the anchor itself, which is no candidate; None where anchors are not among the candidates.
+        excluded_NM: True where the candidate is no candidate for another reason.
         chunk_elements: pairs held at once; a pair takes some 40 bytes.
 
     Raises:
@@ -67,20 +69,23 @@ def contrast(
     """
     heads, rows, columns = len(anchors_CND), anchors_CND.shape[1], candidates_CMD.shape[1]
 
-    def of_rows(z_CnD: Tensor, a_CnF: Tensor, positive_n: Tensor, own_n: Tensor | None) -> Tensor:
-        barred = None if own_n is None else torch.arange(columns, device=own_n.device) == own_n[:, None]
+    def of_rows(chosen: slice) -> Tensor:
+        excluded_nM = None if excluded_NM is None else excluded_NM[chosen]
+        if own_N is not None:
+            own_nM = torch.arange(columns, device=own_N.device) == own_N[chosen, None]
+            excluded_nM = own_nM if excluded_nM is None else own_nM | excluded_nM
         loss = contrastive_loss(
-            z_CnD @ candidates_CMD.transpose(1, 2),
-            temperature.between(a_CnF, b_CMF),
-            positive_n,
-            barred,
+            anchors_CND[:, chosen] @ candidates_CMD.transpose(1, 2),
+            temperature.between(a_CNF[:, chosen], b_CMF),
+            positive_N[chosen],
+            excluded_nM,
             beta=beta,
             eta=eta,
             negatives=negatives,
             top_k=top_k,
             positive_in_denominator=positive_in_denominator,
         )
-        return loss * (len(positive_n) / rows)
+        return loss * (len(positive_N[chosen]) / rows)
 
     with torch.autocast(anchors_CND.device.type, enabled=False):
         same = candidates_CMD is anchors_CND
@@ -89,15 +94,9 @@ def contrast(
         a_CNF, b_CMF = temperature.embed_pairs(anchors_CND, candidates_CMD)  # the running mean moves here, once
         size = max(1, chunk_elements // (heads * columns))
         if size >= rows:
-            return of_rows(anchors_CND, a_CNF, positive_N, own_N)
-        own = [None] * -(-rows // size) if own_N is None else torch.split(own_N, size)
-        rows_of = zip(
-            *(torch.split(rows_CNX, size, dim=1) for rows_CNX in (anchors_CND, a_CNF)),
-            torch.split(positive_N, size),
-            own,
-            strict=True,
-        )
-        losses = [checkpoint(of_rows, *part, use_reentrant=False, preserve_rng_state=False) for part in rows_of]
+            return of_rows(slice(None))
+        chunks = [slice(first, first + size) for first in range(0, rows, size)]
+        losses = [checkpoint(of_rows, chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
         return torch.stack(losses).sum()
 
 
