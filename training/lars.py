@@ -60,7 +60,10 @@ class LARS(torch.optim.Optimizer):
             scale = torch.stack(torch._foreach_norm(gradients)) + group["weight_decay"] * norms
             ratio = torch.where((norms > 0) & (scale > 0), group["trust"] * norms / scale, 1.0)
             torch._foreach_mul_(updates, list(ratio.unbind()))
-        velocities = [self.state[w].setdefault("velocity", torch.zeros_like(w)) for w in weights]
+        for w in weights:
+            if not self.state[w]:
+                self.state[w]["velocity"] = torch.zeros_like(w)
+        velocities = [self.state[w]["velocity"] for w in weights]
         torch._foreach_mul_(velocities, group["momentum"])
         torch._foreach_add_(velocities, updates)
         torch._foreach_add_(weights, velocities, alpha=-group["lr"])
