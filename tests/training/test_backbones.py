@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet18
+from torchvision.models import ResNet, resnet18, resnet34, resnet50
 
 from training import backbones
 from training.backbones import SmallMapConv2d
@@ -22,14 +23,30 @@ def test_stems_reduce_as_they_say(stem: str, side: int) -> None:
     assert seen == [side]
 
 
-def test_width_64_and_the_imagenet_stem_is_torchvisions_resnet18() -> None:
-    network, dim = backbones.build(BackboneConfig(stem="imagenet"), 64)
-    reference = resnet18()
-    reference.fc = nn.Identity()
-    reference.load_state_dict(network.state_dict())
+@pytest.mark.parametrize("reference", [resnet18, resnet34, resnet50])
+def test_width_64_and_the_imagenet_stem_is_torchvisions(reference: Callable[[], ResNet]) -> None:
+    config = BackboneConfig(name=reference.__name__, stem="imagenet")  # type: ignore[arg-type]
+    network, dim = backbones.build(config, 64)
+    other = reference()
+    assert dim == other.fc.in_features
+    other.fc = nn.Identity()  # type: ignore[assignment]
+    other.load_state_dict(network.state_dict())
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    assert dim == 512
-    torch.testing.assert_close(network.eval()(x), reference.eval()(x))
+    torch.testing.assert_close(network.eval()(x), other.eval()(x))
+
+
+@pytest.mark.parametrize(("name", "expansion"), [("resnet18", 1), ("resnet34", 1), ("resnet50", 4)])
+def test_a_narrow_network_keeps_the_proportions(name: str, expansion: int) -> None:
+    network, dim = backbones.build(BackboneConfig(name=name, width=4), 32)  # type: ignore[arg-type]
+    assert dim == 32 * expansion
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, dim)
+    wide = backbones.build(BackboneConfig(name=name, width=8), 32)[0]  # type: ignore[arg-type]
+    for (key, thin), thick in zip(network.named_parameters(), wide.parameters(), strict=True):
+        inner = 1 if key == "conv1.weight" or thin.dim() == 1 else 2
+        assert thick.numel() == 2 * inner * thin.numel(), key
+    small = [module for module in network.modules() if isinstance(module, SmallMapConv2d)]
+    assert {module.kernel_size for module in small} == {(3, 3)}
+    assert len(small) == {"resnet18": 4, "resnet34": 6, "resnet50": 3}[name]
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4])
