@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` so that a crash leaves the old file or the new one, never half of one."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as stream:
-        torch.save({"format": _FORMAT, "version": _VERSION, **state}, stream)
+        torch.save({"format": _FORMAT, "version": _VERSION, "config_hash": _hash(state["config"]), **state}, stream)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
@@ -45,7 +47,15 @@ def load(path: Path) -> dict[str, Any]:
         raise ValueError(f"{file} is not a checkpoint of this program")
     if state.get("version") != _VERSION:
         raise ValueError(f"{file} has checkpoint version {state.get('version')}; this program reads {_VERSION}")
+    if state.get("config_hash", _hash(state["config"])) != _hash(state["config"]):
+        raise ValueError(
+            f"{file} holds another configuration than it was written with; it has been changed or is damaged"
+        )
     return state
+
+
+def _hash(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def load_model(path: Path) -> tuple[AmclModel, Config]:

@@ -68,15 +68,15 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """C heads of the same architecture and separate weights."""
+    """C heads of the same architecture and separate weights: a projector each, or predictors on one projector."""
 
     num: int = field(default=1, metadata={"help": "C", "min": 1, "max": 16})
     layers: int = field(default=2, metadata={"help": "linear layers of a projector", "min": 1, "max": 4})
     hidden: int = field(default=512, metadata={"help": "width of its hidden layers", "min": 1})
-    dim: int = field(default=128, metadata={"help": "d', the width of its output", "min": 2})
-    predictor_hidden: int = field(
-        default=512, metadata={"help": "SimSiam, LGP: hidden width of the predictor", "min": 1}
-    )
+    dim: int = field(default=128, metadata={"help": "d', the width of a head's output", "min": 2})
+    last_norm: bool = field(default=False, metadata={"help": "batch norm after a projector's last layer too"})
+    predictor_hidden: int = field(default=0, metadata={"help": "hidden width of a predictor; 0: none", "min": 0})
+    shared_projector: bool = field(default=False, metadata={"help": "one projector for all heads (SimSiam)"})
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,10 @@ class TemperatureConfig:
     """The temperature: one constant, or a function of head and pair within (low, high)."""
 
     kind: Literal["constant", "adaptive"] = field(default="constant", metadata={"help": "constant or adaptive"})
+    of: Literal["pairs", "channels"] = field(
+        default="pairs",
+        metadata={"help": "what adaptive ones belong to: pairs of images, or of channels (Barlow Twins)"},
+    )
     value: float = field(default=0.1, metadata={"help": "the constant; where adaptive ones start", "above": 0})
     low: float = field(default=0.03, metadata={"help": "lower bound of adaptive temperatures", "above": 0})
     high: float = field(default=0.5, metadata={"help": "upper bound of adaptive temperatures", "above": 0})
@@ -114,10 +118,10 @@ class MomentumConfig:
 
     start: float = field(default=0.99, metadata={"help": "momentum of the encoder's average", "min": 0, "max": 1})
     end: float = field(default=0.99, metadata={"help": "its value at the end of the schedule", "min": 0, "max": 1})
-    queue: int = field(default=4096, metadata={"help": "MoCo: keys kept, a multiple of train.batch_size", "min": 0})
+    queue: int = field(default=4096, metadata={"help": "MoCo: keys kept", "min": 0})
     symmetric: bool = field(default=True, metadata={"help": "MoCo: both views are queries in turn"})
     splits: int = field(
-        default=8, metadata={"help": "MoCo: shuffled parts whose batch norm is apart, a divisor of the batch", "min": 1}
+        default=8, metadata={"help": "MoCo: shuffled parts of the keys, each with a batch norm of its own", "min": 1}
     )
 
 
@@ -249,6 +253,8 @@ def validate(config: Config) -> Config:
             f"augment.kinds={kinds!r} holds other letters than a, b, c, d, e "
             f"and is none of {', '.join(PUBLISHED_AUGMENTATIONS)}"
         )
+    if config.heads.shared_projector and not config.heads.predictor_hidden:
+        raise ValueError("heads.shared_projector=true needs predictors: heads.predictor_hidden above 0")
     if b.name == "vit":
         for whole, part, of in (
             (config.data.image_size, b.patch, "data.image_size and backbone.patch"),

@@ -5,9 +5,32 @@ Every function is the identity, or the obvious thing, in a run of one process.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_PATIENCE = timedelta(hours=1)  # the others wait while the first evaluates
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meet the other processes that torchrun started, if it did; part from them at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if backend == "nccl":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -44,7 +67,7 @@ def gather(local: Tensor) -> Tensor:
     """Rows [n, …] of every process, [world · n, …] in the order of rank; gradients flow to where the rows came from."""
     if world_size() == 1:
         return local
-    return _Gather.apply(local)  # type: ignore[no-any-return, no-untyped-call]
+    return _Gather.apply(local)  # type: ignore[no-any-return]
 
 
 def mean(value: Tensor) -> Tensor:
@@ -54,6 +77,15 @@ def mean(value: Tensor) -> Tensor:
     total = value.detach().clone()
     dist.all_reduce(total)
     return total / world_size()
+
+
+def maximum(value: int, device: torch.device) -> int:
+    """The largest of all processes' values, so that they agree on what to do."""
+    if world_size() == 1:
+        return value
+    largest = torch.tensor(value, device=device)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
 
 
 def local_rows(drawn: Tensor) -> Tensor:

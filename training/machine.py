@@ -29,9 +29,15 @@ def resolve(config: Config) -> Config:
             else _cpu_computes_bf16()
         )
         precision = "bf16" if native else "fp32"
-    threads = train.threads or cores()
+    threads = train.threads or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     train = dataclasses.replace(train, device=device, precision=precision, threads=threads)
     return dataclasses.replace(config, train=train)
+
+
+def device(config: Config) -> torch.device:
+    """The device of this process: the one that `config` names, or in a distributed run the one of its number."""
+    name = config.train.device
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" else name)
 
 
 def cores() -> int:

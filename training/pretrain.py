@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training import checkpoint, machine, recipes
+from training import checkpoint, distributed, machine, recipes
 from training import config as configs
 from training.config import Config
 from training.trainer import RunFailed, Trainer
@@ -19,30 +19,34 @@ _MAY_CHANGE = {
     "train.max_steps",
     "train.checkpoint_every",
     "train.log_every",
+    "train.collapse_patience",
     "data.spec",  # the same images elsewhere; the fingerprint is checked
     "data.eval_spec",
     "data.workers",
+    "data.resident",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal."""
     args = _parser().parse_intermixed_args(argv)
-    try:
-        trainer = Trainer(*_resolve(args))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    with machine.stop_on_signals() as stop:
+    with distributed.joined():
         try:
-            return trainer.train(stop)
-        except RunFailed as error:
+            trainer = Trainer(*_resolve(args))
+        except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            return 130
-        finally:
-            trainer.journal.close()
+            return 2
+        with machine.stop_on_signals() as stop:
+            try:
+                return trainer.train(stop)
+            except RunFailed as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
+            except KeyboardInterrupt:
+                return 130
+            finally:
+                if trainer.journal is not None:
+                    trainer.journal.close()
 
 
 def _resolve(args: argparse.Namespace) -> tuple[Config, Path, Mapping[str, Any] | None]:

@@ -155,7 +155,8 @@ Temperature = ConstantTemperature | AdaptiveTemperature
 
 def build(heads: HeadsConfig, config: TemperatureConfig) -> Temperature:
     """The temperature of pairs of images that `config` names."""
-    return ConstantTemperature(config.value) if config.kind == "constant" else AdaptiveTemperature(heads, config)
+    constant = config.kind == "constant" or config.of == "channels"
+    return ConstantTemperature(config.value) if constant else AdaptiveTemperature(heads, config)
 
 
 def _logit(config: TemperatureConfig) -> float:

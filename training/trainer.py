@@ -1,28 +1,31 @@
-"""The loop over the steps of a run, with what surrounds it: checkpoints, logging, kNN, broken images."""
+"""The loop over the steps of a run, with what surrounds it: stages, checkpoints, kNN, broken images, failing steps."""
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tqdm import tqdm
 
-from training import checkpoint, data, inference, machine, optim
+from training import checkpoint, data, distributed, inference, machine, methods, optim
 from training import config as configs
-from training.augment import Augmentation, photometric
+from training.augment import Augmentation
 from training.config import Config
-from training.methods.simclr import SimCLR
-from training.monitor import Journal, collapse, statistics
+from training.methods.base import Seen, Step
+from training.monitor import Journal, collapse, statistics, stuck
 
 CONFIG_FILE = "config.json"
 _MAX_BROKEN = 0.01  # of the images
+_MAX_SKIPPED = 5  # steps in a row
 
 
 class RunFailed(Exception):
@@ -30,39 +33,67 @@ class RunFailed(Exception):
 
 
 class Trainer:
-    """One run: its parts, and the loop over its steps. Raises ValueError when it cannot begin."""
+    """One run: its parts, and the loop over its steps. Raises ValueError when it cannot begin.
+
+    In a distributed run every process has one; the first alone writes and prints.
+    """
 
     def __init__(self, config: Config, out: Path, state: Mapping[str, Any] | None) -> None:
         self.config = config = machine.resolve(config)
-        self.out = out
+        self.out, self.first = out, distributed.rank() == 0
         self.images = data.open_images(config.data.spec)
-        if len(self.images) < config.train.batch_size:
+        batch, processes = config.train.batch_size, distributed.world_size()
+        if len(self.images) < batch:
             raise ValueError(
                 f"{config.data.spec} holds {len(self.images)} images, fewer than one batch of "
-                f"{config.train.batch_size}; set train.batch_size={max(2, len(self.images))} or less"
+                f"{batch}; set train.batch_size={max(2, len(self.images))} or less"
+            )
+        if batch % processes or batch < 2 * processes:
+            raise ValueError(
+                f"train.batch_size={batch} must be a multiple of the {processes} processes, two each or more"
             )
         spec, limit = config.data.eval_spec, config.eval.bank_limit
-        self.labelled = data.open_labelled(spec, bank_limit=limit) if spec else None
+        self.labelled = data.open_labelled(spec, bank_limit=limit) if spec and self.first else None
         self.fingerprint = self.images.fingerprint()
-        self.per_epoch = len(self.images) // config.train.batch_size
-        self.total = config.train.epochs * self.per_epoch
         torch.set_num_threads(config.train.threads)
         torch.manual_seed(config.train.seed)
-        self.device = torch.device(config.train.device)
-        self.method = SimCLR(config).to(memory_format=torch.channels_last).to(self.device)
-        self.optimiser = optim.build(self.method, self.method.rate, config.train)
+        self.device = machine.device(config)
+        self.method = methods.build(config).to(memory_format=torch.channels_last).to(self.device)
+        if processes > 1 and self.device.type == "cuda":  # it needs CUDA; on CPU each process has its own statistics
+            self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)  # type: ignore[no-untyped-call]
+        self.per_epoch = len(self.images) // batch
+        self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages(config)))
         self.step, self.seconds = 0, 0.0
         self.evaluated = 0  # the step of the last kNN
         self._clock = time.perf_counter()
         self.broken: set[int] = set()
+        self._skipped = self._collapsed = 0  # in a row
+        self._enter(0 if state is None else self._stage_of(state["step"]))
         if state is not None:
             self._restore(state)
+        self.journal = self._open_journal()
+
+    def _open_journal(self) -> Journal | None:
+        if not self.first:
+            return None
         try:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / CONFIG_FILE).write_text(json.dumps(configs.to_dict(config), indent=2) + "\n")
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / CONFIG_FILE).write_text(json.dumps(configs.to_dict(self.config), indent=2) + "\n")
         except OSError as error:
-            raise ValueError(f"cannot write to {out}: {error.strerror}") from None
-        self.journal = Journal(out, self.step)
+            raise ValueError(f"cannot write to {self.out}: {error.strerror}") from None
+        return Journal(self.out, self.step)
+
+    def _stage_of(self, step: int) -> int:
+        return next((stage for stage, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
+
+    def _enter(self, stage: int) -> None:
+        """Each stage has an optimiser of its own."""
+        self.stage = stage
+        self.method.enter(stage)
+        self.optimiser = optim.build(self.method, self.method.rate, self.config.train)
+        self._forward: nn.Module = self.method
+        if distributed.world_size() > 1:
+            self._forward = DistributedDataParallel(self.method, broadcast_buffers=False)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if state["data"] != self.fingerprint:
@@ -73,9 +104,11 @@ class Trainer:
         self.evaluated = state["evaluated"]
 
     def save(self) -> None:
-        """Everything that the next step depends on; order and augmentation are functions of (seed, step)."""
+        """Everything that the next step depends on; order, augmentation and masks are functions of (seed, step)."""
         now = time.perf_counter()
         self.seconds, self._clock = self.seconds + now - self._clock, now
+        if not self.first or self._skipped:  # weights whose gradient is no number do not replace good ones
+            return
         state = {
             "config": configs.to_dict(self.config),
             "method": self.method.state_dict(),
@@ -90,8 +123,8 @@ class Trainer:
 
     def train(self, stop: machine.Stop) -> int:
         """Steps until the schedule, `train.max_steps` or a signal ends them: the exit code. Raises RunFailed."""
-        train = self.config.train
-        last = max(self.step, min(self.total, train.max_steps or self.total))
+        train, total = self.config.train, self.ends[-1]
+        last = max(self.step, min(total, train.max_steps or total))
         stream = data.batches(
             self.images,
             Augmentation(self.config.augment, self.config.data.image_size),
@@ -100,49 +133,75 @@ class Trainer:
             start=self.step,
             stop=last,
             workers=self.config.data.workers,
+            device=self.device,
+            resident=self.config.data.resident,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
         )
         self._announce(last)
         self._evaluate_if_due(last)  # a run that was stopped before it could
         began, done = time.perf_counter(), 0  # of the stretch that img/s is the mean of
-        with tqdm(total=last, initial=self.step, unit="step", dynamic_ncols=True, disable=None) as bar:
+        hidden = None if self.first else True  # None: hidden where there is no terminal
+        with tqdm(total=last, initial=self.step, unit="step", dynamic_ncols=True, disable=hidden) as bar:
             for batch in stream:
                 self._count_broken(batch.broken)
-                loss, seen = self.train_step(batch)
+                loss, seen = self.train_step(batch.views(self.device))
                 self.step += 1
                 done += 1
                 bar.update()
                 if self.step % train.log_every == 0 or self.step == last:
                     self._log(bar, loss, done * train.batch_size / (time.perf_counter() - began), seen)
                     began, done = time.perf_counter(), 0
-                if self.step % train.checkpoint_every == 0 or self.step == last or stop.signal:
+                signal = distributed.maximum(stop.signal, self.device)
+                if self.step % train.checkpoint_every == 0 or self.step == last or signal:
                     self.save()
-                if stop.signal:
-                    print(f"stopped at step {self.step}; go on: python -m training.pretrain --resume --out {self.out}")
-                    return 128 + stop.signal
+                if signal:
+                    self._say(
+                        f"stopped at step {self.step}; go on: python -m training.pretrain --resume --out {self.out}"
+                    )
+                    return 128 + signal
                 if self._evaluate_if_due(last):
                     began, done = time.perf_counter(), 0
+                if self.step in self.ends[:-1] and self.step < last:
+                    self._enter(self._stage_of(self.step))
         self.save()
-        print(f"done: {self.step} steps in {self.seconds / 60:.1f} min; checkpoint in {self.out}")
+        self._say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; checkpoint in {self.out}")
         return 0
 
-    def train_step(self, batch: data.Batch) -> tuple[float, Mapping[str, Tensor]]:
-        """One step of the optimiser: its loss, and what `monitor.statistics` looks at."""
+    def train_step(self, pixels_N3SS: Tensor) -> tuple[Tensor, Seen]:
+        """One step of the optimiser on views in [0, 1]: its loss, and what `monitor.statistics` looks at.
+
+        A step whose gradient is not finite is left out; RunFailed after a few such in a row. All processes decide
+        alike, because they look at the gradient that they have averaged.
+        """
         train = self.config.train
-        pixels = batch.pixels.to(self.device, non_blocking=True)
-        x = inference.normalise(photometric(pixels, batch.parameters), self.config)
+        begin = self.ends[self.stage - 1] if self.stage else 0
+        place, length = self.step - begin, self.ends[self.stage] - begin
+        rate = optim.learning_rate(train, place, length, self.per_epoch)
         for group in self.optimiser.param_groups:
-            group["lr"] = group["rate"] * optim.learning_rate(train, self.step, self.total, self.per_epoch)
+            group["lr"] = rate * group["rate"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            loss, seen = self.method(x)
+            x = inference.normalise(pixels_N3SS, self.config)
+            loss, seen = self._forward(x, Step(self.step, place / length, train.seed))
         loss.backward()
-        if train.clip_norm:
-            nn.utils.clip_grad_norm_(self.method.parameters(), train.clip_norm)
-        self.optimiser.step()
+        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if bool(norm.isfinite()):  # the step's one wait for the device
+            if train.clip_norm:
+                clip_grads_with_norm_(self.method.parameters(), train.clip_norm, norm)
+            self.optimiser.step()
+            self._skipped = 0
+        else:
+            self._skip()
         self.optimiser.zero_grad(set_to_none=True)
-        value = float(loss.detach())  # the step's one wait for the device
-        if not math.isfinite(value):
-            raise RunFailed(f"the loss of step {self.step + 1} is {value}: start a new run with a lower train.lr")
-        return value, seen
+        return loss.detach(), seen
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        text = f"the gradient of step {self.step + 1} is not finite"
+        if self._skipped == _MAX_SKIPPED:
+            raise RunFailed(f"{text}, like the {_MAX_SKIPPED - 1} before it: start a new run with a lower train.lr")
+        self._warn(f"{text}; the step is left out")
 
     def _evaluate_if_due(self, last: int) -> bool:
         """kNN every so many epochs and after the last step, if there are labelled images; to journal and terminal."""
@@ -156,44 +215,59 @@ class Trainer:
         except ValueError as error:
             raise RunFailed(f"no kNN after step {self.step}: {error}") from None
         self.evaluated = self.step
-        self.journal.write(self.step, epoch=epoch, knn=found.accuracy, k=found.k)
+        self._record(epoch=epoch, knn=found.accuracy, k=found.k)
         note = f"; {found.broken} images could not be read" if found.broken else ""
         seconds = time.perf_counter() - began
-        tqdm.write(
+        self._say(
             f"epoch {epoch:.1f}: kNN {found.accuracy:.4f} (k={found.k}, cosine, exp(s/0.1)), {seconds:.0f} s{note}"
         )
         return True
 
     def _announce(self, last: int) -> None:
-        c, millions = self.config, sum(p.numel() for p in self.method.parameters()) / 1e6
-        print(
+        c, millions = self.config, sum(p.numel() for p in self.method.model.parameters()) / 1e6
+        processes = f"{distributed.world_size()} processes of " if distributed.world_size() > 1 else ""
+        self._say(
             f"{c.recipe}, C = {c.heads.num}, {c.temperature.kind} temperature, {millions:.1f} M parameters; "
-            f"{len(self.images)} images, {self.per_epoch} steps an epoch; {c.train.device}, {c.train.precision}; "
-            f"steps {self.step} to {last} of {self.total}; {self.out}",
-            flush=True,
+            f"{len(self.images)} images, {self.per_epoch} steps an epoch; {processes}{c.train.device}, "
+            f"{c.train.precision}; steps {self.step} to {last} of {self.ends[-1]}; {self.out}"
         )
 
-    def _log(self, bar: Any, loss: float, rate: float, seen: Mapping[str, Tensor]) -> None:
-        numbers = statistics(seen, self.config.temperature)
-        lr = self.optimiser.param_groups[0]["lr"]
-        epoch = self.step / self.per_epoch
-        self.journal.write(self.step, epoch=epoch, loss=loss, lr=lr, images_per_second=rate, **numbers)
+    def _log(self, bar: Any, loss: Tensor, rate: float, seen: Seen) -> None:
+        mean_loss = float(distributed.mean(loss))
+        warning = None
+        if self.first:
+            numbers = statistics(seen, self.method.model.temperature, self.config.temperature)
+            lr = self.optimiser.param_groups[-1]["lr"] / self.optimiser.param_groups[-1]["rate"]
+            epoch = self.step / self.per_epoch
+            self._record(epoch=epoch, loss=mean_loss, lr=lr, images_per_second=rate, **numbers)
+            self._show(bar, mean_loss, rate, numbers)
+            warning = collapse(numbers)
+            if stuck(numbers):
+                self._warn(str(stuck(numbers)))
+        self._act_on_collapse(warning)
+
+    def _show(self, bar: Any, loss: float, rate: float, numbers: Mapping[str, float]) -> None:
         shown = {"loss": f"{loss:.3f}", "img/s": f"{rate:.0f}"}
         names = {"s+": "positive_similarity", "s-": "negative_similarity", "τ+": "tau_positive", "τ-": "tau_negative"}
         shown |= {short: f"{numbers[name]:.3f}" for short, name in names.items() if name in numbers}
         bar.set_postfix(shown)
         if bar.disable:  # no terminal: a line now and then
             left = (bar.total - self.step) * self.config.train.batch_size / rate / 60
-            print(
-                f"step {self.step}/{bar.total}",
-                *(f"{k}={v}" for k, v in shown.items()),
-                f"left={left:.0f}min",
-                flush=True,
+            words = " ".join(f"{k}={v}" for k, v in shown.items())
+            self._say(f"step {self.step}/{bar.total} {words} left={left:.0f}min")
+
+    def _act_on_collapse(self, warning: str | None) -> None:
+        """Warn; end the run when so many readings in a row agree. The first process reads, all act."""
+        patience = self.config.train.collapse_patience
+        self._collapsed = self._collapsed + 1 if distributed.maximum(int(warning is not None), self.device) else 0
+        if warning is not None:
+            self._warn(warning)
+        if patience and self._collapsed == patience:
+            self.save()
+            raise RunFailed(
+                f"{patience} readings in a row show collapse; the last checkpoint is in {self.out}. Change the "
+                "method's settings, or go on with --resume train.collapse_patience=0"
             )
-        warning = collapse(numbers)
-        if warning:
-            tqdm.write(f"warning at step {self.step}: {warning}", file=sys.stderr)
-            self.journal.write(self.step, warning=warning)
 
     def _count_broken(self, indices: Sequence[int]) -> None:
         fresh = set(indices) - self.broken
@@ -203,3 +277,17 @@ class Trainer:
         if len(self.broken) > _MAX_BROKEN * len(self.images):
             names = ", ".join(self.images.name(i) for i in sorted(self.broken)[:3])
             raise RunFailed(f"{len(self.broken)} of {len(self.images)} images cannot be decoded, such as {names}")
+
+    def _record(self, **numbers: Any) -> None:
+        if self.journal is not None:
+            self.journal.write(self.step, **numbers)
+
+    def _say(self, text: str) -> None:
+        if self.first:
+            tqdm.write(text)
+            sys.stdout.flush()
+
+    def _warn(self, text: str) -> None:
+        if self.first:
+            tqdm.write(f"warning at step {self.step}: {text}", file=sys.stderr)
+            self._record(warning=text)
