@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -135,18 +136,19 @@ def contrastive_loss(
     if sim_CNM.dim() != 3 or tau.dim() not in (0, 3) or positive_N.shape != sim_CNM.shape[1:2]:
         got = ", ".join(str(tuple(t.shape)) for t in (sim_CNM, tau, positive_N))
         raise ValueError(f"wanted sim [C, N, M], tau 0-d or [C, N, M], positive [N]; got {got}")
-    score_CNM = sim_CNM / tau
-    if tau.dim() == 3 and beta:
-        score_CNM = score_CNM - beta * omega(tau, eta)
+    score_CNM = _score(sim_CNM, tau, beta, eta)
+    if negatives == "posterior" and positive_in_denominator:  # as below, fused and in place
+        if excluded_NM is not None:
+            score_CNM.masked_fill_(excluded_NM, -torch.inf)
+        return F.cross_entropy(score_CNM.flatten(0, 1), positive_N.repeat(len(sim_CNM)))
+
     index_CN1 = positive_N.view(1, -1, 1).expand(len(sim_CNM), -1, 1)
     positive_CN1 = score_CNM.gather(2, index_CN1)
-
     column_M = torch.arange(sim_CNM.shape[2], device=sim_CNM.device)
     is_positive_NM = column_M == positive_N[:, None]
     barred_NM = is_positive_NM if excluded_NM is None else is_positive_NM | excluded_NM
     if negatives == "posterior":
-        barred = excluded_NM if positive_in_denominator else barred_NM
-        candidates = score_CNM if barred is None else score_CNM.masked_fill(barred, -torch.inf)
+        candidates = score_CNM.masked_fill(barred_NM, -torch.inf)
         return (candidates.logsumexp(2) - positive_CN1.squeeze(2)).mean()
     if negatives == "topk":
         k = min(top_k, sim_CNM.shape[2] - int(barred_NM.sum(1).max()))
@@ -161,3 +163,10 @@ def contrastive_loss(
         hardest_CN1 = score_CNM.gather(2, masked.argmax(2, keepdim=True))
         return (hardest_CN1 - positive_CN1).mean()
     raise ValueError(f"negatives={negatives!r} is none of posterior, topk, max")
+
+
+def _score(sim_CNM: Tensor, tau: Tensor, beta: float, eta: float) -> Tensor:
+    """a = s/τ − βΩ(τ), written (s − β)/τ − βη log τ: fewer passes over the pairs. A new tensor."""
+    if tau.dim() == 0 or not beta:
+        return sim_CNM / tau
+    return ((sim_CNM - beta) / tau).sub_(tau.log(), alpha=beta * eta)
