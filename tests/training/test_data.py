@@ -6,61 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from amcl_serve.bundle import InputSpec
 from amcl_serve.images import decode
 from tests.images import cmyk_jpeg, grey16_png, one_pixel, oriented, palette_transparent
 from training import data
-from training.augment import Augmentation
-from training.config import AugmentConfig
-
-AUGMENTATION = Augmentation(AugmentConfig(), 16)
-
-
-def _stream(folder: Path, start: int, stop: int, workers: int = 0, seed: int = 0) -> list[data.Batch]:
-    images = data.open_images(f"folder:{folder}")
-    return list(data.batches(images, AUGMENTATION, batch_size=8, seed=seed, start=start, stop=stop, workers=workers))
-
-
-def test_a_batch_is_first_views_then_second(folder: Path) -> None:
-    batch = _stream(folder, 0, 1)[0]
-    assert batch.pixels.shape == (16, 16, 16, 3)
-    assert batch.pixels.dtype == torch.uint8
-    assert batch.parameters.shape == (16, 8)
-    images = data.open_images(f"folder:{folder}")
-    order = next(iter(data._Order(24, 8, 0, 0, 1)))
-    for row, (epoch, index) in enumerate(order):
-        u = AUGMENTATION.draw(0, epoch, index)
-        for view in range(2):
-            expected = AUGMENTATION.crop(images.load(index), u[view])
-            np.testing.assert_array_equal(batch.pixels[row + 8 * view].numpy(), expected)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stream_entered_late_is_the_rest_of_the_whole(folder: Path, workers: int) -> None:
-    whole = _stream(folder, 0, 7)
-    rest = _stream(folder, 4, 7, workers=workers)
-    assert len(rest) == 3
-    for one, other in zip(whole[4:], rest, strict=True):
-        assert torch.equal(one.pixels, other.pixels)
-        assert torch.equal(one.parameters, other.parameters)
-
-
-def test_an_epoch_shows_each_image_once_and_epochs_differ() -> None:
-    batches = list(data._Order(24, 8, 0, 0, 6))
-    first = [index for batch in batches[:3] for _, index in batch]
-    second = [index for batch in batches[3:] for _, index in batch]
-    assert sorted(first) == sorted(second) == list(range(24))
-    assert first != second
-    assert {epoch for batch in batches[3:] for epoch, _ in batch} == {1}
-
-
-def test_a_broken_image_is_reported_by_number(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "images")
-    images = data.list_images(tmp_path / "images")
-    images[5].write_bytes(images[5].read_bytes()[:100])
-    assert [i for batch in _stream(tmp_path / "images", 0, 3) for i in batch.broken] == [5]
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Crop, flip and resize: of one image by Pillow, or of a whole batch on the device as two matrices a view.
+
+Legend: B images of H × W pixels, N = 2B views of S × S, C = 3 channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def crop(image: Image.Image, box: npt.NDArray[np.float64], flip: bool, size: int) -> npt.NDArray[np.uint8]:
+    """The box (left, top, right, bottom) of an RGB image, resized by a triangle filter, flipped: uint8 [S, S, 3]."""
+    left, top, right, bottom = box.tolist()
+    view = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return np.asarray(view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else view)
+
+
+def crop_batch(images_BHCW: Tensor, boxes_N4: Tensor, flips_N: Tensor, size: int) -> Tensor:
+    """`crop` of first views, then second views, without its rounding to bytes: float32 [N, 3, S, S] in [0, 1].
+
+    images: contiguous uint8 [B, H, 3, W], in this order so that both products run over contiguous rows.
+    """
+    b, height, _, width = images_BHCW.shape
+    left, top, right, bottom = boxes_N4.unbind(1)
+    rows_NSH = _weights(top, bottom, height, size)
+    columns_NSW = _weights(torch.where(flips_N, right, left), torch.where(flips_N, left, right), width, size)
+    x = (images_BHCW.float() / 255).view(b, height, 3 * width)
+    out = torch.stack([rows.bmm(x) for rows in rows_NSH.view(2, b, size, height)])
+    out = out.view(2 * b, size * 3, width).bmm(columns_NSW.transpose(1, 2))
+    return out.view(2 * b, size, 3, size).transpose(1, 2)
+
+
+def _weights(start_N: Tensor, end_N: Tensor, length: int, size: int) -> Tensor:
+    """How much each of `length` pixels enters each of `size` new ones between start and end: [N, S, length].
+
+    A triangle as wide as one new pixel, at least one old one, as Pillow's and torchvision's antialiased bilinear
+    filter; like Pillow's it sees beyond the box, but not beyond the image. start > end flips.
+    """
+    scale = (end_N - start_N) / size
+    new = torch.arange(size, device=start_N.device) + 0.5
+    old = torch.arange(length, device=start_N.device) + 0.5
+    width = scale.abs().clamp_min(1).view(-1, 1, 1)
+    centre = start_N.view(-1, 1) + new * scale.view(-1, 1)
+    near = (old - centre.unsqueeze(2)).abs_().div_(width).neg_().add_(1).clamp_min_(0)
+    return near.div_(near.sum(2, keepdim=True))

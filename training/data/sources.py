@@ -1,0 +1,134 @@
+"""Sets of images: a tree of files, or torchvision's data sets of small images in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torchvision.datasets import CIFAR10, CIFAR100, STL10
+
+from amcl_serve.images import upright
+
+Labels = npt.NDArray[np.str_]  # names of classes
+Numbers = npt.NDArray[np.int64]
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+
+
+class Images(Protocol):
+    """A numbered set of images, labelled or not."""
+
+    labels: Labels | None
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Image.Image:
+        """Image `index` as RGB; OSError or AmclError when it cannot be read."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What to call image `index` in a message."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash of the set's names or pixels, so that a resumed run knows its data again."""
+        ...
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A set that has to be read in an order of its own making; any other is permuted."""
+
+    def order(self, generator: np.random.Generator) -> Numbers:
+        """Every number once, as shuffled as the set allows, by the generator alone."""
+        ...
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Every file under `folder` with an image's suffix, sorted by path."""
+    found = (Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+
+
+class FolderImages:
+    """Any tree of image files; labels are the names of the folders just below the root, None unless all have one."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise ValueError(f"{root} is not a folder")
+        if not os.access(root, os.R_OK | os.X_OK):
+            raise ValueError(f"the folder {root} cannot be read")
+        self.root, self.paths = root, list_images(root)
+        if not self.paths:
+            raise ValueError(f"no images under {root}; wanted files ending in {', '.join(sorted(SUFFIXES))}")
+        parts = [path.relative_to(root).parts for path in self.paths]
+        names = {part[0] for part in parts if len(part) > 1}
+        labelled = len(names) > 1 and all(len(part) > 1 for part in parts)
+        self.labels: Labels | None = np.array([part[0] for part in parts]) if labelled else None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def load(self, index: int) -> Image.Image:
+        """Image `index` as RGB, decoded as the server decodes it."""
+        return upright(self.paths[index].read_bytes())
+
+    def name(self, index: int) -> str:
+        """Its path within the folder."""
+        return self.paths[index].relative_to(self.root).as_posix()
+
+    def fingerprint(self) -> str:
+        """sha256 of the relative paths."""
+        return hashlib.sha256("\n".join(map(self.name, range(len(self)))).encode()).hexdigest()
+
+
+class ArrayImages:
+    """Images of one size in memory: pixels uint8 [M, H, W, 3], labels [M] or None."""
+
+    def __init__(self, pixels: npt.NDArray[np.uint8], labels: Labels | None) -> None:
+        self.pixels, self.labels = pixels, labels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def load(self, index: int) -> Image.Image:
+        """Image `index`."""
+        return Image.fromarray(self.pixels[index])
+
+    def name(self, index: int) -> str:
+        """Its number."""
+        return f"image {index}"
+
+    def fingerprint(self) -> str:
+        """sha256 of the pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).data).hexdigest()
+
+
+def cifar(kind: str, root: Path, *, train: bool) -> ArrayImages:
+    """`cifar10` or `cifar100` in `root`, downloaded where the network allows; ValueError otherwise."""
+    make: Callable[..., Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}[kind]
+    data = _fetched(kind.upper().replace("CIFAR", "CIFAR-"), root, lambda: make(root, train=train, download=True))
+    return ArrayImages(data.data, _named(data.targets, data.classes))
+
+
+def stl10(root: Path, split: str) -> ArrayImages:
+    """STL-10's split `train+unlabeled` (105,000 images, no labels kept), `train` (5,000) or `test` (8,000)."""
+    data = _fetched("STL-10", root, lambda: STL10(root, split=split, download=True))
+    pixels = np.ascontiguousarray(data.data.transpose(0, 2, 3, 1))
+    return ArrayImages(pixels, _named(data.labels, data.classes) if split in ("train", "test") else None)
+
+
+def _fetched(name: str, root: Path, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"no {name} under {root} and it cannot be downloaded: {error}") from None
+
+
+def _named(targets: Sequence[int], classes: Sequence[str]) -> Labels:
+    return np.array(classes)[np.asarray(targets, np.int64)]

@@ -1,0 +1,114 @@
+"""The stream of augmented batches a run consumes, a function of (seed, step).
+
+Entered at any step, with any number of workers, read from files or from the device, it gives the same batches (up to
+rounding between the last two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from training.augment import Augmentation, crop, photometric
+from training.data.plan import Plan
+from training.data.reading import leave_signals_to_the_parent, read
+from training.data.resident import NotResident, Resident, load
+from training.data.sources import Images
+
+_AHEAD = 2  # batches a worker prepares before they are wanted
+
+
+class Batch(Protocol):
+    """The views of b images."""
+
+    @property
+    def broken(self) -> list[int]:
+        """Numbers of the images that could not be read; a flat grey stands in."""
+        ...
+
+    def views(self, device: torch.device) -> Tensor:
+        """The first views of the images, then their second: float32 [2b, 3, S, S] in [0, 1] on `device`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cropped:
+    """A batch from a worker: crops uint8 [2b, S, S, 3], and parameters [2b, P] of what is left for the device."""
+
+    crops: Tensor
+    parameters: Tensor
+    broken: list[int]
+
+    def pin_memory(self) -> Cropped:
+        """Called by the loader where there is a GPU: page-locked tensors are copied while it computes."""
+        return Cropped(self.crops.pin_memory(), self.parameters, self.broken)
+
+    def views(self, device: torch.device) -> Tensor:
+        """See `Batch`."""
+        x = self.crops.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        return photometric(x.contiguous().float().div_(255), self.parameters)
+
+
+class _Steps(Dataset[Cropped]):
+    """The batch of a step, by its number."""
+
+    def __init__(self, plan: Plan, augmentation: Augmentation) -> None:
+        self.plan, self.augmentation = plan, augmentation
+
+    def __getitem__(self, step: int) -> Cropped:
+        size = self.augmentation.size
+        indices = self.plan.indices(step)
+        found = [read(self.plan.images, int(index)) for index in indices]
+        broken = [int(index) for index, image in zip(indices, found, strict=True) if image is None]
+        # A flat image keeps the batch's size and tells nothing; the run stops above 1 % of such.
+        images = [image or Image.new("RGB", (size, size), (127, 127, 127)) for image in found]
+        widths, heights = np.array([image.size for image in images], float).T
+        drawn = self.augmentation.decide(self.plan.uniforms(step), widths, heights)
+        crops = np.empty((len(drawn.boxes), size, size, 3), np.uint8)
+        for row, (box, flip) in enumerate(zip(drawn.boxes, drawn.flips, strict=True)):
+            crops[row] = crop(images[row % len(images)], box, bool(flip), size)
+        return Cropped(torch.from_numpy(crops), torch.from_numpy(drawn.parameters), broken)
+
+
+def batches(
+    images: Images,
+    augmentation: Augmentation,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int,
+    device: torch.device,
+    resident: Literal["auto", "always", "never"],
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterable[Batch]:
+    """The batches of steps start … stop − 1 of process `rank`: its rows of global batches of `batch_size` images.
+
+    With `resident` all images are kept on `device` where they have one size of at most 128 pixels and fit into 2 GiB
+    ("auto"), or must be ("always": ValueError says why they cannot); otherwise `workers` processes read them ahead.
+    """
+    plan = Plan(images, batch_size, seed, rank, world_size)
+    if resident != "never":
+        try:
+            return Resident(load(images, workers, device, show=rank == 0), plan, augmentation, range(start, stop))
+        except NotResident as why:
+            if resident == "always":
+                raise ValueError(f"data.resident=always, but {why}") from None
+    return DataLoader(
+        _Steps(plan, augmentation),
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=_AHEAD if workers else None,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=leave_signals_to_the_parent,
+    )
