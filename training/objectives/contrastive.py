@@ -63,21 +63,21 @@ def contrast(
         temperature: of pairs of images.
         own_N: column of the anchor itself, which is no candidate; None where anchors are not among the candidates.
         excluded_NM: True where the candidate is no candidate for another reason.
-        chunk_elements: pairs held at once; a pair takes some 40 bytes.
+        chunk_elements: pairs held at once; a pair takes some 32 bytes.
 
     Raises:
         ValueError: as `contrastive_loss`.
     """
     heads, rows, columns = len(anchors_CND), anchors_CND.shape[1], candidates_CMD.shape[1]
 
-    def of_rows(chosen: slice) -> Tensor:
+    def of_rows(z_CnD: Tensor, a_CnF: Tensor, chosen: slice) -> Tensor:
         excluded_nM = None if excluded_NM is None else excluded_NM[chosen]
         if own_N is not None:
             own_nM = torch.arange(columns, device=own_N.device) == own_N[chosen, None]
             excluded_nM = own_nM if excluded_nM is None else own_nM | excluded_nM
         loss = contrastive_loss(
-            anchors_CND[:, chosen] @ candidates_CMD.transpose(1, 2),
-            temperature.between(a_CNF[:, chosen], b_CMF),
+            z_CnD @ candidates_CMD.transpose(1, 2),
+            temperature.between(a_CnF, b_CMF),
             positive_N[chosen],
             excluded_nM,
             beta=beta,
@@ -95,9 +95,14 @@ def contrast(
         a_CNF, b_CMF = temperature.embed_pairs(anchors_CND, candidates_CMD)  # the running mean moves here, once
         size = max(1, chunk_elements // (heads * columns))
         if size >= rows:
-            return of_rows(slice(None))
-        chunks = [slice(first, first + size) for first in range(0, rows, size)]
-        losses = [checkpoint(of_rows, chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+            return of_rows(anchors_CND, a_CNF, slice(None))
+        # split, whose backward joins the parts: that of a slice would fill all rows for every chunk
+        z, a = torch.split(anchors_CND, size, dim=1), torch.split(a_CNF, size, dim=1)
+        chosen = [slice(first, first + size) for first in range(0, rows, size)]
+        losses = [
+            checkpoint(of_rows, *chunk, use_reentrant=False, preserve_rng_state=False)
+            for chunk in zip(z, a, chosen, strict=True)
+        ]
         return torch.stack(losses).sum()
 
 
