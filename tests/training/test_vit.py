@@ -12,7 +12,7 @@ from torch import nn
 
 from training import backbones
 from training.backbones import ViT
-from training.backbones.vit import Block, patchify, positions
+from training.backbones.vit import Block, attention, patchify, positions
 from training.config import BackboneConfig
 
 CONFIG = BackboneConfig(name="vit", width=24, depth=3, attention_heads=3, patch=4)
@@ -72,6 +72,21 @@ def test_a_block_is_attention_then_mlp_written_out() -> None:
     middle = x[0] + block.out(torch.cat(heads, 1))
     expected = middle + block.mlp(block.norm2(middle))
     torch.testing.assert_close(block(x)[0], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_attention_is_its_formula_in_value_and_gradient(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(2, 3, 7, 4, dtype=torch.float64, generator=generator) for _ in range(3)]
+    q, k, v = (part.clone().requires_grad_() for part in inputs)
+    ((q @ k.transpose(2, 3) / 2).softmax(-1) @ v).square().sum().backward()
+    fast = [part.to(dtype).requires_grad_() for part in inputs]
+    attention(*fast).square().sum().backward()
+    for mine, exact in zip(fast, (q, k, v), strict=True):
+        assert mine.grad is not None
+        assert exact.grad is not None
+        error = (mine.grad.double() - exact.grad).norm() / exact.grad.norm()
+        assert error < (0.02 if dtype is torch.bfloat16 else 1e-6)
 
 
 def test_features_are_the_mean_of_the_tokens() -> None:

@@ -53,6 +53,18 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(part.bias)
 
 
+def attention(q_NAKE: Tensor, k_NAKE: Tensor, v_NAKE: Tensor) -> Tensor:
+    """softmax(q kᵀ / √E) v.
+
+    torch's fused kernel, but for bf16 on CPU, where it makes the step of a ViT over 64 tokens 1.3 to 2 times as long as
+    the matrix products written out do (at 16 tokens 2 to 3 times).
+    """
+    if q_NAKE.device.type != "cpu" or q_NAKE.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q_NAKE, k_NAKE, v_NAKE)
+    scores_NAKK = (q_NAKE * q_NAKE.shape[-1] ** -0.5) @ k_NAKE.transpose(-1, -2)
+    return scores_NAKK.softmax(-1, dtype=torch.float32).to(v_NAKE.dtype) @ v_NAKE
+
+
 class Block(nn.Module):
     """A pre-norm transformer block: x + attention(norm(x)), then x + MLP(norm(x)); [N, K, D] -> [N, K, D]."""
 
@@ -74,9 +86,11 @@ class Block(nn.Module):
 
     def _attend(self, x_NKD: Tensor) -> Tensor:
         count, width = x_NKD.shape[1:]
-        qkv = self.qkv(x_NKD).reshape(-1, count, 3, self.heads, width // self.heads)
-        q_NAKE, k_NAKE, v_NAKE = qkv.permute(2, 0, 3, 1, 4).unbind()
-        attended_NAKE = F.scaled_dot_product_attention(q_NAKE, k_NAKE, v_NAKE)
+        q_NAKE, k_NAKE, v_NAKE = (
+            part.reshape(-1, count, self.heads, width // self.heads).transpose(1, 2)
+            for part in self.qkv(x_NKD).chunk(3, dim=-1)
+        )
+        attended_NAKE = attention(q_NAKE, k_NAKE, v_NAKE)
         return attended_NAKE.transpose(1, 2).reshape(-1, count, width)
 
 
