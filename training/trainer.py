@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tqdm import tqdm
 
@@ -39,8 +38,17 @@ class Trainer:
     """
 
     def __init__(self, config: Config, out: Path, state: Mapping[str, Any] | None) -> None:
-        self.config = config = machine.resolve(config)
         self.out, self.first = out, distributed.rank() == 0
+        with distributed.together(ValueError):
+            self._prepare(config)
+        self._enter(0 if state is None else self._stage_of(state["step"]))
+        with distributed.together(ValueError):
+            if state is not None:
+                self._restore(state)
+            self.journal = self._open_journal()
+
+    def _prepare(self, config: Config) -> None:
+        self.config = config = machine.resolve(config)
         self.images = data.open_images(config.data.spec)
         batch, processes = config.train.batch_size, distributed.world_size()
         if len(self.images) < batch:
@@ -68,10 +76,6 @@ class Trainer:
         self._clock = time.perf_counter()
         self.broken: set[int] = set()
         self._skipped = self._collapsed = 0  # in a row
-        self._enter(0 if state is None else self._stage_of(state["step"]))
-        if state is not None:
-            self._restore(state)
-        self.journal = self._open_journal()
 
     def _open_journal(self) -> Journal | None:
         if not self.first:
@@ -91,9 +95,7 @@ class Trainer:
         self.stage = stage
         self.method.enter(stage)
         self.optimiser = optim.build(self.method, self.method.rate, self.config.train)
-        self._forward: nn.Module = self.method
-        if distributed.world_size() > 1:
-            self._forward = DistributedDataParallel(self.method, broadcast_buffers=False)
+        self._forward = distributed.parallel(self.method)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if state["data"] != self.fingerprint:
@@ -107,8 +109,11 @@ class Trainer:
         """Everything that the next step depends on; order, augmentation and masks are functions of (seed, step)."""
         now = time.perf_counter()
         self.seconds, self._clock = self.seconds + now - self._clock, now
-        if not self.first or self._skipped:  # weights whose gradient is no number do not replace good ones
-            return
+        with distributed.together(RunFailed):
+            if self.first and not self._skipped:  # weights whose gradient is no number do not replace good ones
+                self._write()
+
+    def _write(self) -> None:
         state = {
             "config": configs.to_dict(self.config),
             "method": self.method.state_dict(),
@@ -119,40 +124,33 @@ class Trainer:
             "broken": sorted(self.broken),
             "data": self.fingerprint,
         }
-        checkpoint.save(self.out / checkpoint.FILE, state)
+        try:
+            checkpoint.save(self.out / checkpoint.FILE, state)
+        except (OSError, RuntimeError) as error:  # torch's writer raises the second
+            raise RunFailed(f"cannot write a checkpoint to {self.out}: {error}") from None
 
     def train(self, stop: machine.Stop) -> int:
         """Steps until the schedule, `train.max_steps` or a signal ends them: the exit code. Raises RunFailed."""
         train, total = self.config.train, self.ends[-1]
         last = max(self.step, min(total, train.max_steps or total))
-        stream = data.batches(
-            self.images,
-            Augmentation(self.config.augment, self.config.data.image_size),
-            batch_size=train.batch_size,
-            seed=train.seed,
-            start=self.step,
-            stop=last,
-            workers=self.config.data.workers,
-            device=self.device,
-            resident=self.config.data.resident,
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-        )
+        with distributed.together(RunFailed):
+            stream = self._open_stream(last)
         self._announce(last)
         self._evaluate_if_due(last)  # a run that was stopped before it could
         began, done = time.perf_counter(), 0  # of the stretch that img/s is the mean of
         hidden = None if self.first else True  # None: hidden where there is no terminal
         with tqdm(total=last, initial=self.step, unit="step", dynamic_ncols=True, disable=hidden) as bar:
             for batch in stream:
-                self._count_broken(batch.broken)
                 loss, seen = self.train_step(batch.views(self.device))
                 self.step += 1
                 done += 1
                 bar.update()
+                signal, broken = distributed.maxima(stop.signal, len(set(batch.broken) - self.broken))
+                if broken:
+                    self._count_broken(distributed.union(batch.broken))
                 if self.step % train.log_every == 0 or self.step == last:
                     self._log(bar, loss, done * train.batch_size / (time.perf_counter() - began), seen)
                     began, done = time.perf_counter(), 0
-                signal = distributed.maximum(stop.signal, self.device)
                 if self.step % train.checkpoint_every == 0 or self.step == last or signal:
                     self.save()
                 if signal:
@@ -168,6 +166,24 @@ class Trainer:
         self._say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; checkpoint in {self.out}")
         return 0
 
+    def _open_stream(self, last: int) -> Iterable[data.Batch]:
+        try:
+            return data.batches(
+                self.images,
+                Augmentation(self.config.augment, self.config.data.image_size),
+                batch_size=self.config.train.batch_size,
+                seed=self.config.train.seed,
+                start=self.step,
+                stop=last,
+                workers=self.config.data.workers,
+                device=self.device,
+                resident=self.config.data.resident,
+                rank=distributed.rank(),
+                world_size=distributed.world_size(),
+            )
+        except ValueError as error:
+            raise RunFailed(str(error)) from None
+
     def train_step(self, pixels_N3SS: Tensor) -> tuple[Tensor, Seen]:
         """One step of the optimiser on views in [0, 1]: its loss, and what `monitor.statistics` looks at.
 
@@ -175,6 +191,7 @@ class Trainer:
         alike, because they look at the gradient that they have averaged.
         """
         train = self.config.train
+        buffers = [buffer.clone() for buffer in self.method.buffers()]
         begin = self.ends[self.stage - 1] if self.stage else 0
         place, length = self.step - begin, self.ends[self.stage] - begin
         rate = optim.learning_rate(train, place, length, self.per_epoch)
@@ -192,6 +209,8 @@ class Trainer:
             self.optimiser.step()
             self._skipped = 0
         else:
+            for buffer, before in zip(self.method.buffers(), buffers, strict=True):
+                buffer.copy_(before)  # running means and queues, which would pass the NaN on to every later step
             self._skip()
         self.optimiser.zero_grad(set_to_none=True)
         return loss.detach(), seen
@@ -204,24 +223,30 @@ class Trainer:
         self._warn(f"{text}; the step is left out")
 
     def _evaluate_if_due(self, last: int) -> bool:
-        """kNN every so many epochs and after the last step, if there are labelled images; to journal and terminal."""
+        """kNN every so many epochs and after the last step, if there are labelled images, by the first process."""
         period = self.config.eval.every * self.per_epoch
         due = self.step == last or (period and self.step % period == 0)
-        if self.labelled is None or not self.step or self.evaluated == self.step or not due:
+        if not self.config.data.eval_spec or not self.step or self.evaluated == self.step or not due:
             return False
+        with distributed.together(RunFailed):
+            if self.labelled is not None:
+                self._evaluate(self.labelled)
+        self.evaluated = self.step
+        return True
+
+    def _evaluate(self, labelled: data.Labelled) -> None:
+        """kNN to journal and terminal; RunFailed."""
         began, epoch = time.perf_counter(), self.step / self.per_epoch
         try:
-            found = inference.knn(self.method.model.backbone, self.labelled, self.config, self.device)
+            found = inference.knn(self.method.model.backbone, labelled, self.config, self.device)
         except ValueError as error:
             raise RunFailed(f"no kNN after step {self.step}: {error}") from None
-        self.evaluated = self.step
         self._record(epoch=epoch, knn=found.accuracy, k=found.k)
         note = f"; {found.broken} images could not be read" if found.broken else ""
         seconds = time.perf_counter() - began
         self._say(
             f"epoch {epoch:.1f}: kNN {found.accuracy:.4f} (k={found.k}, cosine, exp(s/0.1)), {seconds:.0f} s{note}"
         )
-        return True
 
     def _announce(self, last: int) -> None:
         c, millions = self.config, sum(p.numel() for p in self.method.model.parameters()) / 1e6
@@ -235,7 +260,7 @@ class Trainer:
     def _log(self, bar: Any, loss: Tensor, rate: float, seen: Seen) -> None:
         mean_loss = float(distributed.mean(loss))
         warning = None
-        if self.first:
+        if self.first and not self._skipped:
             numbers = statistics(seen, self.method.model.temperature, self.config.temperature)
             lr = self.optimiser.param_groups[-1]["lr"] / self.optimiser.param_groups[-1]["rate"]
             epoch = self.step / self.per_epoch
@@ -259,7 +284,7 @@ class Trainer:
     def _act_on_collapse(self, warning: str | None) -> None:
         """Warn; end the run when so many readings in a row agree. The first process reads, all act."""
         patience = self.config.train.collapse_patience
-        self._collapsed = self._collapsed + 1 if distributed.maximum(int(warning is not None), self.device) else 0
+        self._collapsed = self._collapsed + 1 if any(distributed.maxima(int(warning is not None))) else 0
         if warning is not None:
             self._warn(warning)
         if patience and self._collapsed == patience:
@@ -269,9 +294,10 @@ class Trainer:
                 "method's settings, or go on with --resume train.collapse_patience=0"
             )
 
-    def _count_broken(self, indices: Sequence[int]) -> None:
-        fresh = set(indices) - self.broken
-        for index in sorted(fresh)[: max(0, 5 - len(self.broken))]:
+    def _count_broken(self, indices: set[int]) -> None:
+        """Of all processes, each of which reads other images."""
+        fresh = indices - self.broken
+        for index in sorted(fresh)[: max(0, 5 - len(self.broken))] if self.first else ():
             tqdm.write(f"warning: {self.images.name(index)} cannot be decoded; a flat grey stands in", file=sys.stderr)
         self.broken |= fresh
         if len(self.broken) > _MAX_BROKEN * len(self.images):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint
+from training import checkpoint, recipes
 from training.pretrain import main
 
 SMALL = [
@@ -29,6 +31,11 @@ SMALL = [
     "train.log_every=1",
     "eval.k=3",
 ]
+
+
+VIT = ["backbone.patch=4", "backbone.attention_heads=1", "backbone.depth=3", "backbone.width=8"]
+VIT += ["masked.decoder_width=8", "masked.decoder_depth=1", "masked.epochs=1", "train.warmup_epochs=0"]
+OF = {name: VIT if name in ("lgp", "can") else ["momentum.queue=40"] for name in recipes.RECIPES}
 
 
 def _losses(run: Path) -> dict[int, float]:
@@ -64,6 +71,25 @@ def test_every_form_trains(folder: Path, tmp_path: Path, negatives: str, adaptiv
     assert _train(folder, tmp_path, *preset, f"loss.negatives={negatives}", "loss.top_k=4", "train.max_steps=2") == 0
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("name", list(recipes.RECIPES))
+def test_every_recipe_runs_resumes_exactly_and_loads(folder: Path, tmp_path: Path, name: str, adaptive: bool) -> None:
+    settings = [name, *(["--adaptive"] if adaptive else []), *OF[name], "train.epochs=2"]
+    assert _train(folder, tmp_path / "whole", *settings) == 0
+    last = max(_losses(tmp_path / "whole"))
+    assert last == (9 if name == "lgp" else 6)  # LGP's first stage has an epoch of its own
+    # Stopped within LGP's first stage and within its second; within the only stage of the others.
+    assert _train(folder, tmp_path / "parts", *settings, "train.max_steps=2") == 0
+    assert main(["--resume", f"--out={tmp_path / 'parts'}", "train.max_steps=4"]) == 0
+    assert main(["--resume", f"--out={tmp_path / 'parts'}", "train.max_steps=0"]) == 0
+    assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
+    model, config = checkpoint.load_model(tmp_path / "parts")
+    features, heads = model(torch.zeros(2, 3, 16, 16))
+    assert features.shape == (2, model.feature_dim)
+    assert heads.shape == (2, 3 if adaptive else 1, 8)
+    assert config.recipe == name
+
+
 def test_stopping_early_does_not_bend_the_schedule(folder: Path, tmp_path: Path) -> None:
     _train(folder, tmp_path / "whole", "train.epochs=2")
     _train(folder, tmp_path / "parts", "train.epochs=2", "train.max_steps=2")
@@ -72,27 +98,34 @@ def test_stopping_early_does_not_bend_the_schedule(folder: Path, tmp_path: Path)
     assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_kill_minus_nine_and_resume_gives_the_identical_losses(folder: Path, tmp_path: Path, workers: int) -> None:
-    settings = ["--adaptive", "train.epochs=200", "train.checkpoint_every=2", "train.max_steps=12"]
-    _train(folder, tmp_path / "whole", *settings)
+PIPELINES = {
+    "resident": ["data.resident=always"],
+    "no workers": ["data.resident=never", "data.workers=0"],
+    "two workers": ["data.resident=never", "data.workers=2"],
+}
+EVERY = [(name, True, pipeline) for name in recipes.RECIPES for pipeline in PIPELINES]
+EVERY += [(name, False, "two workers") for name in recipes.RECIPES]
+FAST = [("simclr", True, "two workers"), ("moco", True, "resident")]
+
+
+@pytest.mark.parametrize(
+    ("name", "adaptive", "pipeline"), [pytest.param(*c, marks=() if c in FAST else pytest.mark.slow) for c in EVERY]
+)
+def test_kill_minus_nine_and_resume_gives_the_identical_losses(
+    folder: Path, tmp_path: Path, name: str, adaptive: bool, pipeline: str
+) -> None:
+    settings = [name, *(["--adaptive"] if adaptive else []), *OF[name], "train.epochs=200", "train.checkpoint_every=2"]
+    settings += PIPELINES[pipeline]
+    _train(folder, tmp_path / "whole", *settings, "train.max_steps=12")
     broken = tmp_path / "broken"
-    command = [
-        sys.executable,
-        "-m",
-        "training.pretrain",
-        *settings,
-        f"--data=folder:{folder}",
-        f"--out={broken}",
-        *SMALL,
-    ]
-    command += [f"data.workers={workers}", "train.max_steps=400"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "training.pretrain", *settings, *SMALL, f"--data=folder:{folder}"]
+    process = subprocess.Popen([*command, f"--out={broken}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = random.randint(3, 9)  # and the kill falls anywhere within a step
     deadline = time.monotonic() + 120
-    while len(_losses(broken) if (broken / "metrics.jsonl").exists() else {}) < 5:
+    while len(_losses(broken) if (broken / "metrics.jsonl").exists() else {}) < after:
         assert process.poll() is None, "ended before it was killed"
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.003)
     process.send_signal(signal.SIGKILL)
     process.wait()
     saved = checkpoint.load(broken)["step"]
@@ -150,28 +183,48 @@ def test_a_knn_that_a_kill_prevented_is_made_up_for(folder: Path, tmp_path: Path
     assert (tmp_path / "metrics.jsonl").read_text().count('"knn"') == 1
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run(
+def test_steps_that_are_not_finite_are_left_out_and_end_the_run_when_they_stay(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _train(folder, tmp_path, "train.lr=1e30", "train.clip_norm=0", "train.epochs=20") == 1
-    assert "lower train.lr" in capsys.readouterr().err
+    settings = ["train.lr=1e30", "train.clip_norm=0", "train.epochs=20", "train.checkpoint_every=1"]
+    assert _train(folder, tmp_path, *settings) == 1
+    error = capsys.readouterr().err
+    assert error.count("is not finite; the step is left out") == 4
+    assert "like the 4 before it: start a new run with a lower train.lr" in error
+    failed = int(re.findall(r"gradient of step (\d+) is", error)[0])
+    assert checkpoint.load(tmp_path)["step"] == failed - 1  # not one of the steps after it
+
+
+def test_a_collapse_that_stays_ends_the_run_and_keeps_its_checkpoint(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainer.collapse", lambda numbers: "collapse: for the test")
+    settings = ["train.epochs=9", "train.collapse_patience=3"]
+    assert _train(folder, tmp_path, *settings) == 1
+    error = capsys.readouterr().err
+    assert error.count("collapse: for the test") == 3
+    assert "3 readings in a row show collapse" in error
+    assert checkpoint.load(tmp_path)["step"] == 3
+    assert main(["--resume", f"--out={tmp_path}", "train.collapse_patience=0", "train.max_steps=8"]) == 0
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["nosuch", "--data=folder:{folder}"], "recipes are simclr"),
+        (["nosuch", "--data=folder:{folder}"], "recipes are simclr, moco"),
         (["--data=folder:{folder}", "train.epoch=3"], "did you mean train.epochs"),
         (["--data=folder:{folder}", "train.epochs=none"], "whole number"),
         (["--data=folder:{folder}"], "set train.batch_size=24 or less"),
         (["--data=folder:{folder}/nothing"], "is not a folder"),
         (["--data=folder:{empty}"], "no images under"),
-        (["--data={folder}"], "folder:PATH or cifar10:PATH"),
+        (["--data={folder}"], "write folder:PATH, cifar10:PATH"),
         ([], "--data is missing"),
         (["--resume"], "--resume needs --out"),
         (["--resume", "--out={empty}"], "no checkpoint"),
         (["--data=folder:{folder}", "train.batch_size=8", "--eval=folder:{folder}/class0"], "not labelled"),
         (["--data=folder:{folder}", "train.batch_size=8", "train.device=cuda:99"], "CUDA"),
+        (["can", "--data=folder:{folder}", "train.batch_size=8", "backbone.name=resnet18"], "needs backbone.name=vit"),
+        (["lgp", "--data=folder:{folder}", "train.batch_size=8", "data.image_size=30"], "30 is no multiple of 8"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
