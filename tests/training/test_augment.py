@@ -51,7 +51,7 @@ def test_colour_operations_are_torchvisions(ours, theirs, values) -> None:
 
 def test_blur_is_torchvisions() -> None:
     x, sigma = _float(1), torch.tensor([0.1, 0.5, 1.0, 2.0])
-    ours = colour._blur(x, sigma)
+    ours = colour._blur(x, sigma.view(-1, 1, 1, 1))
     expected = torch.stack([tv.gaussian_blur(i, [3, 3], [float(s)] * 2) for i, s in zip(x, sigma, strict=True)])
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 

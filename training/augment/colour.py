@@ -1,9 +1,11 @@
 """Colour distortion, colour dropping, blur and solarisation of a batch, on its device. torchvision's definitions.
 
-Legend: N views, S pixels a side, P parameters a view (`training.augment.draw`).
+Legend: N views, n of them chosen, S pixels a side, P parameters a view (`training.augment.draw`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,9 @@ from training.augment.device import put
 from training.augment.draw import BRIGHTNESS, GREY, JITTER, ORDER, ORDERS, SIGMA, SOLARISE
 
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision's
+_CACHED_PIXELS = 1 << 16  # of so many an operation's temporary values stay in the caches of a few cores
+
+Operation = Callable[[Tensor, Tensor], Tensor]  # views [n, 3, S, S], one value each [n, 1, 1, 1] -> views
 
 
 def photometric(x_N3SS: Tensor, parameters_NP: Tensor) -> Tensor:
@@ -20,47 +25,31 @@ def photometric(x_N3SS: Tensor, parameters_NP: Tensor) -> Tensor:
 
     The parameters stay on the CPU: which rows to touch is known there, and no step waits for the device to tell.
     """
-    x = x_N3SS
-    _jitter(x, parameters_NP)
-    grey, _ = _rows(parameters_NP[:, GREY] > 0, x.device)
-    if len(grey):
-        x[grey] = _luma(x[grey]).expand(-1, 3, -1, -1)
-    blurred, sigma = _rows(parameters_NP[:, SIGMA] > 0, x.device, parameters_NP[:, SIGMA])
-    if len(blurred):
-        x[blurred] = _blur(x[blurred], sigma)
-    solarised, _ = _rows(parameters_NP[:, SOLARISE] > 0, x.device)
-    if len(solarised):
-        chosen = x[solarised]
-        x[solarised] = torch.where(chosen >= 0.5, 1 - chosen, chosen)
-    return x
-
-
-def _rows(chosen_N: Tensor, device: torch.device, values_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """On the device: numbers of the chosen rows, and their values."""
-    rows = chosen_N.nonzero().squeeze(1)
-    values = rows if values_N is None else values_N[rows]
-    return put(rows, device), put(values, device)
-
-
-def _jitter(x: Tensor, parameters: Tensor) -> None:
-    """Brightness, contrast, saturation and hue in each image's own order, in place."""
-    orders = torch.from_numpy(ORDERS)[parameters[:, ORDER].long()]
-    active = parameters[:, JITTER] > 0
+    orders = torch.from_numpy(ORDERS)[parameters_NP[:, ORDER].long()]
+    jittered = parameters_NP[:, JITTER] > 0
     for position in range(4):
-        for number, operation in enumerate(_OPERATIONS):
-            chosen = active & (orders[:, position] == number)
-            rows, values = _rows(chosen, x.device, parameters[:, BRIGHTNESS + number])
-            if len(rows):
-                x[rows] = operation(x[rows], values.view(-1, 1, 1, 1))
+        for number, operation in enumerate((_brightness, _contrast, _saturation, _hue)):
+            chosen = jittered & (orders[:, position] == number)
+            _apply(operation, x_N3SS, chosen, parameters_NP[:, BRIGHTNESS + number])
+    for column, operation in ((GREY, _grey), (SIGMA, _blur), (SOLARISE, _solarise)):
+        _apply(operation, x_N3SS, parameters_NP[:, column] > 0, parameters_NP[:, column])
+    return x_N3SS
+
+
+def _apply(operation: Operation, x: Tensor, chosen_N: Tensor, values_N: Tensor) -> None:
+    """The operation on the chosen views, in place."""
+    rows = chosen_N.nonzero().squeeze(1)
+    if not len(rows):
+        return
+    at_once = max(1, _CACHED_PIXELS // x[0, 0].numel()) if x.device.type == "cpu" else len(rows)
+    values = values_N[rows].view(-1, 1, 1, 1)
+    for part, value in zip(put(rows, x.device).split(at_once), put(values, x.device).split(at_once), strict=True):
+        x[part] = operation(x[part], value)
 
 
 def _luma(x: Tensor) -> Tensor:
     r, g, b = x.unbind(1)
-    return (_LUMA[0] * r + _LUMA[1] * g + _LUMA[2] * b).unsqueeze(1)
-
-
-def _blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    return other.lerp(x, factor).clamp_(0, 1)
+    return (_LUMA[0] * r).add_(_LUMA[1] * g).add_(_LUMA[2] * b).unsqueeze(1)
 
 
 def _brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -68,43 +57,46 @@ def _brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _contrast(x: Tensor, factor: Tensor) -> Tensor:
-    return _blend(x, _luma(x).mean(dim=(1, 2, 3), keepdim=True).expand_as(x), factor)
+    return _luma(x).mean(dim=(1, 2, 3), keepdim=True).lerp(x, factor).clamp_(0, 1)
 
 
 def _saturation(x: Tensor, factor: Tensor) -> Tensor:
-    return _blend(x, _luma(x).expand_as(x), factor)
+    return _luma(x).lerp(x, factor).clamp_(0, 1)
 
 
 def _hue(x: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue by `shift` of a full turn, through HSV (Foley et al., the hexcone model)."""
     r, g, b = x.unbind(1)
-    value = x.amax(1)
-    chroma = value - x.amin(1)
-    safe = chroma.clamp_min(1e-12)
-    hue = torch.where(value == r, (g - b) / safe, torch.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4))
-    hue = hue + 6 * shift.view(-1, 1, 1)
-    out = torch.empty_like(x)
-    for channel, offset in enumerate((5, 3, 1)):
-        k = torch.remainder(hue + offset, 6)
-        out[:, channel] = value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1)
-    return out
+    value = torch.maximum(torch.maximum(r, g), b)
+    chroma = value - torch.minimum(torch.minimum(r, g), b)
+    # Choices between channels are products with 0 and 1 (exact), for PyTorch's comparisons to booleans are slow on CPU.
+    red, green = (torch.eq(value, channel, out=torch.empty_like(value)) for channel in (r, g))
+    hue = torch.lerp(r - g, b - r, green).lerp_(g - b, red).div_(chroma.clamp_min(1e-12))
+    hue += (4 - 2 * green).mul_(1 - red)
+    hue += 6 * shift.squeeze(1)
+    k = hue.unsqueeze(1) + put(torch.tensor([5.0, 3.0, 1.0], dtype=x.dtype).view(3, 1, 1), x.device)
+    k.sub_((k / 6).floor_(), alpha=6)
+    return value.unsqueeze(1) - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma.unsqueeze(1))
 
 
-_OPERATIONS = (_brightness, _contrast, _saturation, _hue)
+def _grey(x: Tensor, _on: Tensor) -> Tensor:
+    return _luma(x).expand_as(x)
 
 
 def _blur(x: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur with a sigma per image; the kernel is a tenth of the side, odd, at least 3 (SimCLR's choice)."""
-    radius = max(1, round(0.1 * x.shape[-1]) // 2)
-    offsets = torch.arange(-radius, radius + 1, device=x.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma.view(-1, 1)) ** 2)
-    kernel = kernel / kernel.sum(1, keepdim=True)
     side = x.shape[-1]
-    for axis in (2, 3):
-        pad = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
+    radius = max(1, round(0.1 * side) // 2)
+    offsets = torch.arange(-radius, radius + 1, device=x.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum(3, keepdim=True)
+    for axis, pad in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
         padded = F.pad(x, pad, mode="reflect")
-        x = sum(
-            (padded.narrow(axis, i, side) * kernel[:, i].view(-1, 1, 1, 1) for i in range(2 * radius + 1)),
-            start=torch.zeros((), device=x.device),
-        )
+        x = padded.narrow(axis, 0, side) * kernel[..., :1]
+        for i in range(1, 2 * radius + 1):
+            x += padded.narrow(axis, i, side) * kernel[..., i : i + 1]
     return x
+
+
+def _solarise(x: Tensor, _on: Tensor) -> Tensor:
+    return torch.where(x >= 0.5, 1 - x, x)

@@ -29,9 +29,11 @@ def crop_batch(images_BHCW: Tensor, boxes_N4: Tensor, flips_N: Tensor, size: int
     rows_NSH = _weights(top, bottom, height, size)
     columns_NSW = _weights(torch.where(flips_N, right, left), torch.where(flips_N, left, right), width, size)
     x = (images_BHCW.float() / 255).view(b, height, 3 * width)
-    out = torch.stack([rows.bmm(x) for rows in rows_NSH.view(2, b, size, height)])
-    out = out.view(2 * b, size * 3, width).bmm(columns_NSW.transpose(1, 2))
-    return out.view(2 * b, size, 3, size).transpose(1, 2)
+    squeezed = x.new_empty(2, b, size, 3 * width)
+    for rows, out in zip(rows_NSH.view(2, b, size, height), squeezed, strict=True):
+        torch.bmm(rows, x, out=out)
+    views = squeezed.view(2 * b, size * 3, width).bmm(columns_NSW.transpose(1, 2))
+    return views.view(2 * b, size, 3, size).transpose(1, 2)
 
 
 def _weights(start_N: Tensor, end_N: Tensor, length: int, size: int) -> Tensor:
