@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from training import distributed
 from training.config import HeadsConfig, TemperatureConfig
 from training.temperature import AdaptiveTemperature, ConstantTemperature, build
 
@@ -89,3 +90,33 @@ def test_a_constant_one_is_constant() -> None:
     assert isinstance(module, ConstantTemperature)
     assert float(module.pairwise(_z(4), _z(4))) == pytest.approx(0.2)
     assert torch.equal(module(_z(4).transpose(0, 1), _z(4).transpose(0, 1)), torch.full((4, 3), 0.2))
+
+
+def test_paired_rows_move_the_running_mean_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = _z(8, 1).transpose(0, 1), _z(8, 2).transpose(0, 1)
+    module = AdaptiveTemperature(HEADS, ADAPTIVE).eval()
+    at_rest = module(a, b)
+    assert torch.equal(module.centre, torch.zeros(3))
+    torch.testing.assert_close(at_rest, module(a, b))
+
+    module.train()
+    tau = module(a, b)
+    inner = (module.embed(a) * module.embed(b)).sum(-1).mean(0)
+    torch.testing.assert_close(module.centre, inner.detach())
+    torch.testing.assert_close(tau.mean(0), torch.full((3,), 0.1), rtol=0.05, atol=0)
+    monkeypatch.setattr(distributed, "mean", lambda value: value + 1)  # whatever the other processes have
+    module(a, b)
+    torch.testing.assert_close(module.centre, inner.detach() + 0.01)
+    assert int(module.batches) == 2
+
+
+def test_gradients_of_paired_rows_by_finite_differences() -> None:
+    module = AdaptiveTemperature(HEADS, ADAPTIVE).double().eval()
+    a, b = (_z(3, seed).transpose(0, 1).double().requires_grad_() for seed in (1, 2))
+    assert torch.autograd.gradcheck(module, (a, b))
+
+
+def test_the_names_in_checkpoints_stay() -> None:
+    layers = [f"phi.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")]
+    assert set(AdaptiveTemperature(HEADS, ADAPTIVE).state_dict()) == {"gain", "bias", "centre", "batches", *layers}
+    assert not ConstantTemperature(0.2).state_dict()
