@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from amcl_serve.bundle import InputSpec, Parity, Precision
 from amcl_serve.encoder import Embeddings
+from export.errors import ToleranceError
 from export.images import ImageSet, is_large_jpeg, pixels
 from export.networks import Network, embed
 
@@ -54,6 +55,16 @@ def misses(precision: Precision, found: Parity) -> list[str]:
                 f"{precision} {figure} is {value:.6g}, {'at most' if upper else 'at least'} {bound} is needed"
             )
     return phrases
+
+
+def refuse_misses(parities: Mapping[Precision, Parity]) -> None:
+    """ToleranceError with every figure outside its tolerance, and the way out when it is int8's alone."""
+    phrases = [phrase for precision, found in parities.items() for phrase in misses(precision, found)]
+    if phrases:
+        hint = (
+            "; --precision fp32,fp16 leaves int8 out" if all(phrase.startswith("int8 ") for phrase in phrases) else ""
+        )
+        raise ToleranceError("no bundle was written: " + "; ".join(phrases) + hint)
 
 
 def table(parities: Mapping[Precision, Parity]) -> str:

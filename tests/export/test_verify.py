@@ -10,8 +10,9 @@ from PIL import Image
 
 from amcl_serve.bundle import InputSpec
 from amcl_serve.encoder import Embeddings
+from export.errors import ToleranceError
 from export.images import ImageSet
-from export.verify import misses, parity, scaled_decoding_keeps, table
+from export.verify import misses, parity, refuse_misses, scaled_decoding_keeps, table
 
 
 def embeddings(seed=0, count=200):
@@ -89,3 +90,16 @@ def test_scaled_decoding_is_kept_only_where_it_is_measured_and_harmless():
     assert not scaled_decoding_keeps(raw_pixels, jpegs(40, side=96, noisy=True), spec)
     assert not scaled_decoding_keeps(raw_pixels, jpegs(20, side=96, noisy=False), spec)  # too few to know
     assert not scaled_decoding_keeps(raw_pixels, jpegs(40, side=60, noisy=False), spec)  # none is decoded at a scale
+
+
+def test_the_refusal_names_the_way_out_when_only_int8_misses():
+    perfect = parity(embeddings(), embeddings())
+    coarse = perfect.model_copy(update={"features_mean_cosine": 0.9, "features_min_cosine": 0.9})
+    refuse_misses({"fp32": perfect, "int8": perfect})
+    with pytest.raises(
+        ToleranceError, match=r"^no bundle was written: int8 features_mean_cosine is 0\.9,.*leaves int8 out"
+    ):
+        refuse_misses({"fp32": perfect, "int8": coarse})
+    with pytest.raises(ToleranceError) as both:
+        refuse_misses({"fp16": coarse, "int8": coarse})
+    assert "leaves int8 out" not in str(both.value)
