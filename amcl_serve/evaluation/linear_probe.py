@@ -34,15 +34,16 @@ def linear_probe(
     *,
     regularisations: Sequence[float] = REGULARISATIONS,
     validation_share: float = 0.1,
-    iterations: int = 200,
+    choose_on: int = 10_000,
+    iterations: int = 100,
     seed: int = 0,
 ) -> LinearProbe:
     """Top-1 accuracy of multinomial logistic regression on standardised features (needs scikit-learn).
 
     It minimises mean cross-entropy + λ/2 ‖W‖² by at most `iterations` steps of L-BFGS. λ is the one of
     `regularisations` that is best on a `validation_share` of each training class, drawn by `seed`, for a classifier of
-    the rest; of equally good ones the largest. The reported one is fitted to all training images. Test labels choose
-    nothing.
+    the rest (at most `choose_on` images of them); of equally good ones the largest. The reported one is fitted to all
+    training images. Test labels choose nothing.
 
     Takes features [M, D] and [N, D] and labels [M] and [N]. Raises ValueError for empty, mismatched or non-finite
     input, for fewer than two training classes, and where no class has an image to spare for validation.
@@ -56,12 +57,16 @@ def linear_probe(
     if not regularisations or min(regularisations) <= 0:
         raise ValueError(f"regularisations must be positive numbers, not {regularisations}")
 
+    if choose_on < len(np.unique(train_names_M)):
+        raise ValueError(f"choose_on must be at least the number of classes, not {choose_on}")
+
     held_M = _held_out(train_names_M, validation_share, seed)
+    fitted = _of_every_class(train_names_M, np.flatnonzero(~held_M), choose_on, seed)
     scores: dict[float, float] = {}
-    centre_D, scale_D = _scales(train_MD[~held_M])
+    centre_D, scale_D = _scales(train_MD[fitted])
     model: Any = None
     for each in sorted(regularisations, reverse=True):  # from stiff to loose: each fit starts where the last ended
-        model, _ = _fit((train_MD[~held_M] - centre_D) / scale_D, train_names_M[~held_M], each, iterations, start=model)
+        model, _ = _fit((train_MD[fitted] - centre_D) / scale_D, train_names_M[fitted], each, iterations, start=model)
         scores[each] = float(np.mean(model.predict((train_MD[held_M] - centre_D) / scale_D) == train_names_M[held_M]))
     best = max(scores, key=lambda each: (scores[each], each))
     centre_D, scale_D = _scales(train_MD)
@@ -82,6 +87,16 @@ def _held_out(names_M: npt.NDArray[Any], share: float, seed: int) -> npt.NDArray
     if not held_M.any():
         raise ValueError("a linear probe needs a class of at least two images, one of them to validate")
     return held_M
+
+
+def _of_every_class(
+    names_M: npt.NDArray[Any], candidates: npt.NDArray[np.intp], count: int, seed: int
+) -> npt.NDArray[np.intp]:
+    """`count` of the candidates, drawn by `seed`, no class left out."""
+    shuffled = np.random.default_rng(seed).permutation(candidates)
+    _, first = np.unique(names_M[shuffled], return_index=True)
+    rest = np.setdiff1d(np.arange(len(shuffled)), first)
+    return np.sort(shuffled[np.concatenate([first, rest])[:count]])
 
 
 def _fit(

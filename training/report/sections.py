@@ -1,0 +1,240 @@
+"""The report's content, once for Markdown and for HTML: sections of text, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from training.report import figures
+from training.report.figures import HistogramRow, TemperatureRow
+from training.report.measure import PRESETS, Quality, head_agreement
+from training.report.study import Measured, Study
+
+ALL_KINDS = PRESETS[-1]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text of every cell; the first column names the row."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class FigureFile:
+    """An SVG and what it shows."""
+
+    file: str
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what is under it, in this order."""
+
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    figures: Sequence[FigureFile] = field(default_factory=tuple)
+
+
+def sections(study: Study) -> list[Section]:
+    """Everything that the report says of `study`."""
+    found = [_runs(study), _features(study), *_pairs(study)]
+    return [section for section in [*found, *_temperatures(study), *_curves(study)] if section]
+
+
+def _runs(study: Study) -> Section:
+    quality = study.measured[0].quality
+    rows = [
+        [
+            m.run.name,
+            m.run.title,
+            f"{m.run.config.backbone.name}, width {m.run.config.backbone.width}, {m.run.config.data.image_size} px",
+            f"{sum(p.numel() for p in m.run.model.parameters()) / 1e6:.2f} M",
+            str(m.run.step),
+        ]
+        for m in study.measured
+    ]
+    text = (
+        f"{study.classes} classes of {study.data}; bank of {quality.bank} training images, {quality.queries} held-out "
+        f"queries; {study.pairs} positive and {study.pairs} negative pairs from the queries; seed {study.seed}."
+    )
+    return Section("Runs", text, [Table(["run", "method", "backbone", "parameters", "steps"], rows)])
+
+
+def _features(study: Study) -> Section:
+    columns = {m.run.name: m.quality for m in study.measured} | _floors(study)
+    accuracy: dict[str, Callable[[Quality], float]] = {}
+    first = study.measured[0].quality
+    for k in first.knn:
+        accuracy[f"kNN, k = {k}"] = lambda q, k=k: q.knn[k]  # type: ignore[misc]
+    accuracy["linear probe"] = lambda q: q.linear_probe.accuracy
+    for k in first.retrieval.recall:
+        accuracy[f"recall@{k}"] = lambda q, k=k: q.retrieval.recall[k]  # type: ignore[misc]
+    accuracy["mAP"] = lambda q: q.retrieval.mean_average_precision
+    rows = [[name, *(f"{100 * of(q):.1f} %" for q in columns.values())] for name, of in accuracy.items()]
+    rows.append(["RankMe", *(f"{q.effective_rank:.1f}" for q in columns.values())])
+    rows.append(["uniformity", *(f"{q.uniformity:.3f}" for q in columns.values())])
+    alignments = [m.pairs[ALL_KINDS].alignment for m in study.measured]
+    alignments += [m.floor_pairs[ALL_KINDS].alignment for m in _distinct_floors(study)]
+    rows.append(["alignment", *(f"{value:.3f}" for value in alignments)])
+    error = 100 * 0.5 / first.queries**0.5
+    text = (
+        "Of the backbone's features, frozen; higher is better except for uniformity and alignment. RankMe is the "
+        f"effective rank, at most {max(m.run.model.feature_dim for m in study.measured)}. One standard error of a "
+        f"share is at most {error:.1f} points. “untrained” is the same network before training: what images give away "
+        "without any learning."
+    )
+    svg = figures.accuracies(list(accuracy), {name: [of(q) for of in accuracy.values()] for name, q in columns.items()})
+    caption = "Classification and retrieval by frozen features of the backbone, beside the untrained network."
+    return Section(
+        "Frozen features",
+        text,
+        [Table(["", *columns], rows)],
+        [FigureFile("features.svg", svg, caption)],
+    )
+
+
+def _distinct_floors(study: Study) -> list[Measured]:
+    found: list[Measured] = []
+    for measured in study.measured:
+        if all(measured.floor is not other.floor for other in found):
+            found.append(measured)
+    return found
+
+
+def _floors(study: Study) -> dict[str, Quality]:
+    distinct = _distinct_floors(study)
+    return {"untrained" if len(distinct) == 1 else f"untrained {m.run.name}": m.floor for m in distinct}
+
+
+def _pairs(study: Study) -> list[Section]:
+    header = ["kinds", "run", "AUROC (95 %)", "overlap", "positives < 0.5"]
+    found = []
+    letters = iter("abcd")
+    for name, title, xlabel, text, caption in (
+        (
+            "score",
+            "Pairs by head similarity",
+            "temperature-scaled head similarity",
+            "Score of a pair: Σ s/τ over its heads, divided by Σ 1/τ, in [−1, 1]: temperature weighs the heads, and "
+            "the result stays on the scale of a cosine, so that networks with one constant temperature and with many "
+            "adaptive ones compare. The logit Σ s/τ / C, which the loss compares, has a scale of each network's own; "
+            "only what does not depend on scale is given for it. ",
+            "Temperature-scaled head similarity, Σ(s/τ)/Σ(1/τ), of positive and negative pairs.",
+        ),
+        (
+            "feature",
+            "Pairs by feature similarity",
+            "cosine of backbone features",
+            "The same pairs by the cosine of the backbone's features, heads removed. ",
+            "Cosine of backbone features of the same pairs.",
+        ),
+    ):
+        rows = []
+        for preset in PRESETS:
+            for m in study.measured:
+                names = (name, "logit") if name == "score" else (name,)
+                for each in names:
+                    apart = m.pairs[preset].separations()[each]
+                    low, high = m.pairs[preset].auroc_interval(each, study.seed)
+                    share = "–" if each == "logit" else f"{100 * apart.positives_below_half:.1f} %"
+                    label = f"{m.run.name}, logit" if each == "logit" else m.run.name
+                    rows.append(
+                        [preset, label, f"{apart.auroc:.3f} ({low:.3f} to {high:.3f})", f"{apart.overlap:.3f}", share]
+                    )
+            if name == "feature":
+                for floor, m in zip(_floors(study), _distinct_floors(study), strict=True):
+                    apart = m.floor_pairs[preset].separations()[name]
+                    low, high = m.floor_pairs[preset].auroc_interval(name, study.seed)
+                    rows.append(
+                        [
+                            preset,
+                            floor,
+                            f"{apart.auroc:.3f} ({low:.3f} to {high:.3f})",
+                            f"{apart.overlap:.3f}",
+                            f"{100 * apart.positives_below_half:.1f} %",
+                        ]
+                    )
+        drawn = [
+            HistogramRow(
+                next(letters), f"{m.run.name}: {m.run.title}", {p: m.pairs[p].separations()[name] for p in PRESETS}
+            )
+            for m in study.measured
+        ]
+        svg = figures.histograms(drawn, xlabel)
+        caption += (
+            " Columns: kinds of augmentation (a crop, b blur, c colour dropping, d colour distortion, e flip). Each "
+            "histogram has area 1; overlap is the area shared; the dashed line is at 0.5. All axes are the same."
+        )
+        file = "pairs_heads.svg" if name == "score" else "pairs_features.svg"
+        text += "AUROC is the chance that a positive pair scores above a negative one, with a bootstrap interval."
+        found.append(Section(title, text, [Table(header, rows)], [FigureFile(file, svg, caption)]))
+    return found
+
+
+def _temperatures(study: Study) -> list[Section]:
+    found = []
+    adaptive = [m for m in study.measured if m.run.adaptive]
+    if adaptive:
+        rows = []
+        for m in adaptive:
+            for kind, sign in (("positive", "τ⁺"), ("negative", "τ⁻")):
+                for preset in PRESETS:
+                    tau_PC = getattr(m.pairs[preset], kind).temperature
+                    cells = [f"{tau.mean():.3f} ± {tau.std():.3f}" for tau in tau_PC.T]
+                    rows.append([m.run.name, sign, preset, ", ".join(cells)])
+        drawn = []
+        for m in adaptive:
+            config, pairs = m.run.config.temperature, m.pairs[ALL_KINDS]
+            drawn.append(
+                TemperatureRow(
+                    m.run.name, pairs.positive.temperature, pairs.negative.temperature, (config.low, config.high)
+                )
+            )
+        bounds = "; ".join(f"{r.title}: {r.bounds[0]:g} to {r.bounds[1]:g}" for r in drawn)
+        caption = (
+            f"Temperatures of {study.pairs} positive and {study.pairs} negative pairs under {ALL_KINDS}, by head. "
+            f"The dashed line is the lower bound."
+        )
+        text = f"Mean ± spread over pairs, a figure for each head. Bounds: {bounds}."
+        figure = FigureFile("temperatures.svg", figures.temperatures(drawn), caption)
+        found.append(Section("Temperatures", text, [Table(["run", "", "kinds", "heads"], rows)], [figure]))
+    several = [m for m in study.measured if m.run.config.heads.num > 1]
+    if several:
+        svg = figures.agreement(
+            [
+                (
+                    m.run.name,
+                    {k: head_agreement(getattr(m.pairs[ALL_KINDS], k)) for k in ("positive", "negative")},
+                )
+                for m in several
+            ]
+        )
+        caption = (
+            f"Correlation between heads over {study.pairs} positive and over {study.pairs} negative pairs under "
+            f"{ALL_KINDS}; 1: the heads say the same."
+        )
+        text = "Pearson correlation of the similarities that two heads give to the same pairs."
+        found.append(Section("Agreement of heads", text, (), [FigureFile("heads.svg", svg, caption)]))
+    return found
+
+
+def _curves(study: Study) -> list[Section]:
+    runs = {m.run.name: m.run.curves for m in study.measured}
+    labels = {
+        "loss": "loss",
+        "knn": "kNN accuracy on --eval",
+        "effective_rank": "effective rank of a batch",
+    }
+    if not any(runs.values()):
+        return []
+    caption = (
+        "Training curves, the last value beside each. Losses of different methods, numbers of heads or temperatures "
+        "are different quantities: compare their shape, not their height."
+    )
+    figure = FigureFile("curves.svg", figures.curves(runs, labels), caption)
+    return [Section("Training", "From metrics.jsonl of the runs.", (), [figure])]
