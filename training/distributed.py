@@ -1,20 +1,24 @@
-"""Several processes, one run (torchrun): who am I, and the collectives that objectives need.
+"""Several processes, one run (torchrun): who am I, and the collectives that objectives and the loop need.
 
-Every function is the identity, or the obvious thing, in a run of one process.
+Every function is the identity, or the obvious thing, in a run of one process. Decisions travel over gloo on the CPU,
+tensors on a GPU over NCCL.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 _PATIENCE = timedelta(hours=1)  # the others wait while the first evaluates
+_LONGEST = 4096  # bytes of an error's text
 
 
 @contextmanager
@@ -23,14 +27,13 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    if backend == "nccl":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    backend, local = "gloo", int(os.environ["LOCAL_RANK"])
+    if local < torch.cuda.device_count():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(local)
     dist.init_process_group(backend, timeout=_PATIENCE)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()  # not after an error: the others, who may wait for this process, see it go
 
 
 def rank() -> int:
@@ -41,6 +44,15 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def parallel(module: nn.Module) -> nn.Module:
+    """`module`, its gradients averaged over processes; each keeps its own buffers."""
+    if world_size() == 1:
+        return module
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.14 renames the argument; 2.11 knows no other name
+        return DistributedDataParallel(module, broadcast_buffers=False)
 
 
 class _Gather(torch.autograd.Function):
@@ -79,13 +91,44 @@ def mean(value: Tensor) -> Tensor:
     return total / world_size()
 
 
-def maximum(value: int, device: torch.device) -> int:
-    """The largest of all processes' values, so that they agree on what to do."""
+def maxima(*values: int) -> list[int]:
+    """Of each value the largest that a process has, so that they agree on what to do."""
     if world_size() == 1:
-        return value
-    largest = torch.tensor(value, device=device)
+        return list(values)
+    largest = torch.tensor(values)
     dist.all_reduce(largest, dist.ReduceOp.MAX)
-    return int(largest)
+    return largest.tolist()
+
+
+def union(numbers: Collection[int]) -> set[int]:
+    """All processes' numbers, which are not negative."""
+    (most,) = maxima(len(numbers))
+    padded = torch.full((most,), -1)
+    padded[: len(numbers)] = torch.tensor(list(numbers), dtype=torch.long)
+    return set(gather(padded).tolist()) - {-1}
+
+
+@contextmanager
+def together(kind: type[Exception]) -> Iterator[None]:
+    """Leave the block together: a `kind` that one process raises in it is raised by all, with the text of the first.
+
+    For what one process alone does or sees; without it, the others would wait for the one that failed. No collective
+    may be inside.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except kind as mine:
+        if world_size() == 1:
+            raise
+        error = mine
+    (place,) = maxima(world_size() - rank() if error else 0)  # of the first that failed, counted from the last
+    if place:
+        text = torch.zeros(_LONGEST, dtype=torch.uint8)
+        encoded = str(error).encode()[:_LONGEST]
+        text[: len(encoded)] = torch.tensor(list(encoded), dtype=torch.uint8)
+        dist.broadcast(text, world_size() - place)
+        raise kind(bytes(text.tolist()).rstrip(b"\0").decode(errors="replace")) from error
 
 
 def local_rows(drawn: Tensor) -> Tensor:

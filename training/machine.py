@@ -21,6 +21,13 @@ def resolve(config: Config) -> Config:
     device = train.device if train.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise ValueError(f"train.device={device}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here")
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device == "cuda" and processes > torch.cuda.device_count():
+        raise ValueError(f"{processes} processes here, but PyTorch sees {torch.cuda.device_count()} CUDA devices")
+    if device.startswith("cuda:") and processes > 1:
+        raise ValueError(
+            f"train.device={device} is one device, but there are {processes} processes; leave out the number"
+        )
     precision = train.precision
     if precision == "auto":
         native = (
@@ -29,7 +36,7 @@ def resolve(config: Config) -> Config:
             else _cpu_computes_bf16()
         )
         precision = "bf16" if native else "fp32"
-    threads = train.threads or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    threads = train.threads or max(1, cores() // processes)
     train = dataclasses.replace(train, device=device, precision=precision, threads=threads)
     return dataclasses.replace(config, train=train)
 
@@ -61,11 +68,15 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask to stop after the step in progress; a second one does not wait for it."""
+    """SIGINT and SIGTERM ask to stop after the step in progress; a second one does not wait for it.
+
+    Under torchrun it does: torchrun passes on what the terminal has sent to all, and itself ends who takes too long.
+    """
     stop = Stop()
+    alone = "TORCHELASTIC_RUN_ID" not in os.environ
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.signal:
+        if stop.signal and alone:
             raise KeyboardInterrupt
         stop.signal = number
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ _MAY_CHANGE = {
     "train.max_steps",
     "train.checkpoint_every",
     "train.log_every",
+    "train.threads",  # as many as one of several processes had is too few for one alone; it changes the rounding
     "train.collapse_patience",
     "data.spec",  # the same images elsewhere; the fingerprint is checked
     "data.eval_spec",
@@ -28,25 +32,41 @@ _MAY_CHANGE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal."""
-    args = _parser().parse_intermixed_args(argv)
+    """Entry point; the exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal.
+
+    In a distributed run all processes fail alike and the first says why.
+    """
+    args = _parse(argv)
     with distributed.joined():
         try:
-            trainer = Trainer(*_resolve(args))
+            with distributed.together(ValueError):
+                config, out, state = _resolve(args)
+            trainer = Trainer(config, out, state)
         except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            return _failed(error, 2)
         with machine.stop_on_signals() as stop:
             try:
                 return trainer.train(stop)
             except RunFailed as error:
-                print(f"error: {error}", file=sys.stderr)
-                return 1
+                return _failed(error, 1)
             except KeyboardInterrupt:
                 return 130
             finally:
                 if trainer.journal is not None:
                     trainer.journal.close()
+
+
+def _failed(error: Exception, code: int) -> int:
+    if distributed.rank() == 0:
+        print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """argparse says what is wrong, or --help, as soon as it sees it: all processes see the same, the first says it."""
+    others = None if os.environ.get("RANK", "0") == "0" else io.StringIO()
+    with redirect_stdout(others or sys.stdout), redirect_stderr(others or sys.stderr):
+        return _parser().parse_intermixed_args(argv)
 
 
 def _resolve(args: argparse.Namespace) -> tuple[Config, Path, Mapping[str, Any] | None]:
