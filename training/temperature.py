@@ -3,10 +3,13 @@
     τ_ij^c = lo + (hi − lo) · σ(b_c − g_c (⟨φ(z_i^c), φ(z_j^c)⟩ − m_c))      pairs of images: AdaptiveTemperature
     τ_lm^c = lo + (hi − lo) · σ(b_c − g_c φ(C_lm^c))                          pairs of channels: ChannelTemperature
 
-φ is one MLP shared by all heads, for images its output of unit norm; g_c a learned gain, b_c a learned bias that starts
-τ at the method's standard temperature, m_c the running mean of the inner product (a constant at inference), which
-keeps that start whatever φ's initial weights are. Like pairs get a small τ: they may be certain. The minus sign, the
-gain, the bounds and the centring are ours; the paper says MLP and sigmoid.
+φ is one MLP shared by all heads, for images its output of unit norm; g_c a learned gain, m_c the running mean of the
+inner product (a constant at inference). Like pairs get a small τ: they may be certain. For pairs of images
+b_c = b + δ_c − mean δ, with b from the method's standard temperature and δ_c learned: heads and pairs share out a level
+that stays. A common level is no uncertainty, and a contrastive loss only ever lowers it: a positive that is more alike
+than the candidates' mean, as nearly all are, gains by any smaller τ, so a learned one runs to the lower bound (CLIP's
+needs a clamp). The minus sign, the gain, the bounds, the centring and the level are ours; the paper says MLP and
+sigmoid. For pairs of channels Ω keeps the level, and b_c is learned.
 
 Legend: C heads, N and M rows, D dims of a head (d'), E dims of φ's output, F = E + 1.
 """
@@ -24,7 +27,7 @@ from training import distributed
 from training.config import HeadsConfig, TemperatureConfig
 
 _CHANNEL_HIDDEN = 8  # width of φ on a scalar: at d' = 2048 and C = 3 it is evaluated 12.6 million times a step
-_CHANNEL_CHUNK = 2**22  # pairs of channels evaluated at once
+_CHANNEL_CHUNK = 2**20  # pairs of channels evaluated at once
 
 
 class ConstantTemperature(nn.Module):
@@ -70,7 +73,8 @@ class AdaptiveTemperature(nn.Module):
             nn.Linear(heads.dim, config.hidden), nn.ReLU(inplace=True), nn.Linear(config.hidden, config.dim)
         )
         self.gain = nn.Parameter(torch.ones(heads.num))
-        self.bias = nn.Parameter(torch.full((heads.num,), _logit(config)))
+        self.bias = nn.Parameter(torch.zeros(heads.num))
+        self.level = _logit(config)
         self.register_buffer("centre", torch.zeros(heads.num))
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
@@ -88,7 +92,7 @@ class AdaptiveTemperature(nn.Module):
         if self.training:  # the mean over pairs of ⟨φ_i, φ_j⟩ is ⟨mean φ_i, mean φ_j⟩
             self._note((phi_CNE.detach().mean(1) * phi_CME.detach().mean(1)).sum(-1))
         # out of place: backward needs the mean of this call, and a later one moves the buffer
-        offset_C11 = (self.bias + self.gain * self.centre.clone()).view(-1, 1, 1)
+        offset_C11 = (self._levels() + self.gain * self.centre.clone()).view(-1, 1, 1)
         a_CNF = torch.cat([-self.gain.view(-1, 1, 1) * phi_CNE, offset_C11.expand(-1, phi_CNE.shape[1], 1)], dim=2)
         return a_CNF, F.pad(phi_CME, (0, 1), value=1.0)
 
@@ -105,7 +109,10 @@ class AdaptiveTemperature(nn.Module):
         inner_NC = (self.embed(z_NCD) * self.embed(other_NCD)).sum(-1)
         if self.training:
             self._note(inner_NC.detach().mean(0))
-        return self._bounded(self.bias - self.gain * (inner_NC - self.centre))
+        return self._bounded(self._levels() - self.gain * (inner_NC - self.centre))
+
+    def _levels(self) -> Tensor:
+        return self.level + self.bias - self.bias.mean()
 
     def _bounded(self, logit: Tensor) -> Tensor:
         return (torch.sigmoid(logit) * (self.high - self.low)).add_(self.low)

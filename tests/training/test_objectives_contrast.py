@@ -31,6 +31,7 @@ def _adaptive(heads: int) -> AdaptiveTemperature:
     torch.manual_seed(0)
     module = AdaptiveTemperature(HeadsConfig(num=heads, dim=D), ADAPTIVE).double().eval()
     module.gain.data.uniform_(0.5, 2)
+    module.bias.data.uniform_(-1, 1)
     module.centre.uniform_(-0.3, 0.3)
     return module
 
@@ -44,7 +45,8 @@ def _numpy_tau(module: AdaptiveTemperature | None, c: int, u: np.ndarray, v: np.
         out = w["phi.2.weight"] @ np.maximum(w["phi.0.weight"] @ z + w["phi.0.bias"], 0) + w["phi.2.bias"]
         return out / math.sqrt(sum(x * x for x in out))
 
-    logit = w["bias"][c] - w["gain"][c] * (float(phi(u) @ phi(v)) - w["centre"][c])
+    level = math.log(0.07 / 0.4) + w["bias"][c] - sum(w["bias"]) / len(w["bias"])
+    logit = level - w["gain"][c] * (float(phi(u) @ phi(v)) - w["centre"][c])
     return float(0.03 + 0.47 / (1 + math.exp(-logit)))
 
 
@@ -205,7 +207,7 @@ def test_the_posterior_is_bounded_below_and_known_at_collapse() -> None:
     assert contrast(z, z, POSITIVE, _adaptive(3), own_N=OWN, beta=1.0, eta=4.0).item() >= 0
     same = _rows(3, 1, 9).expand(3, N, D)
     loss = contrast(same, same, POSITIVE, _adaptive(3), own_N=OWN, beta=1.0, eta=4.0)
-    assert float(loss) == pytest.approx(math.log(N - 1))  # N − 2 negatives and the positive
+    assert loss.item() == pytest.approx(math.log(N - 1))  # N − 2 negatives and the positive
 
 
 @pytest.mark.parametrize(("negatives", "with_positive"), FORMS)
