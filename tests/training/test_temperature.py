@@ -29,7 +29,7 @@ def test_all_pairs_equal_the_formula_one_pair_at_a_time() -> None:
         for i in range(5):
             for j in range(5):
                 u, v = (F.normalize(module.phi(z[c, n]), dim=0) for n in (i, j))
-                x = module.bias[c] - module.gain[c] * (u @ v - module.centre[c])
+                x = module.level + module.bias[c] - module.bias.mean() - module.gain[c] * (u @ v - module.centre[c])
                 expected = 0.03 + 0.47 / (1 + torch.exp(-x))
                 torch.testing.assert_close(tau[c, i, j], expected, rtol=1e-10, atol=1e-10)
 
