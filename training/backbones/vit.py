@@ -62,7 +62,7 @@ def attention(q_NAKE: Tensor, k_NAKE: Tensor, v_NAKE: Tensor) -> Tensor:
     if q_NAKE.device.type != "cpu" or q_NAKE.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q_NAKE, k_NAKE, v_NAKE)
     scores_NAKK = (q_NAKE * q_NAKE.shape[-1] ** -0.5) @ k_NAKE.transpose(-1, -2)
-    return scores_NAKK.softmax(-1, dtype=torch.float32).to(v_NAKE.dtype) @ v_NAKE
+    return scores_NAKK.softmax(-1, dtype=torch.float32).to(v_NAKE.dtype) @ v_NAKE  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
