@@ -10,8 +10,8 @@ Why not as printed. λC²/τ − βΩ(τ) = (λC² − β)/τ − βη log τ ha
 inside the bounds: every τ_lm runs to a bound. And the term weighs 1/λ = 200 times the loss term it belongs to, over
 d'² pairs against d' on the diagonal. With weight λ and a plus sign it is what it is in the derivation, the negative
 log-likelihood of a correlation with mean 0 and variance of the order of τ: C²/τ + βΩ(τ) is least at τ = (β + C²)/(βη),
-inside the bounds, and that least value still grows with C². (A small MLP on noisy mixtures, d' = 32, β = η = 1, bounds 0.5
-and 2, 400 steps: standard and "likelihood" end at a mean C_ll of 0.97 and 0.96 and root mean square C_lm of 0.07;
+inside the bounds, and that least value still grows with C². (A small MLP on noisy mixtures, d' = 32, β = η = 1, bounds
+0.5 and 2, 400 steps: standard and "likelihood" end at a mean C_ll of 0.97 and 0.96 and root mean square C_lm of 0.07;
 "printed" at 0.49 and 0.15, every τ at 0.5.)
 
 η = 1 is the value at which the standard method's solution (C_ll = 1, C_lm = 0) with τ = 1 everywhere is a minimum of
