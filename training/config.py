@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import operator
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from training import values
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -210,12 +211,12 @@ def from_dict(raw: Mapping[str, Any]) -> Config:
     """The inverse of `to_dict`. ValueError on an unknown key or a value of the wrong kind."""
     config = Config(recipe=str(raw.get("recipe", "")))
     pairs = []
-    for section, values in raw.items():
+    for section, table in raw.items():
         if section == "recipe":
             continue
-        if not isinstance(values, Mapping):
+        if not isinstance(table, Mapping):
             raise ValueError(f"config: {section} must be a table of keys")
-        pairs += [(f"{section}.{key}", value) for key, value in values.items()]
+        pairs += [(f"{section}.{key}", value) for key, value in table.items()]
     return _replace(config, pairs)
 
 
@@ -239,7 +240,7 @@ def describe(config: Config) -> Iterator[tuple[str, str, str]]:
     """(key, value in this config, help) of every key, in order."""
     for section, item in _fields():
         value = getattr(getattr(config, section), item.name)
-        yield f"{section}.{item.name}", _show(value), item.metadata["help"]
+        yield f"{section}.{item.name}", values.show(value), item.metadata["help"]
 
 
 def validate(config: Config) -> Config:
@@ -290,12 +291,6 @@ def _fields() -> Iterator[tuple[str, dataclasses.Field[Any]]]:
             yield section, item
 
 
-def _show(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _replace(config: Config, pairs: Sequence[tuple[str, Any]]) -> Config:
     known = {f"{section}.{item.name}": (section, item) for section, item in _fields()}
     for key, value in pairs:
@@ -305,40 +300,7 @@ def _replace(config: Config, pairs: Sequence[tuple[str, Any]]) -> Config:
             raise ValueError(f"unknown key {key!r}{hint}")
         section, item = known[key]
         kind = typing.get_type_hints(_SECTIONS[section])[item.name]
-        new = dataclasses.replace(getattr(config, section), **{item.name: _parse(key, value, kind, item.metadata)})
+        parsed = values.parse(key, value, kind, item.metadata)
+        new = dataclasses.replace(getattr(config, section), **{item.name: parsed})
         config = dataclasses.replace(config, **{section: new})
     return config
-
-
-def _parse(key: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        choices = typing.get_args(kind)
-        if value not in choices:
-            raise ValueError(f"{key}={value!r} is none of {', '.join(choices)}")
-        return value
-    if origin is tuple:
-        parts = value.split(",") if isinstance(value, str) else list(value)
-        if len(parts) != len(typing.get_args(kind)):
-            raise ValueError(f"{key} takes {len(typing.get_args(kind))} numbers joined by commas, not {value!r}")
-        return tuple(_parse(key, part, float, limits) for part in parts)
-    if kind is bool:
-        words = {"true": True, "1": True, "false": False, "0": False}
-        if str(value).lower() not in words:
-            raise ValueError(f"{key}={value!r} is neither true nor false")
-        return words[str(value).lower()]
-    if kind is str:
-        return str(value)
-    assert kind in (int, float)
-    try:
-        number = kind(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{key}={value!r} is not {'a whole number' if kind is int else 'a number'}") from None
-    if number != number or abs(number) == float("inf"):
-        raise ValueError(f"{key}={value!r} is not finite")
-    rules = {"above": ("above", operator.gt), "min": ("at least", operator.ge), "max": ("at most", operator.le)}
-    checked = [(words, limits[rule], holds) for rule, (words, holds) in rules.items() if rule in limits]
-    broken = [f"{words} {bound}" for words, bound, holds in checked if not holds(number, bound)]
-    if broken:
-        raise ValueError(f"{key}={value!r} must be {' and '.join(broken)}")
-    return number
