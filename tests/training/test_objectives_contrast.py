@@ -32,6 +32,7 @@ def _adaptive(heads: int) -> AdaptiveTemperature:
     module = AdaptiveTemperature(HeadsConfig(num=heads, dim=D), ADAPTIVE).double().eval()
     module.gain.data.uniform_(0.5, 2)
     module.bias.data.uniform_(-1, 1)
+    module.bias.data.uniform_(-1, 1)
     module.centre.uniform_(-0.3, 0.3)
     return module
 
