@@ -20,6 +20,8 @@ from matplotlib.figure import Figure
 
 from amcl_serve.evaluation.pairs import Separation
 
+Floats = npt.NDArray[np.float64]
+
 INK, GRID = "#1b1c1d", "#d3d4d5"
 POSITIVE, NEGATIVE = "#e69f00", "#0072b2"
 RUN_COLOURS = ("#cc79a7", "#009e73")  # of two runs; of one, the last
@@ -59,8 +61,8 @@ class HistogramRow:
 def histograms(rows: Sequence[HistogramRow], xlabel: str) -> str:
     """Positive and negative pairs, a row for each run and a column for each preset, on common axes."""
     drawn = [panel for row in rows for panel in row.panels.values()]
-    low = min(0.0, math.floor(10 * min(float(panel.edges[0]) for panel in drawn)) / 10)
-    top = 1.3 * max(
+    low = min(0.4, math.floor(10 * min(float(panel.edges[0]) for panel in drawn)) / 10)
+    top = 1.45 * max(
         float(_density(counts, panel.edges).max())
         for panel in drawn
         for counts in (panel.positive_counts, panel.negative_counts)
@@ -89,7 +91,7 @@ def _histogram(ax: Any, panel: Separation) -> None:
         density = _density(counts, panel.edges)
         ax.stairs(density, panel.edges, fill=True, color=colour, alpha=0.45, linewidth=0, label=label)
         ax.stairs(density, panel.edges, color=colour, linewidth=1)
-    ax.axvline(0.5, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
+    ax.axvline(0.5, ymax=0.66, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
     lines = [
         f"AUROC {panel.auroc:.3f}",
         f"overlap {panel.overlap:.3f}",
@@ -98,7 +100,7 @@ def _histogram(ax: Any, panel: Separation) -> None:
     ax.text(0.02, 0.98, "\n".join(lines), transform=ax.transAxes, va="top", fontsize=8, linespacing=1.35)
 
 
-def _density(counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _density(counts: npt.NDArray[np.int64], edges: Floats) -> Floats:
     """Of a histogram: its area is 1, so that panels with bins of different widths compare."""
     width = np.maximum(np.diff(edges), 1e-9)
     return np.asarray(counts / max(1, counts.sum()) / width, dtype=np.float64)
@@ -113,22 +115,16 @@ def accuracies(names: Sequence[str], values: Mapping[str, Sequence[float]]) -> s
         trained = [name for name in values if not name.startswith("untrained")]
         colours = dict(zip(trained, _run_colours(len(trained)), strict=True))
         marks = dict(zip(trained, _MARKS, strict=False))
-        for number, (name, row) in enumerate(values.items()):
+        furthest = 100 * np.max(list(values.values()), axis=0)
+        for name, row in values.items():
             x = 100 * np.array(row)
-            ax.plot(x, y, marks.get(name, "|"), color=colours.get(name, UNTRAINED), markersize=7, label=name)
+            ax.plot(x, y, marks.get(name, "d"), color=colours.get(name, UNTRAINED), markersize=6, label=name)
             if name in colours:
                 # Of two runs the upper number is the first one's.
                 shift = 0 if len(trained) == 1 else 4.5 if name == trained[0] else -4.5
-                for each, height in zip(x, y, strict=True):
-                    ax.annotate(
-                        f"{each:.1f}",
-                        (max(100 * v[int(len(names) - 1 - height)] for v in values.values()), height),
-                        (8, shift),
-                        textcoords="offset points",
-                        va="center",
-                        fontsize=7.5,
-                    )
-            del number
+                for each, right, height in zip(x, furthest, y, strict=True):
+                    place = {"xytext": (8, shift), "textcoords": "offset points"}
+                    ax.annotate(f"{each:.1f}", (right, height), va="center", fontsize=7.5, color=colours[name], **place)
         ax.set_yticks(y, names)
         ax.set_ylim(-0.6, len(names) - 0.4)
         ax.set_xlim(0, 100)
@@ -144,48 +140,51 @@ class TemperatureRow:
     """One row of `temperatures`: τ [P, C] of positive and negative pairs, and their bounds."""
 
     title: str
-    positive: npt.NDArray[np.float64]
-    negative: npt.NDArray[np.float64]
+    positive: Floats
+    negative: Floats
     bounds: tuple[float, float]
 
 
 def temperatures(rows: Sequence[TemperatureRow]) -> str:
-    """Distribution of τ⁺ and τ⁻ of every head, a row for each run, on common axes."""
+    """Distribution of τ⁺ and τ⁻ of every head, each run from a new line on, on common axes."""
     high = max(float(max(row.positive.max(), row.negative.max())) for row in rows)
     low = min(row.bounds[0] for row in rows)
     edges = np.linspace(low - 0.02 * (high - low), high + 0.02 * (high - low), 41)
-    columns = max(row.positive.shape[1] for row in rows)
+    columns = min(4, max(row.positive.shape[1] for row in rows))
+    lines = [(row, first) for row in rows for first in range(0, row.positive.shape[1], columns)]
     with mpl.rc_context(_STYLE):
-        figure, axes = _grid(len(rows), columns, height=1.9, share=True)
-        for row, line in zip(rows, axes, strict=True):
-            for head, ax in enumerate(line):
+        figure, axes = _grid(len(lines), columns, height=1.9, share=True)
+        for (row, first), line in zip(lines, axes, strict=True):
+            for head, ax in enumerate(line, first):
                 if head >= row.positive.shape[1]:
                     ax.axis("off")
                     continue
-                text = []
-                for tau, colour, sign, label in (
-                    (row.negative[:, head], NEGATIVE, "⁻", "negative pairs"),
-                    (row.positive[:, head], POSITIVE, "⁺", "positive pairs"),
-                ):
-                    share = 100 * np.histogram(tau, edges)[0] / len(tau)
-                    ax.stairs(share, edges, fill=True, color=colour, alpha=0.45, linewidth=0, label=label)
-                    ax.stairs(share, edges, color=colour, linewidth=1)
-                    text.append(f"τ{sign} {tau.mean():.3f} ± {tau.std():.3f}")
-                ax.text(0.98, 0.98, "\n".join(reversed(text)), transform=ax.transAxes, va="top", ha="right", fontsize=8)
+                _temperature(ax, row.positive[:, head], row.negative[:, head], edges)
                 ax.axvline(row.bounds[0], color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
                 ax.set_title(f"{row.title}\nhead {head + 1}" if head == 0 else f"\nhead {head + 1}")
                 ax.set_xlim(edges[0], edges[-1])
+                ax.set_xlabel("temperature τ")
             line[0].set_ylabel("per cent of pairs")
-        for ax in axes[-1]:
-            ax.set_xlabel("temperature τ")
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
         return _svg(figure)
 
 
-def agreement(rows: Sequence[tuple[str, Mapping[str, npt.NDArray[np.float64]]]]) -> str:
+def _temperature(ax: Any, positive_P: Floats, negative_P: Floats, edges: Floats) -> None:
+    for tau_P, colour, label in (
+        (negative_P, NEGATIVE, "negative pairs"),
+        (positive_P, POSITIVE, "positive pairs"),
+    ):
+        share = 100 * np.histogram(tau_P, edges)[0] / len(tau_P)
+        ax.stairs(share, edges, fill=True, color=colour, alpha=0.45, linewidth=0, label=label)
+        ax.stairs(share, edges, color=colour, linewidth=1)
+    lines = [f"τ{sign} {tau.mean():.3f} ± {tau.std():.3f}" for sign, tau in (("⁺", positive_P), ("⁻", negative_P))]
+    ax.text(0.98, 0.98, "\n".join(lines), transform=ax.transAxes, va="top", ha="right", fontsize=8)
+
+
+def agreement(rows: Sequence[tuple[str, Mapping[str, Floats]]]) -> str:
     """Correlation between heads, a row for each run and a column for each kind of pairs, as numbered squares."""
     with mpl.rc_context({**_STYLE, "axes.spines.left": False, "axes.spines.bottom": False}):
-        figure, axes = _grid(len(rows), len(rows[0][1]), height=2.5, width=6.6)
+        figure, axes = _grid(len(rows), len(rows[0][1]), height=2.2)
         for (title, kinds), line in zip(rows, axes, strict=True):
             for (kind, correlation), ax in zip(kinds.items(), line, strict=True):
                 ax.pcolormesh(correlation, cmap="cividis", vmin=-1, vmax=1, edgecolors="#fefefe", linewidth=1)
@@ -196,7 +195,7 @@ def agreement(rows: Sequence[tuple[str, Mapping[str, npt.NDArray[np.float64]]]])
                     for j in range(count):
                         value = correlation[i, j]
                         colour = "#fefefe" if not value > 0.2 else "#000000"
-                        text = "–" if math.isnan(value) else f"{value:.2f}"
+                        text = "–" if math.isnan(value) else f"{value:.3f}"
                         ax.text(
                             j + 0.5,
                             i + 0.5,
@@ -204,7 +203,7 @@ def agreement(rows: Sequence[tuple[str, Mapping[str, npt.NDArray[np.float64]]]])
                             ha="center",
                             va="center",
                             color=colour,
-                            fontsize=8 if count < 7 else 5,
+                            fontsize=8 if count < 6 else 5,
                         )
                 ax.set_xticks(np.arange(count) + 0.5, [str(head + 1) for head in range(count)])
                 ax.set_yticks(np.arange(count) + 0.5, [str(head + 1) for head in range(count)])
@@ -253,9 +252,9 @@ def _run_colours(count: int) -> Sequence[str]:
     return RUN_COLOURS[-count:] if count else ()
 
 
-def _grid(rows: int, columns: int, *, height: float, width: float = 8, share: bool = False) -> tuple[Figure, Any]:
-    """A figure, in inches (`height` of a row), and its axes [rows, columns]; `share`: all have one y axis."""
-    figure = Figure(figsize=(width, height * rows + 0.5), layout="constrained")
+def _grid(rows: int, columns: int, *, height: float, share: bool = False) -> tuple[Figure, Any]:
+    """A figure 8 inches wide (`height` of a row), and its axes [rows, columns]; `share`: all have one y axis."""
+    figure = Figure(figsize=(8, height * rows + 0.5), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, sharey=share)
 
 

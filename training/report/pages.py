@@ -34,7 +34,7 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
     """The report with links to the figures' files."""
     blocks = [f"# {_cell(title)}"]
     for section in sections:
-        blocks.append(f"## {section.title}")
+        blocks.append(f"## {_cell(section.title)}")
         blocks += [_cell(section.text)] if section.text else []
         for table in section.tables:
             lines = [table.header, ["---"] * len(table.header), *table.rows]
@@ -97,4 +97,4 @@ def _inline(figure: FigureFile) -> str:
 
 def _cell(text: str) -> str:
     """Text that Markdown takes literally, on one line."""
-    return re.sub(r"([\\`*_\[\]|<>])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]|>])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")

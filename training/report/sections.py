@@ -77,7 +77,7 @@ def _features(study: Study) -> Section:
     accuracy["mAP"] = lambda q: q.retrieval.mean_average_precision
     rows = [[name, *(f"{100 * of(q):.1f} %" for q in columns.values())] for name, of in accuracy.items()]
     rows.append(["RankMe", *(f"{q.effective_rank:.1f}" for q in columns.values())])
-    rows.append(["uniformity", *(f"{q.uniformity:.3f}" for q in columns.values())])
+    rows.append(["uniformity", *(f"{q.uniformity:.3f}".replace("-", "−") for q in columns.values())])
     alignments = [m.pairs[ALL_KINDS].alignment for m in study.measured]
     alignments += [m.floor_pairs[ALL_KINDS].alignment for m in _distinct_floors(study)]
     rows.append(["alignment", *(f"{value:.3f}" for value in alignments)])
@@ -112,68 +112,66 @@ def _floors(study: Study) -> dict[str, Quality]:
 
 
 def _pairs(study: Study) -> list[Section]:
-    header = ["kinds", "run", "AUROC (95 %)", "overlap", "positives < 0.5"]
-    found = []
-    letters = iter("abcd")
-    for name, title, xlabel, text, caption in (
-        (
-            "score",
+    common = "AUROC is the chance that a positive pair scores above a negative one, with a 95 % bootstrap interval."
+    heads = _histograms(study, "score", "ab", "pairs_heads.svg", "Temperature-scaled head similarity, Σ(s/τ) / Σ(1/τ)")
+    features = _histograms(study, "feature", "cd", "pairs_features.svg", "Cosine of backbone features")
+    return [
+        Section(
             "Pairs by head similarity",
-            "temperature-scaled head similarity",
-            "Score of a pair: Σ s/τ over its heads, divided by Σ 1/τ, in [−1, 1]: temperature weighs the heads, and "
-            "the result stays on the scale of a cosine, so that networks with one constant temperature and with many "
-            "adaptive ones compare. The logit Σ s/τ / C, which the loss compares, has a scale of each network's own; "
-            "only what does not depend on scale is given for it. ",
-            "Temperature-scaled head similarity, Σ(s/τ)/Σ(1/τ), of positive and negative pairs.",
+            "Score of a pair: Σ s/τ over its heads, divided by Σ 1/τ, in [−1, 1]. Temperature weighs the heads, and "
+            "the result stays on the scale of a cosine, so that a network with one head and a constant temperature "
+            "compares with one of many heads and adaptive temperatures. The logit, the mean of s/τ that the loss "
+            "compares, has a scale of each network's own: only what depends on no scale is given for it. " + common,
+            [_separations(study, ("score", "logit"))],
+            [heads],
         ),
-        (
-            "feature",
+        Section(
             "Pairs by feature similarity",
-            "cosine of backbone features",
-            "The same pairs by the cosine of the backbone's features, heads removed. ",
-            "Cosine of backbone features of the same pairs.",
+            f"The same pairs by the cosine of the backbone's features, heads removed. {common}",
+            [_separations(study, ("feature",))],
+            [features],
         ),
-    ):
-        rows = []
-        for preset in PRESETS:
-            for m in study.measured:
-                names = (name, "logit") if name == "score" else (name,)
-                for each in names:
-                    apart = m.pairs[preset].separations()[each]
-                    low, high = m.pairs[preset].auroc_interval(each, study.seed)
-                    share = "–" if each == "logit" else f"{100 * apart.positives_below_half:.1f} %"
-                    label = f"{m.run.name}, logit" if each == "logit" else m.run.name
-                    rows.append(
-                        [preset, label, f"{apart.auroc:.3f} ({low:.3f} to {high:.3f})", f"{apart.overlap:.3f}", share]
-                    )
-            if name == "feature":
-                for floor, m in zip(_floors(study), _distinct_floors(study), strict=True):
-                    apart = m.floor_pairs[preset].separations()[name]
-                    low, high = m.floor_pairs[preset].auroc_interval(name, study.seed)
+    ]
+
+
+def _separations(study: Study, names: Sequence[str]) -> Table:
+    """A row for each preset, run and one of `names` ("score", "logit", "feature"); features beside the untrained."""
+    rows = []
+    for preset in PRESETS:
+        subjects = {m.run.name: m.pairs for m in study.measured}
+        adaptive = {m.run.name for m in study.measured if m.run.adaptive}  # of others the logit is the score, scaled
+        if "feature" in names:
+            subjects |= dict(zip(_floors(study), [m.floor_pairs for m in _distinct_floors(study)], strict=True))
+        for subject, pairs in subjects.items():
+            for name, apart in pairs[preset].separations().items():
+                if name in names and (name != "logit" or subject in adaptive):
+                    low, high = pairs[preset].auroc_interval(name, study.seed)
                     rows.append(
                         [
                             preset,
-                            floor,
+                            f"{subject}, logit" if name == "logit" else subject,
                             f"{apart.auroc:.3f} ({low:.3f} to {high:.3f})",
                             f"{apart.overlap:.3f}",
-                            f"{100 * apart.positives_below_half:.1f} %",
+                            "–" if name == "logit" else f"{100 * apart.positives_below_half:.1f} %",
                         ]
                     )
-        drawn = [
-            HistogramRow(
-                next(letters), f"{m.run.name}: {m.run.title}", {p: m.pairs[p].separations()[name] for p in PRESETS}
-            )
-            for m in study.measured
-        ]
-        svg = figures.histograms(drawn, xlabel)
-        caption += (
-            " Columns: kinds of augmentation (a crop, b blur, c colour dropping, d colour distortion, e flip). Each "
-            "histogram has area 1; overlap is the area shared; the dashed line is at 0.5. All axes are the same."
+    return Table(["kinds", "run", "AUROC", "overlap", "positives < 0.5"], rows)
+
+
+def _histograms(study: Study, name: str, letters: str, file: str, what: str) -> FigureFile:
+    rows = [
+        HistogramRow(
+            letter, f"{m.run.name}: {m.run.title}", {preset: m.pairs[preset].separations()[name] for preset in PRESETS}
         )
-        file = "pairs_heads.svg" if name == "score" else "pairs_features.svg"
-        text += "AUROC is the chance that a positive pair scores above a negative one, with a bootstrap interval."
-        found.append(Section(title, text, [Table(header, rows)], [FigureFile(file, svg, caption)]))
-    return found
+        for letter, m in zip(letters, study.measured, strict=False)
+    ]
+    caption = (
+        f"{what}, of {study.pairs} positive and {study.pairs} negative pairs. Columns: kinds of augmentation (a crop, "
+        "b blur, c colour dropping, d colour distortion, e flip). Each histogram has area 1, overlap is the area "
+        "shared, the dashed line is at 0.5; all axes are the same."
+    )
+    label = what.partition(",")[0]
+    return FigureFile(file, figures.histograms(rows, label[0].lower() + label[1:]), caption)
 
 
 def _temperatures(study: Study) -> list[Section]:
@@ -227,7 +225,7 @@ def _curves(study: Study) -> list[Section]:
     runs = {m.run.name: m.run.curves for m in study.measured}
     labels = {
         "loss": "loss",
-        "knn": "kNN accuracy on --eval",
+        "knn": "kNN accuracy (share)",
         "effective_rank": "effective rank of a batch",
     }
     if not any(runs.values()):
