@@ -43,7 +43,8 @@ def _apply(operation: Operation, x: Tensor, chosen_N: Tensor, values_N: Tensor) 
         return
     at_once = max(1, _CACHED_PIXELS // x[0, 0].numel()) if x.device.type == "cpu" else len(rows)
     values = values_N[rows].view(-1, 1, 1, 1)
-    for part, value in zip(put(rows, x.device).split(at_once), put(values, x.device).split(at_once), strict=True):
+    parts = (torch.split(put(each, x.device), at_once) for each in (rows, values))
+    for part, value in zip(*parts, strict=True):
         x[part] = operation(x[part], value)
 
 

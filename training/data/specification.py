@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from training.data.sources import FolderImages, Images, Labels, Numbers, cifar, stl10
+from training.data.tar import TarImages, find_shards
 
-KINDS = ("folder", "cifar10", "cifar100", "stl10")
+KINDS = ("folder", "cifar10", "cifar100", "stl10", "tar")
 TRAIN_SPLITS, TEST_SPLITS = ("train",), ("test", "val", "valid", "validation")
 
 
@@ -18,11 +19,13 @@ def open_images(spec: str) -> Images:
     """The images to learn from that `spec` names; labels are not asked for. ValueError with a sentence.
 
     `folder:PATH` any tree of images; `cifar10:PATH`, `cifar100:PATH` their training splits; `stl10:PATH` its unlabelled
-    and its training split.
+    and its training split; `tar:PATTERN` the images of shards (`training.data.tar`).
     """
     kind, path = _split(spec)
     if kind == "folder":
         return FolderImages(path)
+    if kind == "tar":
+        return TarImages(find_shards(str(path)))
     return stl10(path, "train+unlabeled") if kind == "stl10" else cifar(kind, path, train=True)
 
 
@@ -51,10 +54,12 @@ class Labelled:
 def open_labelled(spec: str, *, bank_limit: int) -> Labelled:
     """The labelled images that `spec` names, with at most `bank_limit` (evenly spaced) images in the bank.
 
-    CIFAR, STL-10 and a folder with train/ and test/ (or val/) have a bank and queries; in any other folder every other
-    image is the bank and the rest query it. ValueError where there are no labels.
+    CIFAR, STL-10 and a folder with train/ and test/ (or val/) have a bank and queries; in any other folder, and in tar
+    shards, every other image is the bank and the rest query it. ValueError where there are no labels.
     """
     kind, path = _split(spec)
+    if kind == "tar":
+        return _halves(TarImages(find_shards(str(path)), labelled=True), bank_limit)
     if kind == "folder":
         return _labelled_folders(path, bank_limit)
     if kind == "stl10":
@@ -65,7 +70,7 @@ def open_labelled(spec: str, *, bank_limit: int) -> Labelled:
 def _labelled_folders(path: Path, bank_limit: int) -> Labelled:
     bank_path, query_path = _split_folder(path, TRAIN_SPLITS), _split_folder(path, TEST_SPLITS)
     if bank_path is None or query_path is None:
-        return _halves(_labelled_folder(path))
+        return _halves(_labelled_folder(path), bank_limit)
     bank, queries = _labelled_folder(bank_path), _labelled_folder(query_path)
     if set(_whole(bank).labels) != set(_whole(queries).labels):
         raise ValueError(f"{bank_path.name}/ and {query_path.name}/ of {path} hold different classes")
@@ -76,13 +81,17 @@ def _whole(images: Images) -> Subset:
     return Subset(images, np.arange(len(images)))
 
 
-def _halves(images: Images) -> Labelled:
+def _halves(images: Images, bank_limit: int) -> Labelled:
     order = np.arange(len(images))
-    return Labelled(Subset(images, order[::2]), Subset(images, order[1::2]))
+    return Labelled(Subset(images, _evenly(order[::2], bank_limit)), Subset(images, order[1::2]))
 
 
 def _spaced(images: Images, limit: int) -> Subset:
-    return Subset(images, np.unique(np.linspace(0, len(images) - 1, min(limit, len(images))).round().astype(np.int64)))
+    return Subset(images, _evenly(np.arange(len(images)), limit))
+
+
+def _evenly(indices: Numbers, limit: int) -> Numbers:
+    return indices[np.unique(np.linspace(0, len(indices) - 1, min(limit, len(indices))).round().astype(np.int64))]
 
 
 def _split(spec: str) -> tuple[str, Path]:

@@ -1,0 +1,168 @@
+"""Shards in WebDataset's layout: tar files whose members come in groups of one basename, `1.jpg 1.cls 2.jpg …`.
+
+Nothing is unpacked: one pass over the headers finds where each image lies, and images are read from there. So any image
+can be had by its number, and a run can resume anywhere, while an epoch reads only a few shards at a time.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from amcl_serve.images import upright
+from training.data.sources import SUFFIXES, Labels, Numbers
+
+_WINDOW = 8  # shards whose images are shuffled among each other
+_OPEN = 64  # shards a process keeps open
+_LABELS = (".cls", ".txt", ".json")
+
+
+def find_shards(pattern: str) -> list[Path]:
+    """The files of `train-{000..099}.tar` (ranges, alternatives in braces), `train-*.tar` or one path, sorted.
+
+    ValueError names one that is missing.
+    """
+    found: list[str] = []
+    for name in _braces(os.path.expanduser(pattern)):  # noqa: PTH111 - a pattern, no path
+        matches = glob.glob(name) if glob.has_magic(name) else [name]  # noqa: PTH207
+        if not matches or not Path(matches[0]).is_file():
+            raise ValueError(f"no file {name}")
+        found += matches
+    return sorted({Path(name) for name in found})
+
+
+def _braces(text: str) -> Iterator[str]:
+    match = re.search(r"\{([^{}]*)\}", text)
+    if match is None:
+        yield text
+        return
+    inner = match[1]
+    ends = re.fullmatch(r"(\d+)\.\.(\d+)", inner)
+    parts: Sequence[str] = inner.split(",")
+    if ends:
+        parts = [str(number).zfill(len(ends[1])) for number in range(int(ends[1]), int(ends[2]) + 1)]
+    for part in parts:
+        yield from _braces(text[: match.start()] + part + text[match.end() :])
+
+
+@dataclass
+class _Sample:
+    """Where the members of one sample lie: (offset, size) of its image and of the file with its label, in bytes."""
+
+    key: str
+    shard: int
+    image: tuple[str, int, int] | None = None
+    labels: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class TarImages:
+    """The images of some shards; labels are read from .cls, .txt or .json (its `label`) if `labelled`.
+
+    Raises ValueError for a compressed or damaged shard, for shards without images, and for a missing label.
+    """
+
+    def __init__(self, shards: Sequence[Path], *, labelled: bool = False) -> None:
+        self.shards = list(shards)
+        self._files: dict[int, int] = {}  # shard -> descriptor
+        samples = [
+            sample
+            for number, shard in enumerate(tqdm(self.shards, desc="reading headers", unit="shard", disable=None))
+            for sample in _scan(shard, number)
+            if sample.image is not None
+        ]
+        if not samples:
+            raise ValueError(f"no images in {self.shards[0]}; wanted members ending in {', '.join(sorted(SUFFIXES))}")
+        images = [sample.image for sample in samples if sample.image is not None]
+        self.names = [name for name, _, _ in images]
+        self._shard = np.array([sample.shard for sample in samples], np.int64)
+        self._place = np.array([place for _, *place in images], np.int64)
+        self.labels: Labels | None = np.array([self._label(sample) for sample in samples]) if labelled else None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def load(self, index: int) -> Image.Image:
+        """Image `index` as RGB, decoded as the server decodes it."""
+        return upright(self._read(int(self._shard[index]), *self._place[index].tolist()))
+
+    def name(self, index: int) -> str:
+        """Its shard and its name there."""
+        return f"{self.shards[self._shard[index]].name}: {self.names[index]}"
+
+    def fingerprint(self) -> str:
+        """sha256 of the shards' names and their images' names and sizes."""
+        digest = hashlib.sha256(self._place[:, 1].tobytes())
+        for index in range(len(self)):
+            digest.update(f"{self.name(index)}\n".encode())
+        return digest.hexdigest()
+
+    def order(self, generator: np.random.Generator) -> Numbers:
+        """Shards in random order, and the images of a few neighbours in it shuffled together: reads stay local."""
+        members = np.split(np.arange(len(self)), np.searchsorted(self._shard, np.arange(1, len(self.shards))))
+        shards = generator.permutation(len(members))
+        windows = [shards[start : start + _WINDOW] for start in range(0, len(shards), _WINDOW)]
+        return np.concatenate([generator.permutation(np.concatenate([members[s] for s in w])) for w in windows])
+
+    def _read(self, shard: int, offset: int, size: int) -> bytes:
+        """Positions are given with each read, so processes that inherit a descriptor do not disturb each other."""
+        if shard not in self._files:
+            if len(self._files) >= _OPEN:
+                os.close(self._files.pop(next(iter(self._files))))
+            self._files[shard] = os.open(self.shards[shard], os.O_RDONLY)
+        return os.pread(self._files[shard], size, offset)
+
+    def _label(self, sample: _Sample) -> str:
+        found = next((suffix for suffix in _LABELS if suffix in sample.labels), None)
+        where = f"{self.shards[sample.shard]}: {sample.key}"
+        if found is None:
+            raise ValueError(f"the images are not labelled: {where} has neither {', '.join(_LABELS)}")
+        raw = self._read(sample.shard, *sample.labels[found])
+        try:
+            text = raw.decode().strip()
+            return str(json.loads(text)["label"]) if found == ".json" else text
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{where}{found} holds no label") from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without descriptors, which mean nothing in a process that did not inherit them."""
+        return {**self.__dict__, "_files": {}}
+
+
+def _scan(path: Path, number: int) -> Iterator[_Sample]:
+    """The samples of one shard: neighbours with the same path up to the first dot of the name."""
+    sample: _Sample | None = None
+    try:
+        if path.stat().st_size % tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it is cut off")
+        with tarfile.open(path, "r:") as archive:
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # it would keep every header
+                if not member.isreg():
+                    continue
+                inside = PurePosixPath(member.name)
+                key = str(inside.with_name(inside.name.partition(".")[0] or inside.name))
+                if sample is None or sample.key != key:
+                    if sample is not None:
+                        yield sample
+                    sample = _Sample(key, number)
+                suffix = inside.suffix.lower()
+                if suffix in SUFFIXES and sample.image is None:
+                    sample.image = (member.name, member.offset_data, member.size)
+                elif suffix in _LABELS:
+                    sample.labels.setdefault(suffix, (member.offset_data, member.size))
+    except (tarfile.TarError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as an uncompressed tar file: {error}") from None
+    if sample is not None:
+        yield sample
