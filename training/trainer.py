@@ -256,6 +256,8 @@ class Trainer:
             f"{len(self.images)} images, {self.per_epoch} steps an epoch; {processes}{c.train.device}, "
             f"{c.train.precision}; steps {self.step} to {last} of {self.ends[-1]}; {self.out}"
         )
+        if processes and self.device.type == "cpu":
+            self._say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
 
     def _log(self, bar: Any, loss: Tensor, rate: float, seen: Seen) -> None:
         mean_loss = float(distributed.mean(loss))

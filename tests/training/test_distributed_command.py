@@ -146,6 +146,7 @@ def test_the_first_process_alone_writes_and_prints(root: Path) -> None:
     assert first["code"] == second["code"] == 0
     assert second["out"] == second["err"] == ""
     assert "2 processes of cpu" in first["out"]
+    assert "SyncBatchNorm needs CUDA" in first["out"]
     assert first["out"].count("kNN") == 2
     lines = [json.loads(line) for line in (root / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
