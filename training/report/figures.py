@@ -1,7 +1,7 @@
 """The report's figures, each as the text of an SVG that is the same for the same numbers.
 
 Ink and grid have one colour each, so that a page can replace them by its own in the dark. Positives are orange and
-negatives blue, as on the poster; runs have other colours (Okabe and Ito's palette, safe for colour-blind readers).
+negatives blue, as on the poster; runs have other colours (Okabe and Ito, Tol: safe for colour-blind readers).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 INK, GRID = "#1b1c1d", "#d3d4d5"
 POSITIVE, NEGATIVE = "#e69f00", "#0072b2"
-RUN_COLOURS = ("#cc79a7", "#009e73")  # of two runs; of one, the last
+RUN_COLOURS = ("#aa4499", "#009e73")  # of two runs; of one, the last
 UNTRAINED = "#8b8c8d"
 _MARKS = ("s", "o")
 _STYLE: Any = {
