@@ -39,7 +39,8 @@ def card(
 ) -> ModelCard:
     """A card without files, metrics and calibration, which come later."""
     t = config.temperature
-    low, high = (t.low, t.high) if t.kind == "adaptive" else (t.value, t.value)
+    adaptive = t.varies_between_images
+    low, high = (t.low, t.high) if adaptive else (t.value, t.value)
     return ModelCard(
         name=words.name,
         description=words.description,
@@ -51,7 +52,7 @@ def card(
         num_heads=model.num_heads,
         head_dim=model.head_dim,
         input=spec,
-        temperature=TemperatureSpec(kind=t.kind, low=low, high=high, value=t.value),
+        temperature=TemperatureSpec(kind="adaptive" if adaptive else "constant", low=low, high=high, value=t.value),
         files={},
         parity=dict(parities),
         metrics={},

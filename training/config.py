@@ -97,6 +97,11 @@ class TemperatureConfig:
     hidden: int = field(default=128, metadata={"help": "width of the shared MLP phi", "min": 1})
     dim: int = field(default=32, metadata={"help": "width of phi's output", "min": 1})
 
+    @property
+    def varies_between_images(self) -> bool:
+        """Whether pairs of images have temperatures of their own, which an exported model then serves."""
+        return self.kind == "adaptive" and self.of == "pairs"
+
 
 @dataclass(frozen=True)
 class LossConfig:

@@ -162,8 +162,7 @@ Temperature = ConstantTemperature | AdaptiveTemperature
 
 def build(heads: HeadsConfig, config: TemperatureConfig) -> Temperature:
     """The temperature of pairs of images that `config` names."""
-    constant = config.kind == "constant" or config.of == "channels"
-    return ConstantTemperature(config.value) if constant else AdaptiveTemperature(heads, config)
+    return AdaptiveTemperature(heads, config) if config.varies_between_images else ConstantTemperature(config.value)
 
 
 def _logit(config: TemperatureConfig) -> float:

@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from amcl_serve.bundle import CARD_FILE, Bundle, encoder_file
+from amcl_serve.encoder import Encoder
+from amcl_serve.pairs import PairScorer
 from export import quantize
 from export.__main__ import main
-from tests.export.tiny import make_photo_folder, make_run
+from tests.export.tiny import SIZE, make_photo_folder, make_run, photos, save
+from training import methods, recipes
+from training.config import override
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +161,26 @@ def test_help_reads_like_a_manual(capsys):
     for flag in ("--checkpoint", "--out", "--precision", "--images", "--train-images", "--name", "examples:"):
         assert flag in out
     assert np.max([len(line) for line in out.splitlines()]) <= 120
+
+
+@pytest.mark.parametrize("adaptive", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("name", list(recipes.RECIPES))
+def test_every_method_is_exported_and_serves(tmp_path, name, adaptive):
+    config = recipes.recipe(name)
+    config = recipes.adaptive(config) if adaptive else config
+    small = [f"data.image_size={SIZE}", "backbone.width=16", "heads.hidden=32", "heads.dim=16"]
+    small += ["backbone.depth=2", "backbone.attention_heads=2"] if config.backbone.name == "vit" else []
+    torch.manual_seed(2)
+    method = methods.build(override(config, small))
+    (tmp_path / "run").mkdir()
+    save(tmp_path / "run", method.model, override(config, small))
+    out = tmp_path / "model"
+    assert main(["--checkpoint", str(tmp_path / "run"), "--out", str(out), "--precision", "fp32"]) == 0
+    bundle = Bundle.open(out)
+    assert (bundle.card.method, bundle.card.num_heads) == (name, 3 if adaptive else 1)
+    varies = adaptive and name != "barlow_twins"  # whose temperatures belong to channels
+    assert bundle.card.temperature.kind == ("adaptive" if varies else "constant")
+    embeddings = Encoder.load(bundle, session_threads=1).encode(photos(2, seed=1))
+    scores = PairScorer.load(bundle).score(embeddings, embeddings)
+    np.testing.assert_allclose(scores.score, 1, atol=1e-5)
+    assert (scores.uncertainty is not None) == varies

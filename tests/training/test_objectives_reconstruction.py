@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.objectives.reconstruction import masked_reconstruction_loss, noise_loss, patchify
+from training.objectives.reconstruction import masked_reconstruction_loss, noise_loss
 
 N, P, K = 3, 5, 12
 
@@ -14,19 +14,6 @@ def _drawn(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     predicted, target = torch.randn(2, N, P, K, generator=generator, dtype=torch.float64)
     return predicted.requires_grad_(), target * 2 + 1, torch.rand(N, P, generator=generator) < 0.5
-
-
-def test_patches_are_cut_in_reading_order() -> None:
-    x = torch.arange(2 * 3 * 6 * 6.0).view(2, 3, 6, 6)
-    patches = patchify(x, 2)
-    assert patches.shape == (2, 9, 12)
-    for n in range(2):
-        for p in range(9):
-            top, left = 2 * (p // 3), 2 * (p % 3)
-            expected = [x[n, c, top + i, left + j].item() for i in range(2) for j in range(2) for c in range(3)]
-            assert patches[n, p].tolist() == expected
-    with pytest.raises(ValueError, match="not cut into patches of 4"):
-        patchify(x, 4)
 
 
 @pytest.mark.parametrize("normalised", [True, False])

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from training import distributed
-from training.backbones.vit import ViT
+from training.backbones.vit import ViT, patchify
 from training.config import Config
 from training.decoder import Decoder
 from training.methods.base import Method, Seen, Step, contrast_views, full_precision
 from training.methods.lgp import draw_masks
-from training.objectives.reconstruction import masked_reconstruction_loss, noise_loss, patchify
+from training.objectives.reconstruction import masked_reconstruction_loss, noise_loss
 
 
 class CAN(Method):

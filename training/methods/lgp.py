@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from training import distributed
-from training.backbones.vit import ViT
+from training.backbones.vit import ViT, patchify
 from training.config import Config
 from training.decoder import Decoder
 from training.masking import random_keep
 from training.methods.base import Method, MomentumEncoder, Seen, Step, by_head, full_precision
-from training.objectives.reconstruction import masked_reconstruction_loss, patchify
+from training.objectives.reconstruction import masked_reconstruction_loss
 
 
 class LGP(Method):

@@ -9,22 +9,6 @@ import torch
 from torch import Tensor
 
 
-def patchify(x_N3SS: Tensor, patch: int) -> Tensor:
-    """Images cut into patches, left to right and then down: [N, 3, S, S] -> [N, P, K]; K is row, column, channel.
-
-    Raises:
-        ValueError: S is no multiple of `patch`.
-
-    >>> patchify(torch.arange(12.0).view(1, 3, 2, 2), 1)[0, 1]
-    tensor([1., 5., 9.])
-    """
-    n, channels, height, width = x_N3SS.shape
-    if height % patch or width % patch:
-        raise ValueError(f"an image of {height}x{width} pixels is not cut into patches of {patch}")
-    cut = x_N3SS.reshape(n, channels, height // patch, patch, width // patch, patch)
-    return cut.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, patch * patch * channels)
-
-
 def masked_reconstruction_loss(
     predicted_NPK: Tensor, target_NPK: Tensor, hidden_NP: Tensor, *, normalised: bool, eps: float = 1e-6
 ) -> Tensor:
