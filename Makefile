@@ -7,7 +7,7 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check bench-model chromium clean
+.PHONY: help install serve test test-slow check bench-model bench-training chromium clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -33,6 +33,9 @@ check: .venv-dev/.stamp ## style, types, import rules, no registry host in any f
 
 bench-model: .venv-dev/.stamp ## recompute the figures on the default bundle's card
 	$(DEV)/python -m benchmarks.model $(ARGS)
+
+bench-training: .venv-dev/.stamp ## measure how fast training is, against its own steps and lightly: ARGS="--table"
+	$(DEV)/python -m benchmarks.training $(ARGS)
 
 chromium:
 	@command -v chromium >/dev/null || { \
