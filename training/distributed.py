@@ -83,12 +83,8 @@ def gather(local: Tensor) -> Tensor:
 
 
 def mean(value: Tensor) -> Tensor:
-    """Mean over processes, without gradient."""
-    if world_size() == 1:
-        return value
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total / world_size()
+    """Mean over processes; gradients flow to each of them."""
+    return gather(value.unsqueeze(0)).mean(0)
 
 
 def maxima(*values: int) -> list[int]:

@@ -52,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             except KeyboardInterrupt:
                 return 130
             finally:
-                if trainer.journal is not None:
-                    trainer.journal.close()
+                trainer.reporter.close()
 
 
 def _failed(error: Exception, code: int) -> int:

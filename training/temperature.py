@@ -3,13 +3,14 @@
     τ_ij^c = lo + (hi − lo) · σ(b_c − g_c (⟨φ(z_i^c), φ(z_j^c)⟩ − m_c))      pairs of images: AdaptiveTemperature
     τ_lm^c = lo + (hi − lo) · σ(b_c − g_c φ(C_lm^c))                          pairs of channels: ChannelTemperature
 
-φ is one MLP shared by all heads, for images its output of unit norm; g_c a learned gain, m_c the running mean of the
-inner product (a constant at inference). Like pairs get a small τ: they may be certain. For pairs of images
-b_c = b + δ_c − mean δ, with b from the method's standard temperature and δ_c learned: heads and pairs share out a level
-that stays. A common level is no uncertainty, and a contrastive loss only ever lowers it: a positive that is more alike
-than the candidates' mean, as nearly all are, gains by any smaller τ, so a learned one runs to the lower bound (CLIP's
-needs a clamp). The minus sign, the gain, the bounds, the centring and the level are ours; the paper says MLP and
-sigmoid. For pairs of channels Ω keeps the level, and b_c is learned.
+φ is one MLP shared by all heads, for images its output of unit norm; g_c a learned gain. Like pairs get a small τ: they
+may be certain. For pairs of images m_c is the mean of the inner product, of the batch in training (with its gradient)
+and a running one at inference, as in a batch norm; and b_c = b + δ_c − mean δ, with b from the method's standard
+temperature and δ_c learned: heads and pairs share out a level that stays. A common level is no uncertainty, and a
+contrastive loss only ever lowers it: a positive that is more alike than the candidates' mean, as nearly all are, gains
+by any smaller τ, so a learned level runs to the lower bound (CLIP's needs a clamp), and with a mean that has no gradient
+φ maps everything to one point to the same end. The minus sign, the gain, the bounds, the mean and the level are ours;
+the paper says MLP and sigmoid. For pairs of channels Ω keeps the level, and b_c is learned.
 
 Legend: C heads, N and M rows, D dims of a head (d'), E dims of φ's output, F = E + 1.
 """
@@ -57,8 +58,9 @@ class ConstantTemperature(nn.Module):
 class AdaptiveTemperature(nn.Module):
     """τ as a function of head and pair of images; see the module's docstring.
 
-    In training `embed_pairs`, `pairwise` and `forward` each take note of the running mean once, averaged over
-    processes; where the other rows are gathered, that is the mean of the joint batch. To be called outside autocast.
+    In training `embed_pairs`, `pairwise` and `forward` each centre by the mean of their pairs, averaged over processes,
+    and take note of it once; where the other rows are gathered, that is the mean of the joint batch. To be called
+    outside autocast.
     """
 
     gain: nn.Parameter
@@ -89,10 +91,9 @@ class AdaptiveTemperature(nn.Module):
         """
         phi_CNE = self.embed(z_CND)
         phi_CME = phi_CNE if z_CMD is z_CND else self.embed(z_CMD)
-        if self.training:  # the mean over pairs of ⟨φ_i, φ_j⟩ is ⟨mean φ_i, mean φ_j⟩
-            self._note((phi_CNE.detach().mean(1) * phi_CME.detach().mean(1)).sum(-1))
-        # out of place: backward needs the mean of this call, and a later one moves the buffer
-        offset_C11 = (self._levels() + self.gain * self.centre.clone()).view(-1, 1, 1)
+        # The mean over pairs of ⟨φ_i, φ_j⟩ is ⟨mean φ_i, mean φ_j⟩.
+        centre_C = self._centre((phi_CNE.mean(1) * phi_CME.mean(1)).sum(-1)) if self.training else self.centre
+        offset_C11 = (self._levels() + self.gain * centre_C).view(-1, 1, 1)
         a_CNF = torch.cat([-self.gain.view(-1, 1, 1) * phi_CNE, offset_C11.expand(-1, phi_CNE.shape[1], 1)], dim=2)
         return a_CNF, F.pad(phi_CME, (0, 1), value=1.0)
 
@@ -107,9 +108,8 @@ class AdaptiveTemperature(nn.Module):
     def forward(self, z_NCD: Tensor, other_NCD: Tensor) -> Tensor:
         """τ [N, C] of the pairs of equal rows of two unit-norm [N, C, D]."""
         inner_NC = (self.embed(z_NCD) * self.embed(other_NCD)).sum(-1)
-        if self.training:
-            self._note(inner_NC.detach().mean(0))
-        return self._bounded(self._levels() - self.gain * (inner_NC - self.centre))
+        centre_C = self._centre(inner_NC.mean(0)) if self.training else self.centre
+        return self._bounded(self._levels() - self.gain * (inner_NC - centre_C))
 
     def _levels(self) -> Tensor:
         return self.level + self.bias - self.bias.mean()
@@ -117,11 +117,14 @@ class AdaptiveTemperature(nn.Module):
     def _bounded(self, logit: Tensor) -> Tensor:
         return (torch.sigmoid(logit) * (self.high - self.low)).add_(self.low)
 
-    @torch.no_grad()
-    def _note(self, mean_C: Tensor) -> None:
-        rate = torch.where(self.batches == 0, 1.0, 0.01)  # the first batch sets it, so that τ starts where it should
-        self.centre.lerp_(distributed.mean(mean_C), rate.to(self.centre.dtype))
-        self.batches += 1
+    def _centre(self, local_C: Tensor) -> Tensor:
+        """The mean over processes, which the running mean takes note of."""
+        mean_C = distributed.mean(local_C)
+        with torch.no_grad():
+            rate = torch.where(self.batches == 0, 1.0, 0.01)  # the first batch sets it, not the zero it started from
+            self.centre.lerp_(mean_C.detach(), rate.to(self.centre.dtype))
+            self.batches += 1
+        return mean_C
 
 
 class ChannelTemperature(nn.Module):

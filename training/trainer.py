@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
@@ -13,16 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from tqdm import tqdm
 
 from training import checkpoint, data, distributed, inference, machine, methods, optim
 from training import config as configs
 from training.augment import Augmentation
 from training.config import Config
 from training.methods.base import Seen, Step
-from training.monitor import Journal, collapse, statistics, stuck
+from training.monitor import collapse, statistics, stuck
+from training.reporter import Reporter
 
-CONFIG_FILE = "config.json"
 _MAX_BROKEN = 0.01  # of the images
 _MAX_SKIPPED = 5  # steps in a row
 
@@ -45,7 +42,7 @@ class Trainer:
         with distributed.together(ValueError):
             if state is not None:
                 self._restore(state)
-            self.journal = self._open_journal()
+            self.reporter = Reporter(self.config, out, self.step, silent=distributed.rank() > 0)
 
     def _prepare(self, config: Config) -> None:
         self.config = config = machine.resolve(config)
@@ -76,16 +73,6 @@ class Trainer:
         self._clock = time.perf_counter()
         self.broken: set[int] = set()
         self._skipped = self._collapsed = 0  # in a row
-
-    def _open_journal(self) -> Journal | None:
-        if not self.first:
-            return None
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            (self.out / CONFIG_FILE).write_text(json.dumps(configs.to_dict(self.config), indent=2) + "\n")
-        except OSError as error:
-            raise ValueError(f"cannot write to {self.out}: {error.strerror}") from None
-        return Journal(self.out, self.step)
 
     def _stage_of(self, step: int) -> int:
         return next((stage for stage, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
@@ -137,33 +124,27 @@ class Trainer:
             stream = self._open_stream(last)
         self._announce(last)
         self._evaluate_if_due(last)  # a run that was stopped before it could
-        began, done = time.perf_counter(), 0  # of the stretch that img/s is the mean of
-        hidden = None if self.first else True  # None: hidden where there is no terminal
-        with tqdm(total=last, initial=self.step, unit="step", dynamic_ncols=True, disable=hidden) as bar:
-            for batch in stream:
-                loss, seen = self.train_step(batch.views(self.device))
-                self.step += 1
-                done += 1
-                bar.update()
-                signal, broken = distributed.maxima(stop.signal, len(set(batch.broken) - self.broken))
-                if broken:
-                    self._count_broken(distributed.union(batch.broken))
-                if self.step % train.log_every == 0 or self.step == last:
-                    self._log(bar, loss, done * train.batch_size / (time.perf_counter() - began), seen)
-                    began, done = time.perf_counter(), 0
-                if self.step % train.checkpoint_every == 0 or self.step == last or signal:
-                    self.save()
-                if signal:
-                    self._say(
-                        f"stopped at step {self.step}; go on: python -m training.pretrain --resume --out {self.out}"
-                    )
-                    return 128 + signal
-                if self._evaluate_if_due(last):
-                    began, done = time.perf_counter(), 0
-                if self.step in self.ends[:-1] and self.step < last:
-                    self._enter(self._stage_of(self.step))
+        self.reporter.begin(self.step, last)
+        for batch in stream:
+            loss, seen = self.train_step(batch.views(self.device))
+            self.step += 1
+            self.reporter.advance()
+            signal, broken = distributed.maxima(stop.signal, len(set(batch.broken) - self.broken))
+            if broken:
+                self._count_broken(distributed.union(batch.broken))
+            if self.step % train.log_every == 0 or self.step == last:
+                self._log(loss, seen)
+            if self.step % train.checkpoint_every == 0 or self.step == last or signal:
+                self.save()
+            if signal:
+                again = f"python -m training.pretrain --resume --out {self.out}"
+                self.reporter.say(f"stopped at step {self.step}; go on: {again}")
+                return 128 + signal
+            self._evaluate_if_due(last)
+            if self.step in self.ends[:-1] and self.step < last:
+                self._enter(self._stage_of(self.step))
         self.save()
-        self._say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; checkpoint in {self.out}")
+        self.reporter.say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; checkpoint in {self.out}")
         return 0
 
     def _open_stream(self, last: int) -> Iterable[data.Batch]:
@@ -220,19 +201,19 @@ class Trainer:
         text = f"the gradient of step {self.step + 1} is not finite"
         if self._skipped == _MAX_SKIPPED:
             raise RunFailed(f"{text}, like the {_MAX_SKIPPED - 1} before it: start a new run with a lower train.lr")
-        self._warn(f"{text}; the step is left out")
+        self.reporter.warn(self.step, f"{text}; the step is left out")
 
-    def _evaluate_if_due(self, last: int) -> bool:
+    def _evaluate_if_due(self, last: int) -> None:
         """kNN every so many epochs and after the last step, if there are labelled images, by the first process."""
         period = self.config.eval.every * self.per_epoch
         due = self.step == last or (period and self.step % period == 0)
         if not self.config.data.eval_spec or not self.step or self.evaluated == self.step or not due:
-            return False
+            return
         with distributed.together(RunFailed):
             if self.labelled is not None:
                 self._evaluate(self.labelled)
         self.evaluated = self.step
-        return True
+        self.reporter.restart_clock()
 
     def _evaluate(self, labelled: data.Labelled) -> None:
         """kNN to journal and terminal; RunFailed."""
@@ -241,54 +222,41 @@ class Trainer:
             found = inference.knn(self.method.model.backbone, labelled, self.config, self.device)
         except ValueError as error:
             raise RunFailed(f"no kNN after step {self.step}: {error}") from None
-        self._record(epoch=epoch, knn=found.accuracy, k=found.k)
+        self.reporter.record(self.step, epoch=epoch, knn=found.accuracy, k=found.k)
         note = f"; {found.broken} images could not be read" if found.broken else ""
         seconds = time.perf_counter() - began
-        self._say(
+        self.reporter.say(
             f"epoch {epoch:.1f}: kNN {found.accuracy:.4f} (k={found.k}, cosine, exp(s/0.1)), {seconds:.0f} s{note}"
         )
 
     def _announce(self, last: int) -> None:
         c, millions = self.config, sum(p.numel() for p in self.method.model.parameters()) / 1e6
         processes = f"{distributed.world_size()} processes of " if distributed.world_size() > 1 else ""
-        self._say(
+        self.reporter.say(
             f"{c.recipe}, C = {c.heads.num}, {c.temperature.kind} temperature, {millions:.1f} M parameters; "
             f"{len(self.images)} images, {self.per_epoch} steps an epoch; {processes}{c.train.device}, "
             f"{c.train.precision}; steps {self.step} to {last} of {self.ends[-1]}; {self.out}"
         )
         if processes and self.device.type == "cpu":
-            self._say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
+            self.reporter.say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
 
-    def _log(self, bar: Any, loss: Tensor, rate: float, seen: Seen) -> None:
+    def _log(self, loss: Tensor, seen: Seen) -> None:
         mean_loss = float(distributed.mean(loss))
         warning = None
         if self.first and not self._skipped:
             numbers = statistics(seen, self.method.model.temperature, self.config.temperature)
-            lr = self.optimiser.param_groups[-1]["lr"] / self.optimiser.param_groups[-1]["rate"]
-            epoch = self.step / self.per_epoch
-            self._record(epoch=epoch, loss=mean_loss, lr=lr, images_per_second=rate, **numbers)
-            self._show(bar, mean_loss, rate, numbers)
+            group = self.optimiser.param_groups[-1]
+            more = {"epoch": self.step / self.per_epoch, "lr": group["lr"] / group["rate"]}
+            self.reporter.progress(self.step, mean_loss, numbers, **more)
             warning = collapse(numbers)
-            if stuck(numbers):
-                self._warn(str(stuck(numbers)))
-        self._act_on_collapse(warning)
+            for text in filter(None, (warning, stuck(numbers))):
+                self.reporter.warn(self.step, text)
+        self._act_on_collapse(warning is not None)
 
-    def _show(self, bar: Any, loss: float, rate: float, numbers: Mapping[str, float]) -> None:
-        shown = {"loss": f"{loss:.3f}", "img/s": f"{rate:.0f}"}
-        names = {"s+": "positive_similarity", "s-": "negative_similarity", "τ+": "tau_positive", "τ-": "tau_negative"}
-        shown |= {short: f"{numbers[name]:.3f}" for short, name in names.items() if name in numbers}
-        bar.set_postfix(shown)
-        if bar.disable:  # no terminal: a line now and then
-            left = (bar.total - self.step) * self.config.train.batch_size / rate / 60
-            words = " ".join(f"{k}={v}" for k, v in shown.items())
-            self._say(f"step {self.step}/{bar.total} {words} left={left:.0f}min")
-
-    def _act_on_collapse(self, warning: str | None) -> None:
-        """Warn; end the run when so many readings in a row agree. The first process reads, all act."""
+    def _act_on_collapse(self, seen: bool) -> None:
+        """End the run when so many readings in a row show collapse. The first process reads, all act."""
         patience = self.config.train.collapse_patience
-        self._collapsed = self._collapsed + 1 if any(distributed.maxima(int(warning is not None))) else 0
-        if warning is not None:
-            self._warn(warning)
+        self._collapsed = self._collapsed + 1 if any(distributed.maxima(int(seen))) else 0
         if patience and self._collapsed == patience:
             self.save()
             raise RunFailed(
@@ -299,23 +267,9 @@ class Trainer:
     def _count_broken(self, indices: set[int]) -> None:
         """Of all processes, each of which reads other images."""
         fresh = indices - self.broken
-        for index in sorted(fresh)[: max(0, 5 - len(self.broken))] if self.first else ():
-            tqdm.write(f"warning: {self.images.name(index)} cannot be decoded; a flat grey stands in", file=sys.stderr)
+        for index in sorted(fresh)[: max(0, 5 - len(self.broken))]:
+            self.reporter.warn(self.step, f"{self.images.name(index)} cannot be decoded; a flat grey stands in")
         self.broken |= fresh
         if len(self.broken) > _MAX_BROKEN * len(self.images):
             names = ", ".join(self.images.name(i) for i in sorted(self.broken)[:3])
             raise RunFailed(f"{len(self.broken)} of {len(self.images)} images cannot be decoded, such as {names}")
-
-    def _record(self, **numbers: Any) -> None:
-        if self.journal is not None:
-            self.journal.write(self.step, **numbers)
-
-    def _say(self, text: str) -> None:
-        if self.first:
-            tqdm.write(text)
-            sys.stdout.flush()
-
-    def _warn(self, text: str) -> None:
-        if self.first:
-            tqdm.write(f"warning at step {self.step}: {text}", file=sys.stderr)
-            self._record(warning=text)

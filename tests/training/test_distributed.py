@@ -138,8 +138,7 @@ def _run(case: str, folder: Path, out: Path) -> Numbers:
             found[f"loss {trainer.step}"] = distributed.mean(loss)
             trainer.step += 1
         found |= {f"state {stage} {name}": value.clone() for name, value in trainer.method.state_dict().items()}
-    if trainer.journal is not None:
-        trainer.journal.close()
+    trainer.reporter.close()
     return found
 
 
