@@ -65,7 +65,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """argparse says what is wrong, or --help, as soon as it sees it: all processes see the same, the first says it."""
     others = None if os.environ.get("RANK", "0") == "0" else io.StringIO()
     with redirect_stdout(others or sys.stdout), redirect_stderr(others or sys.stderr):
-        return _parser().parse_intermixed_args(argv)
+        return _parser(sys.argv[1:] if argv is None else argv).parse_intermixed_args(argv)
 
 
 def _resolve(args: argparse.Namespace) -> tuple[Config, Path, Mapping[str, Any] | None]:
@@ -90,29 +90,30 @@ def _resolve(args: argparse.Namespace) -> tuple[Config, Path, Mapping[str, Any] 
     config = recipes.recipe(name or "simclr")
     config = configs.override(recipes.adaptive(config) if args.adaptive else config, words)
     if not config.data.spec:
-        raise ValueError("--data is missing: folder:PATH or cifar10:PATH")
+        raise ValueError("--data is missing: the images, such as folder:PATH; --help lists the kinds")
     out = args.out or Path("runs") / f"{config.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
     if (out / checkpoint.FILE).exists():
         raise ValueError(f"{out} holds a run already; give --resume to go on with it, or another --out")
     return configs.validate(config), out, None
 
 
-def _parser() -> argparse.ArgumentParser:
-    keys = "\n".join(
-        f"  {f'{key}={value}':42s} {text}" for key, value, text in configs.describe(recipes.recipe("simclr"))
-    )
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    shown = recipes.recipe(next((word for word in argv if word in recipes.RECIPES), "simclr"))
+    shown = recipes.adaptive(shown) if "--adaptive" in argv else shown
+    keys = "\n".join(f"  {f'{key}={value}':42s} {text}" for key, value, text in configs.describe(shown))
     parser = argparse.ArgumentParser(
         prog="python -m training.pretrain",
         usage="%(prog)s [RECIPE] [--adaptive] --data SPEC [--eval SPEC] [--out DIR] [--resume] [KEY=VALUE ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Pre-train a backbone on unlabelled images by contrastive learning, standard or adaptive (AMCL).",
-        epilog=f"""keys, with the defaults of simclr:
+        description="Pre-train a backbone on unlabelled images, standard or adaptive (AMCL).",
+        epilog=f"""keys, with the values of {shown.recipe} (those of another recipe: python -m training.pretrain RECIPE --help):
 {keys}
 
 data:
   folder:PATH     any tree of images; for --eval the folders' names are the labels, and train/ and test/ (or val/)
                   below PATH are kept apart; without them every other image is the bank and the rest query it
-  cifar10:PATH    torchvision's CIFAR-10, downloaded where the network allows
+  tar:PATTERN     shards in WebDataset's layout, such as train-*.tar, for data larger than memory
+  cifar10:PATH    torchvision's, like cifar100:PATH and stl10:PATH; downloaded where the network allows
 
 a run folder holds:
   config.json     the configuration it ran with        checkpoint.pt   the latest state, replaced atomically
@@ -121,11 +122,13 @@ a run folder holds:
 examples:
   python -m training.pretrain simclr --adaptive --data folder:photos --out runs/photos
   python -m training.pretrain --data cifar10:data --eval cifar10:data data.image_size=32 backbone.stem=cifar
+  python -m training.pretrain lgp --data 'tar:photos-*.tar' backbone.width=384 backbone.attention_heads=6
+  torchrun --nproc-per-node=2 -m training.pretrain moco --adaptive --data folder:photos
   python -m training.pretrain --resume --out runs/photos train.max_steps=5000
 
 Ctrl-C or SIGTERM saves a checkpoint and stops; --resume goes on with the very next step.""",
     )
-    names = ", ".join(sorted(recipes.RECIPES))
+    names = ", ".join(recipes.RECIPES)
     parser.add_argument("words", nargs="*", metavar="RECIPE or KEY=VALUE", help=f"RECIPE is one of: {names} (simclr)")
     parser.add_argument("--adaptive", action="store_true", help="preset: three heads and adaptive temperatures")
     parser.add_argument("--data", metavar="SPEC", help="the images to learn from; no labels are used")
