@@ -89,7 +89,7 @@ class TemperatureConfig:
         default="pairs",
         metadata={"help": "what adaptive ones belong to: pairs of images, or of channels (Barlow Twins)"},
     )
-    value: float = field(default=0.1, metadata={"help": "the constant; where adaptive ones start", "above": 0})
+    value: float = field(default=0.1, metadata={"help": "the constant; the level of adaptive ones", "above": 0})
     low: float = field(default=0.03, metadata={"help": "lower bound of adaptive temperatures", "above": 0})
     high: float = field(default=0.5, metadata={"help": "upper bound of adaptive temperatures", "above": 0})
     beta: float = field(default=1.0, metadata={"help": "weight of the regulariser Omega", "min": 0})
