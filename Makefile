@@ -10,7 +10,7 @@ DEV := .venv-dev/bin
 .PHONY: help install serve test test-slow check bench-model bench-training chromium clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 install: .venv/.stamp ## make .venv, which serves: no PyTorch in it
 

@@ -36,6 +36,7 @@ from training.trainer import Trainer
 
 IMAGES, SIZE = 4096, 32
 BATCH, LIGHTLY_BATCH, TABLE_BATCH = 512, 256, 128  # 256: of lightly's example, and our default
+FIGURES = ("of_compute_bound", "vs_lightly", "adaptive_step_cost")  # printed last
 PARTS = ("compute", "lightly", "adaptive")
 
 
@@ -53,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures: dict[str, str] = {}
         for part in [options.only] if options.only else PARTS:
             figures |= getattr(bench, part)()
-    for name, figure in figures.items():
-        print(f"{name} = {figure}")
+    for name in sorted(figures, key=FIGURES.__contains__):
+        print(f"{name} = {figures[name]}")
     return 0
 
 
@@ -171,8 +172,7 @@ class Bench:
 
             blocks = alternate(steps_of(trainers[0]), steps_of(trainers[1]), device, self.pace)
             for trainer in trainers:
-                assert trainer.journal is not None
-                trainer.journal.close()
+                trainer.reporter.close()
         speed = self._report("adaptive_step_cost", standard, blocks, "standard")
         return {"adaptive_step_cost": f"{100 * (1 / speed - 1):.1f} %"}
 

@@ -76,5 +76,5 @@ class _Measured:
             self.trainer.train_step(self.views)
 
     def close(self) -> None:
-        assert self.trainer.journal is not None
-        self.trainer.journal.close()
+        """Close the run's files."""
+        self.trainer.reporter.close()

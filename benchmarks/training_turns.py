@@ -105,13 +105,12 @@ def against(config: Config, other: Other, pace: Pace) -> Blocks:
     """`Trainer.train` as a run has it, from images to logging, in turns with `other`."""
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         trainer = _Turns(config, Path(folder), other, pace)
-        assert trainer.journal is not None
         try:
             trainer.train(Stop())
         except _Enough:
             return trainer.blocks
         finally:
-            trainer.journal.close()
+            trainer.reporter.close()
     raise AssertionError("the schedule ended before the blocks were timed")
 
 
@@ -146,22 +145,28 @@ def settled(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     since = time.perf_counter()
-    before = _ticks()
+    worked, _ = _readers()
     while multiprocessing.active_children() and time.perf_counter() - since < _QUIET:
         time.sleep(0.01)
-        now = _ticks()
-        if now != before:
-            before, since = now, time.perf_counter()
+        before = worked
+        worked, busy = _readers()
+        if busy or worked != before:
+            since = time.perf_counter()
     return since
 
 
-def _ticks() -> int:
-    """CPU time of this process's children, in the kernel's ticks; 0 where /proc is not Linux's."""
-    total = 0
+def _readers() -> tuple[int, bool]:
+    """CPU time of this process's children in the kernel's ticks, and whether one wants to go on.
+
+    One that waits for a core of a busy machine does not work and is not idle. Nothing is known where /proc is not
+    Linux's.
+    """
+    ticks, busy = 0, False
     for child in multiprocessing.active_children():
         try:
             fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        total += int(fields[11]) + int(fields[12])  # utime, stime: the 14th and 15th field of the line
-    return total
+        busy |= fields[0] in "RD"  # running or runnable, or waiting for a disk
+        ticks += int(fields[11]) + int(fields[12])  # utime, stime: the 14th and 15th field of the line
+    return ticks, busy
