@@ -11,7 +11,7 @@
   head and a constant one, on fixed views.
 
 SimCLR, ResNet-18 with the `cifar` stem, 32 px. Both sides of a ratio take turns in blocks of steps in one process; a
-ratio is the median over pairs of blocks. `--table` measures the six methods instead. About 12 minutes on two cores.
+ratio is the median over pairs of blocks. `--table` measures the six methods instead. About 10 minutes on two cores.
 """
 
 from __future__ import annotations
