@@ -266,6 +266,8 @@ def validate(config: Config) -> Config:
             (config.data.image_size, b.patch, "data.image_size and backbone.patch"),
             (b.width, b.attention_heads, "backbone.width and backbone.attention_heads"),
             (config.masked.decoder_width, config.masked.decoder_heads, "masked.decoder_width and masked.decoder_heads"),
+            (b.width, 4, "backbone.width, for its 2-D positions"),
+            (config.masked.decoder_width, 4, "masked.decoder_width, for its 2-D positions"),
         ):
             if whole % part:
                 raise ValueError(f"{of}: {whole} is no multiple of {part}")
