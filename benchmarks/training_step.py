@@ -16,6 +16,7 @@ from torch import nn
 
 from training import machine, recipes
 from training.backbones import SmallMapConv2d
+from training.methods.base import Step
 from training.methods.simclr import SimCLR
 
 STEPS, BATCH = 9, 256
@@ -33,7 +34,7 @@ def main() -> None:
         for name, method in zip(seconds, (ours, plain), strict=True):
             began = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bf16"):
-                loss, _ = method(views)
+                loss, _ = method(views, Step(step, 0.0, 0))
             loss.backward()
             method.zero_grad()
             if step >= 2:  # the first two warm up

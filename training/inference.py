@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from amcl_serve.evaluation.knn import knn_accuracy
+from training.augment.device import put
 from training.config import Config
 from training.data import Labelled, Plain, Subset, leave_signals_to_the_parent
 
 
 def normalise(x_N3SS: Tensor, config: Config) -> Tensor:
     """Pixels in [0, 1] -> the network's input: less the mean, over the deviation, channels-last."""
-    mean, std = (torch.tensor(v, device=x_N3SS.device).view(1, 3, 1, 1) for v in (config.data.mean, config.data.std))
+    mean, std = (put(torch.tensor(v).view(1, 3, 1, 1), x_N3SS.device) for v in (config.data.mean, config.data.std))
     return ((x_N3SS - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
@@ -48,12 +49,14 @@ def features(
     training = backbone.training
     backbone.eval()
     rows, read = [], []
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-        for pixels, good in loader:
-            x = normalise(pixels.to(device).permute(0, 3, 1, 2).float().div_(255), config)
-            rows.append(backbone(x).float().cpu().numpy())
-            read.append(good.numpy())
-    backbone.train(training)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+            for pixels, good in loader:
+                x = normalise(pixels.to(device).permute(0, 3, 1, 2).float().div_(255), config)
+                rows.append(backbone(x).float().cpu().numpy())
+                read.append(good.numpy())
+    finally:
+        backbone.train(training)
     return np.concatenate(rows), np.concatenate(read)
 
 

@@ -36,10 +36,12 @@ def build(method: nn.Module, rate: Callable[[str], float], train: TrainConfig) -
     if not groups:
         raise ValueError("no parameter is to be trained")
     if train.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
+        return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=True)
     if train.optimiser == "lars":
         return LARS(groups, lr=train.lr, momentum=train.momentum)
-    return torch.optim.AdamW(groups, lr=train.lr, betas=(train.momentum, 0.95))  # second beta as MAE's, Table 8
+    return torch.optim.AdamW(
+        groups, lr=train.lr, betas=(train.momentum, 0.95), fused=True
+    )  # second beta as MAE's, Table 8
 
 
 def _groups(method: nn.Module, rate: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         usage="%(prog)s [RECIPE] [--adaptive] --data SPEC [--eval SPEC] [--out DIR] [--resume] [KEY=VALUE ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Pre-train a backbone on unlabelled images, standard or adaptive (AMCL).",
-        epilog=f"""keys, with the values of {shown.recipe} (of another recipe: python -m training.pretrain RECIPE --help):
+        epilog=f"""keys, with the values of {shown.recipe} (python -m training.pretrain RECIPE --help shows another's):
 {keys}
 
 data:

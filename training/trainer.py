@@ -38,7 +38,8 @@ class Trainer:
         self.out, self.first = out, distributed.rank() == 0
         with distributed.together(ValueError):
             self._prepare(config)
-        self._enter(0 if state is None else self._stage_of(state["step"]))
+        # A state saved at the end of a stage is that stage's; the next begins with the next step.
+        self._enter(0 if state is None else self._stage_of(max(0, state["step"] - 1)))
         with distributed.together(ValueError):
             if state is not None:
                 self._restore(state)
@@ -68,7 +69,7 @@ class Trainer:
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)  # type: ignore[no-untyped-call]
         self.per_epoch = len(self.images) // batch
         self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages(config)))
-        self.step, self.seconds = 0, 0.0
+        self.step, self.saved, self.seconds = 0, 0, 0.0  # saved: the step of the checkpoint
         self.evaluated = 0  # the step of the last kNN
         self._clock = time.perf_counter()
         self.broken: set[int] = set()
@@ -90,6 +91,7 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.broken = state["step"], state["seconds"], set(state["broken"])
+        self.saved = self.step
         self.evaluated = state["evaluated"]
 
     def save(self) -> None:
@@ -115,6 +117,10 @@ class Trainer:
             checkpoint.save(self.out / checkpoint.FILE, state)
         except (OSError, RuntimeError) as error:  # torch's writer raises the second
             raise RunFailed(f"cannot write a checkpoint to {self.out}: {error}") from None
+        self.saved = self.step
+
+    def _kept(self) -> str:
+        return f"checkpoint of step {self.saved} in {self.out}" if self.saved else "no checkpoint yet"
 
     def train(self, stop: machine.Stop) -> int:
         """Steps until the schedule, `train.max_steps` or a signal ends them: the exit code. Raises RunFailed."""
@@ -126,6 +132,8 @@ class Trainer:
         self._evaluate_if_due(last)  # a run that was stopped before it could
         self.reporter.begin(self.step, last)
         for batch in stream:
+            if self._stage_of(self.step) != self.stage:
+                self._enter(self._stage_of(self.step))
             loss, seen = self.train_step(batch.views(self.device))
             self.step += 1
             self.reporter.advance()
@@ -137,14 +145,12 @@ class Trainer:
             if self.step % train.checkpoint_every == 0 or self.step == last or signal:
                 self.save()
             if signal:
-                again = f"python -m training.pretrain --resume --out {self.out}"
-                self.reporter.say(f"stopped at step {self.step}; go on: {again}")
+                again = f"; go on: python -m training.pretrain --resume --out {self.out}" if self.saved else ""
+                self.reporter.say(f"stopped at step {self.step}; {self._kept()}{again}")
                 return 128 + signal
             self._evaluate_if_due(last)
-            if self.step in self.ends[:-1] and self.step < last:
-                self._enter(self._stage_of(self.step))
         self.save()
-        self.reporter.say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; checkpoint in {self.out}")
+        self.reporter.say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; {self._kept()}")
         return 0
 
     def _open_stream(self, last: int) -> Iterable[data.Batch]:
@@ -260,8 +266,8 @@ class Trainer:
         if patience and self._collapsed == patience:
             self.save()
             raise RunFailed(
-                f"{patience} readings in a row show collapse; the last checkpoint is in {self.out}. Change the "
-                "method's settings, or go on with --resume train.collapse_patience=0"
+                f"{patience} readings in a row show collapse; {self._kept()}. Change the method's "
+                "settings, or go on with --resume train.collapse_patience=0"
             )
 
     def _count_broken(self, indices: set[int]) -> None:

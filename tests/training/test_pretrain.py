@@ -80,6 +80,7 @@ def test_every_recipe_runs_resumes_exactly_and_loads(folder: Path, tmp_path: Pat
     assert last == (9 if name == "lgp" else 6)  # LGP's first stage has an epoch of its own
     # Stopped within LGP's first stage and within its second; within the only stage of the others.
     assert _train(folder, tmp_path / "parts", *settings, "train.max_steps=2") == 0
+    assert main(["--resume", f"--out={tmp_path / 'parts'}", "train.max_steps=3"]) == 0  # where LGP's first stage ends
     assert main(["--resume", f"--out={tmp_path / 'parts'}", "train.max_steps=4"]) == 0
     assert main(["--resume", f"--out={tmp_path / 'parts'}", "train.max_steps=0"]) == 0
     assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
