@@ -3,14 +3,14 @@
     τ_ij^c = lo + (hi − lo) · σ(b_c − g_c (⟨φ(z_i^c), φ(z_j^c)⟩ − m_c))      pairs of images: AdaptiveTemperature
     τ_lm^c = lo + (hi − lo) · σ(b_c − g_c φ(C_lm^c))                          pairs of channels: ChannelTemperature
 
-φ is one MLP shared by all heads, for images its output of unit norm; g_c a learned gain. Like pairs get a small τ: they
-may be certain. For pairs of images m_c is the mean of the inner product, of the batch in training (with its gradient)
-and a running one at inference, as in a batch norm; and b_c = b + δ_c − mean δ, with b from the method's standard
-temperature and δ_c learned: heads and pairs share out a level that stays. A common level is no uncertainty, and a
-contrastive loss only ever lowers it: a positive that is more alike than the candidates' mean, as nearly all are, gains
-by any smaller τ, so a learned level runs to the lower bound (CLIP's needs a clamp), and with a mean that has no
-gradient φ maps everything to one point to the same end. The minus sign, the gain, the bounds, the mean and the level are
-ours; the paper says MLP and sigmoid. For pairs of channels Ω keeps the level, and b_c is learned.
+φ is one MLP shared by all heads, for images its output of unit norm; g_c a learned gain. Like pairs get a small τ:
+they may be certain. For pairs of images m_c is the mean of the inner product, of the batch in training (with its
+gradient) and a running one at inference, as in a batch norm; and b_c = b + δ_c − mean δ, with b from the method's
+standard temperature and δ_c learned: heads and pairs share out a level that stays. A common level is no uncertainty,
+and a contrastive loss only ever lowers it: a positive that is more alike than the candidates' mean, as nearly all
+are, gains by any smaller τ, so a learned level runs to the lower bound (CLIP's needs a clamp), and with a mean that
+has no gradient φ maps everything to one point to the same end. The minus sign, the gain, the bounds, the mean and the
+level are ours; the paper says MLP and sigmoid. For pairs of channels Ω keeps the level, and b_c is learned.
 
 Legend: C heads, N and M rows, D dims of a head (d'), E dims of φ's output, F = E + 1.
 """
