@@ -22,7 +22,13 @@ class BarlowTwins(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         t = config.temperature
-        self.channel_temperature = ChannelTemperature(config.heads, t) if t.kind == "adaptive" else None
+        self.channel_temperature: ChannelTemperature | None = None
+        if t.kind == "adaptive":
+            self.channel_temperature = ChannelTemperature(config.heads, t)
+            # A few numbers sum the gradients of d'² pairs: unscaled they swing from bound to bound at the network's
+            # learning rate, and alone make up the norm that gradients are cut to. The loss is as it was.
+            for parameter in self.channel_temperature.parameters():
+                parameter.register_hook(lambda gradient: gradient / config.heads.dim)  # type: ignore[no-untyped-call]
         self.redundancy, self.beta, self.eta, self.value = config.loss.redundancy, t.beta, t.eta, t.value
 
     def forward(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:  # noqa: ARG002
