@@ -124,7 +124,7 @@ class MomentumConfig:
 
     start: float = field(default=0.99, metadata={"help": "momentum of the encoder's average", "min": 0, "max": 1})
     end: float = field(default=0.99, metadata={"help": "its value at the end of the schedule", "min": 0, "max": 1})
-    queue: int = field(default=4096, metadata={"help": "MoCo: keys kept", "min": 0})
+    queue: int = field(default=4096, metadata={"help": "MoCo: keys kept", "min": 1})
     symmetric: bool = field(default=True, metadata={"help": "MoCo: both views are queries in turn"})
     splits: int = field(
         default=8, metadata={"help": "MoCo: shuffled parts of the keys, each with a batch norm of its own", "min": 1}
@@ -253,6 +253,10 @@ def validate(config: Config) -> Config:
     t = config.temperature
     if t.kind == "adaptive" and not t.low < t.value < t.high:
         raise ValueError(f"temperature.value={t.value} must lie inside (low={t.low}, high={t.high})")
+    if (t.of == "channels") != (config.recipe == "barlow_twins"):
+        raise ValueError(
+            f"temperature.of={t.of} does not suit {config.recipe}: channels are barlow_twins', pairs the others'"
+        )
     kinds, b = config.augment.kinds, config.backbone
     if kinds not in PUBLISHED_AUGMENTATIONS and not set(kinds) <= set("abcde"):
         raise ValueError(

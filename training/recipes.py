@@ -24,7 +24,10 @@ def moco() -> Config:
 
 
 def simsiam() -> Config:
-    """SimSiam (Chen & He 2021): projector 2048-2048-2048, predictor 2048-512-2048; no temperature, that is τ = 1."""
+    """SimSiam (Chen & He 2021): projector 2048-2048-2048, predictor 2048-512-2048; no temperature, that is τ = 1.
+
+    The projector has three layers, as the paper's on ImageNet (lightly's has two); the rate is scaled like the others'.
+    """
     base = simclr()
     return replace(
         base,
@@ -43,7 +46,11 @@ def simsiam() -> Config:
 
 
 def barlow_twins() -> Config:
-    """Barlow Twins (Zbontar et al. 2021): projector 2048-2048-2048, λ 5e-3, and no temperature, that is τ = 1."""
+    """Barlow Twins (Zbontar et al. 2021): projector 2048-2048-2048, λ 5e-3, and no temperature, that is τ = 1.
+
+    The projector has three layers, as the paper's (lightly's has two). Its loss is a sum over channels, so its gradients
+    are long and `train.clip_norm` cuts nearly every one: steps have a length of their own, unlike the published ones.
+    """
     base = simclr()
     return replace(
         base,
@@ -54,7 +61,10 @@ def barlow_twins() -> Config:
 
 
 def _vit(base: Config) -> Config:
-    """A ViT-Tiny, trained by AdamW as MAE and MoCo v3 do; the rate is MAE's for small images, 1e-3 at batch 512."""
+    """A ViT-Tiny, trained by AdamW as MAE and MoCo v3 do.
+
+    The rate, 1e-3 at batch 512, is ours: theirs are for larger ViTs. The weight decay is MAE's; MoCo v3 and LGP have 0.1, and 40 epochs of warm-up.
+    """
     return replace(
         base,
         backbone=replace(base.backbone, name="vit", width=192, depth=12, attention_heads=3, patch=8),

@@ -55,7 +55,9 @@ class MoCo(Method):
 
     def _keys(self, view_B3SS: Tensor, step: Step) -> Tensor:
         order = torch.randperm(len(view_B3SS), generator=step.generator(torch.device("cpu"))).to(view_B3SS.device)
-        parts = view_B3SS[order].chunk(min(self.momentum.splits, max(1, len(order) // 2)))  # a batch norm needs two
+        parts = view_B3SS[order].tensor_split(
+            min(self.momentum.splits, max(1, len(order) // 2))
+        )  # a batch norm needs two
         return torch.cat([self.key(part) for part in parts], dim=1)[:, order.argsort()]
 
     def _loss(self, z_CBD: Tensor, key_CBD: Tensor) -> Tensor:
