@@ -48,7 +48,7 @@ def simsiam() -> Config:
 def barlow_twins() -> Config:
     """Barlow Twins (Zbontar et al. 2021): projector 2048-2048-2048, λ 5e-3, and no temperature, that is τ = 1.
 
-    The projector has three layers, as the paper's (lightly's has two). The loss is a sum over channels, so gradients are
+    The projector has three layers, as the paper's (lightly's has two). The loss sums over channels, so gradients are
     long and `train.clip_norm` cuts nearly every one: steps have a length of their own, unlike the published ones.
     """
     base = simclr()
@@ -63,8 +63,8 @@ def barlow_twins() -> Config:
 def _vit(base: Config) -> Config:
     """A ViT-Tiny, trained by AdamW as MAE and MoCo v3 do.
 
-    The rate, 1e-3 at batch 512, is ours: theirs are for larger ViTs. The weight decay is MAE's; MoCo v3 and LGP have 0.1,
-    and 40 epochs of warm-up.
+    The rate, 1e-3 at batch 512, is ours: theirs are for larger ViTs. The weight decay is MAE's; MoCo v3 and LGP have
+    0.1, and 40 epochs of warm-up.
     """
     return replace(
         base,
