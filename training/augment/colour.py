@@ -5,7 +5,7 @@ Legend: N views, n of them chosen, S pixels a side, P parameters a view (`traini
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from training.augment.draw import BRIGHTNESS, GREY, JITTER, ORDER, ORDERS, SIGMA
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision's
 _CACHED_PIXELS = 1 << 16  # of so many an operation's temporary values stay in the caches of a few cores
 
-Operation = Callable[[Tensor, Tensor], Tensor]  # views [n, 3, S, S], one value each [n, 1, 1, 1] -> views
+Operation = Callable[[Tensor, Tensor], Tensor]  # views [n, 3, S, S], free to change, one value each -> views
 
 
 def photometric(x_N3SS: Tensor, parameters_NP: Tensor) -> Tensor:
@@ -25,27 +25,41 @@ def photometric(x_N3SS: Tensor, parameters_NP: Tensor) -> Tensor:
 
     The parameters stay on the CPU: which rows to touch is known there, and no step waits for the device to tell.
     """
-    orders = torch.from_numpy(ORDERS)[parameters_NP[:, ORDER].long()]
-    jittered = parameters_NP[:, JITTER] > 0
-    for position in range(4):
-        for number, operation in enumerate((_brightness, _contrast, _saturation, _hue)):
-            chosen = jittered & (orders[:, position] == number)
-            _apply(operation, x_N3SS, chosen, parameters_NP[:, BRIGHTNESS + number])
-    for column, operation in ((GREY, _grey), (SIGMA, _blur), (SOLARISE, _solarise)):
-        _apply(operation, x_N3SS, parameters_NP[:, column] > 0, parameters_NP[:, column])
+    jitter = _by_order if x_N3SS.device.type == "cpu" else _by_position
+    for chosen, operations in jitter(parameters_NP):
+        _apply([(_JITTER[number], BRIGHTNESS + number) for number in operations], x_N3SS, chosen, parameters_NP)
+    for operation, column in ((_grey, GREY), (_blur, SIGMA), (_solarise, SOLARISE)):
+        _apply([(operation, column)], x_N3SS, parameters_NP[:, column] > 0, parameters_NP)
     return x_N3SS
 
 
-def _apply(operation: Operation, x: Tensor, chosen_N: Tensor, values_N: Tensor) -> None:
-    """The operation on the chosen views, in place."""
+def _by_order(parameters_NP: Tensor) -> Iterator[tuple[Tensor, Sequence[int]]]:
+    """Views that share their order of the four operations: each is fetched and put back once."""
+    numbers = torch.where(parameters_NP[:, JITTER] > 0, parameters_NP[:, ORDER], len(ORDERS))
+    for number, order in enumerate(ORDERS.tolist()):
+        yield numbers == number, order
+
+
+def _by_position(parameters_NP: Tensor) -> Iterator[tuple[Tensor, Sequence[int]]]:
+    """Views that share one operation, first to fourth: for a GPU, a few operations on many views."""
+    orders = torch.from_numpy(ORDERS)[parameters_NP[:, ORDER].long()]
+    for position in range(4):
+        for number in range(4):
+            yield (parameters_NP[:, JITTER] > 0) & (orders[:, position] == number), (number,)
+
+
+def _apply(operations: Sequence[tuple[Operation, int]], x: Tensor, chosen_N: Tensor, parameters_NP: Tensor) -> None:
+    """The operations, each with its column of the parameters, on the chosen views, in place."""
     rows = chosen_N.nonzero().squeeze(1)
     if not len(rows):
         return
     at_once = max(1, _CACHED_PIXELS // x[0, 0].numel()) if x.device.type == "cpu" else len(rows)
-    values = values_N[rows].view(-1, 1, 1, 1)
-    parts = (torch.split(put(each, x.device), at_once) for each in (rows, values))
-    for part, value in zip(*parts, strict=True):
-        x[part] = operation(x[part], value)
+    parts = (torch.split(put(each, x.device), at_once) for each in (rows, parameters_NP[rows]))
+    for part, values in zip(*parts, strict=True):
+        views = x.index_select(0, part)
+        for operation, column in operations:
+            views = operation(views, values[:, column].view(-1, 1, 1, 1))
+        x.index_copy_(0, part, views)
 
 
 def _luma(x: Tensor) -> Tensor:
@@ -54,30 +68,36 @@ def _luma(x: Tensor) -> Tensor:
 
 
 def _brightness(x: Tensor, factor: Tensor) -> Tensor:
-    return (x * factor).clamp_(0, 1)
+    return x.mul_(factor).clamp_(0, 1)
 
 
 def _contrast(x: Tensor, factor: Tensor) -> Tensor:
-    return _luma(x).mean(dim=(1, 2, 3), keepdim=True).lerp(x, factor).clamp_(0, 1)
+    mean = _luma(x).mean(dim=(1, 2, 3), keepdim=True)
+    return x.mul_(factor).add_(mean.mul_(1 - factor)).clamp_(0, 1)
 
 
 def _saturation(x: Tensor, factor: Tensor) -> Tensor:
-    return _luma(x).lerp(x, factor).clamp_(0, 1)
+    luma = _luma(x)
+    return x.mul_(factor).add_(luma.mul_(1 - factor)).clamp_(0, 1)
 
 
 def _hue(x: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue by `shift` of a full turn, through HSV (Foley et al., the hexcone model)."""
     r, g, b = x.unbind(1)
-    value = torch.maximum(torch.maximum(r, g), b)
-    chroma = value - torch.minimum(torch.minimum(r, g), b)
+    value = torch.maximum(r, g).maximum(b)
+    low = torch.minimum(r, g).minimum(b)
+    chroma = value - low
     # Choices between channels are products with 0 and 1 (exact), for PyTorch's comparisons to booleans are slow on CPU.
     red, green = (torch.eq(value, channel, out=torch.empty_like(value)) for channel in (r, g))
     hue = torch.lerp(r - g, b - r, green).lerp_(g - b, red).div_(chroma.clamp_min(1e-12))
-    hue += (4 - 2 * green).mul_(1 - red)
+    hue += green.mul_(-2).add_(4).mul_(red.neg_().add_(1))
     hue += 6 * shift.squeeze(1)
-    k = hue.unsqueeze(1) + put(torch.tensor([5.0, 3.0, 1.0], dtype=x.dtype).view(3, 1, 1), x.device)
-    k.sub_((k / 6).floor_(), alpha=6)
-    return value.unsqueeze(1) - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma.unsqueeze(1))
+    hue.sub_((hue / 6).floor_(), alpha=6)
+    # How much of the chroma each channel has: a trapezium around its own hue; red's is what is outside of one.
+    for channel, centre, sign, offset in ((r, 3, 1, -1), (g, 2, -1, 2), (b, 4, -1, 2)):
+        share = (hue - centre).abs_().mul_(sign).add_(offset).clamp_(0, 1)
+        torch.addcmul(low, chroma, share, out=channel)
+    return x
 
 
 def _grey(x: Tensor, _on: Tensor) -> Tensor:
@@ -101,3 +121,6 @@ def _blur(x: Tensor, sigma: Tensor) -> Tensor:
 
 def _solarise(x: Tensor, _on: Tensor) -> Tensor:
     return torch.where(x >= 0.5, 1 - x, x)
+
+
+_JITTER = (_brightness, _contrast, _saturation, _hue)

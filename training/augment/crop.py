@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+_CACHED_IMAGES = 64  # of so many small ones what a crop needs stays in the caches of a core
+
 
 def crop(image: Image.Image, box: npt.NDArray[np.float64], flip: bool, size: int) -> npt.NDArray[np.uint8]:
     """The box (left, top, right, bottom) of an RGB image, resized by a triangle filter, flipped: uint8 [S, S, 3]."""
@@ -25,14 +27,19 @@ def crop_batch(images_BHCW: Tensor, boxes_N4: Tensor, flips_N: Tensor, size: int
     images: contiguous uint8 [B, H, 3, W], in this order so that both products run over contiguous rows.
     """
     b, height, _, width = images_BHCW.shape
-    left, top, right, bottom = boxes_N4.unbind(1)
-    rows_NSH = _weights(top, bottom, height, size)
-    columns_NSW = _weights(torch.where(flips_N, right, left), torch.where(flips_N, left, right), width, size)
-    x = (images_BHCW.float() / 255).view(b, height, 3 * width)
-    squeezed = x.new_empty(2, b, size, 3 * width)
-    for rows, out in zip(rows_NSH.view(2, b, size, height), squeezed, strict=True):
-        torch.bmm(rows, x, out=out)
-    views = squeezed.view(2 * b, size * 3, width).bmm(columns_NSW.transpose(1, 2))
+    at_once = _CACHED_IMAGES if images_BHCW.device.type == "cpu" else b
+    views = torch.empty(2 * b, size * 3, size, device=images_BHCW.device)
+    # Blocks of images, and the first and the second view of each.
+    images = torch.split(images_BHCW, at_once)
+    places = (torch.split(each.view(2, b, *each.shape[1:]), at_once, 1) for each in (boxes_N4, flips_N, views))
+    for block, boxes, flips, outs in zip(images, *places, strict=True):
+        x = (block.float() / 255).view(len(block), height, 3 * width)
+        for box, flip, out in zip(boxes, flips, outs, strict=True):
+            left, top, right, bottom = box.unbind(1)
+            rows = _weights(top, bottom, height, size)
+            columns = _weights(torch.where(flip, right, left), torch.where(flip, left, right), width, size)
+            squeezed = rows.bmm(x).view(len(block), size * 3, width)
+            torch.bmm(squeezed, columns.transpose(1, 2), out=out)
     return views.view(2 * b, size, 3, size).transpose(1, 2)
 
 
