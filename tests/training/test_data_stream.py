@@ -12,6 +12,7 @@ import torch
 from training import data
 from training.augment import Augmentation, crop, photometric
 from training.config import AugmentConfig
+from training.data import stream
 from training.data.plan import Plan
 from training.data.sources import ArrayImages
 
@@ -70,6 +71,13 @@ def test_images_on_the_device_give_the_batches_of_the_workers(images: data.Image
         # Workers round crops to bytes, twice; saturated colours turn a level into a few.
         assert difference.mean() < 1 / 255
         assert difference.quantile(0.99) < (1.1 / 255 if kinds in ("a", "ae") else 6 / 255)
+
+
+def test_blocks_of_full_size_images_do_not_show(images: data.Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _views(images, 0, 3)
+    for block in (3, 8, 1):
+        monkeypatch.setattr(stream, "_BLOCK", block)
+        assert torch.equal(_views(images, 0, 3), whole)
 
 
 def test_processes_share_the_global_batch(images: data.Images) -> None:

@@ -16,13 +16,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.augment import Augmentation, crop, photometric
+from training.augment import PARAMETERS, Augmentation, crop, photometric
 from training.data.plan import Plan
 from training.data.reading import leave_signals_to_the_parent, read
 from training.data.resident import NotResident, Resident, load
 from training.data.sources import Images
 
 _AHEAD = 2  # batches a worker prepares before they are wanted
+_BLOCK = 16  # images that a worker holds at their full size
 
 
 class Batch(Protocol):
@@ -64,17 +65,22 @@ class _Steps(Dataset[Cropped]):
 
     def __getitem__(self, step: int) -> Cropped:
         size = self.augmentation.size
-        indices = self.plan.indices(step)
-        found = [read(self.plan.images, int(index)) for index in indices]
-        broken = [int(index) for index, image in zip(indices, found, strict=True) if image is None]
-        # A flat image keeps the batch's size and tells nothing; the run stops above 1 % of such.
-        images = [image or Image.new("RGB", (size, size), (127, 127, 127)) for image in found]
-        widths, heights = np.array([image.size for image in images], float).T
-        drawn = self.augmentation.decide(self.plan.uniforms(step), widths, heights)
-        crops = np.empty((len(drawn.boxes), size, size, 3), np.uint8)
-        for row, (box, flip) in enumerate(zip(drawn.boxes, drawn.flips, strict=True)):
-            crops[row] = crop(images[row % len(images)], box, bool(flip), size)
-        return Cropped(torch.from_numpy(crops), torch.from_numpy(drawn.parameters), broken)
+        indices, uniforms = self.plan.indices(step), self.plan.uniforms(step)
+        crops = np.empty((2, len(indices), size, size, 3), np.uint8)
+        parameters = np.empty((2, len(indices), PARAMETERS), np.float32)
+        broken = []
+        for start in range(0, len(indices), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            found = [read(self.plan.images, int(index)) for index in indices[rows]]
+            broken += [int(index) for index, image in zip(indices[rows], found, strict=True) if image is None]
+            # A flat image keeps the batch's size and tells nothing; the run stops above 1 % of such.
+            images = [image or Image.new("RGB", (size, size), (127, 127, 127)) for image in found]
+            widths, heights = np.array([image.size for image in images], float).T
+            drawn = self.augmentation.decide(uniforms[:, rows], widths, heights)
+            views = [crop(*each, size) for each in zip(images * 2, drawn.boxes, drawn.flips.tolist(), strict=True)]
+            crops[:, rows] = np.stack(views).reshape(2, len(images), size, size, 3)
+            parameters[:, rows] = drawn.parameters.reshape(2, len(images), PARAMETERS)
+        return Cropped(torch.from_numpy(crops).flatten(0, 1), torch.from_numpy(parameters).flatten(0, 1), broken)
 
 
 def batches(
