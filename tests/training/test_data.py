@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,8 @@ def test_labels_are_folder_names_and_splits_are_kept_apart(folder: Path, tmp_pat
     assert not set(plain.bank.indices) & set(plain.queries.indices)
     shutil.copytree(folder, tmp_path / "train")
     shutil.copytree(folder, tmp_path / "val")
+    few = data.open_labelled(f"folder:{folder}", bank_limit=5)
+    assert len(few.bank.labels) == len(few.queries.labels) == 5
     split = data.open_labelled(f"folder:{tmp_path}", bank_limit=10)
     assert len(split.bank.labels) == 10
     assert len(split.queries.labels) == 24
@@ -72,3 +75,14 @@ def test_the_fingerprint_follows_the_names(folder: Path, tmp_path: Path) -> None
     assert data.open_images(f"folder:{tmp_path}/images").fingerprint() == same
     data.list_images(tmp_path / "images")[0].unlink()
     assert data.open_images(f"folder:{tmp_path}/images").fingerprint() != same
+
+
+def test_names_that_are_not_utf8_are_read_and_escaped(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"b\xe9")
+    odd.mkdir()
+    for name in (b"\xff.png", b"a.png"):
+        (odd / os.fsdecode(name)).write_bytes(one_pixel())
+    images = data.open_images(f"folder:{tmp_path}")
+    assert {images.name(index) for index in range(2)} == {r"b\xe9/\xff.png", r"b\xe9/a.png"}
+    assert images.load(0).size == images.load(1).size == (1, 1)
+    assert len(images.fingerprint()) == 64

@@ -55,6 +55,11 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
 
 
+def printable(name: str) -> str:
+    """A file's name that may not be UTF-8, its odd bytes written as escapes."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 class FolderImages:
     """Any tree of image files; labels are the names of the folders just below the root, None unless all have one."""
 
@@ -63,28 +68,29 @@ class FolderImages:
             raise ValueError(f"{root} is not a folder")
         if not os.access(root, os.R_OK | os.X_OK):
             raise ValueError(f"the folder {root} cannot be read")
-        self.root, self.paths = root, list_images(root)
-        if not self.paths:
+        self.root = root
+        # Text, not Path objects: a million of those take half a gigabyte, in each worker too.
+        self.names = [path.relative_to(root).as_posix() for path in list_images(root)]
+        if not self.names:
             raise ValueError(f"no images under {root}; wanted files ending in {', '.join(sorted(SUFFIXES))}")
-        parts = [path.relative_to(root).parts for path in self.paths]
-        names = {part[0] for part in parts if len(part) > 1}
-        labelled = len(names) > 1 and all(len(part) > 1 for part in parts)
-        self.labels: Labels | None = np.array([part[0] for part in parts]) if labelled else None
+        firsts = [name.split("/", 1)[0] if "/" in name else None for name in self.names]
+        labelled = None not in firsts and len(set(firsts)) > 1
+        self.labels: Labels | None = np.array([printable(str(first)) for first in firsts]) if labelled else None
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
 
     def load(self, index: int) -> Image.Image:
         """Image `index` as RGB, decoded as the server decodes it."""
-        return upright(self.paths[index].read_bytes())
+        return upright((self.root / self.names[index]).read_bytes())
 
     def name(self, index: int) -> str:
         """Its path within the folder."""
-        return self.paths[index].relative_to(self.root).as_posix()
+        return printable(self.names[index])
 
     def fingerprint(self) -> str:
         """sha256 of the relative paths."""
-        return hashlib.sha256("\n".join(map(self.name, range(len(self)))).encode()).hexdigest()
+        return hashlib.sha256("\n".join(self.names).encode(errors="surrogateescape")).hexdigest()
 
 
 class ArrayImages:

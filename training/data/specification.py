@@ -55,7 +55,7 @@ def open_labelled(spec: str, *, bank_limit: int) -> Labelled:
     """The labelled images that `spec` names, with at most `bank_limit` (evenly spaced) images in the bank.
 
     CIFAR, STL-10 and a folder with train/ and test/ (or val/) have a bank and queries; in any other folder, and in tar
-    shards, every other image is the bank and the rest query it. ValueError where there are no labels.
+    shards, every other image is the bank and the rest, as many at most, query it. ValueError where there are no labels.
     """
     kind, path = _split(spec)
     if kind == "tar":
@@ -83,7 +83,8 @@ def _whole(images: Images) -> Subset:
 
 def _halves(images: Images, bank_limit: int) -> Labelled:
     order = np.arange(len(images))
-    return Labelled(Subset(images, _evenly(order[::2], bank_limit)), Subset(images, order[1::2]))
+    bank, queries = (Subset(images, _evenly(half, bank_limit)) for half in (order[::2], order[1::2]))
+    return Labelled(bank, queries)
 
 
 def _spaced(images: Images, limit: int) -> Subset:

@@ -22,10 +22,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from amcl_serve.images import upright
-from training.data.sources import SUFFIXES, Labels, Numbers
+from training.data.sources import SUFFIXES, Labels, Numbers, printable
 
 _WINDOW = 8  # shards whose images are shuffled among each other
 _OPEN = 64  # shards a process keeps open
+_LARGEST = 256 << 20  # bytes of a member that are read into memory
 _LABELS = (".cls", ".txt", ".json")
 
 
@@ -70,7 +71,8 @@ class _Sample:
 class TarImages:
     """The images of some shards; labels are read from .cls, .txt or .json (its `label`) if `labelled`.
 
-    Raises ValueError for a compressed or damaged shard, for shards without images, and for a missing label.
+    Raises ValueError for a compressed or damaged shard, for one made of several (as `cat a.tar b.tar` makes it), for
+    shards without images, and for a missing label.
     """
 
     def __init__(self, shards: Sequence[Path], *, labelled: bool = False) -> None:
@@ -89,6 +91,7 @@ class TarImages:
         self._shard = np.array([sample.shard for sample in samples], np.int64)
         self._place = np.array([place for _, *place in images], np.int64)
         self.labels: Labels | None = np.array([self._label(sample) for sample in samples]) if labelled else None
+        self._close()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -99,13 +102,13 @@ class TarImages:
 
     def name(self, index: int) -> str:
         """Its shard and its name there."""
-        return f"{self.shards[self._shard[index]].name}: {self.names[index]}"
+        return printable(self._name(index))
 
     def fingerprint(self) -> str:
         """sha256 of the shards' names and their images' names and sizes."""
         digest = hashlib.sha256(self._place[:, 1].tobytes())
         for index in range(len(self)):
-            digest.update(f"{self.name(index)}\n".encode())
+            digest.update(f"{self._name(index)}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def order(self, generator: np.random.Generator) -> Numbers:
@@ -115,8 +118,17 @@ class TarImages:
         windows = [shards[start : start + _WINDOW] for start in range(0, len(shards), _WINDOW)]
         return np.concatenate([generator.permutation(np.concatenate([members[s] for s in w])) for w in windows])
 
+    def _name(self, index: int) -> str:
+        return f"{self.shards[self._shard[index]].name}: {self.names[index]}"
+
+    def _close(self) -> None:
+        while self._files:
+            os.close(self._files.popitem()[1])
+
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         """Positions are given with each read, so processes that inherit a descriptor do not disturb each other."""
+        if size > _LARGEST:
+            raise OSError(f"{size >> 20} MiB are no image")
         if shard not in self._files:
             if len(self._files) >= _OPEN:
                 os.close(self._files.pop(next(iter(self._files))))
@@ -125,14 +137,13 @@ class TarImages:
 
     def _label(self, sample: _Sample) -> str:
         found = next((suffix for suffix in _LABELS if suffix in sample.labels), None)
-        where = f"{self.shards[sample.shard]}: {sample.key}"
+        where = printable(f"{self.shards[sample.shard]}: {sample.key}")
         if found is None:
             raise ValueError(f"the images are not labelled: {where} has neither {', '.join(_LABELS)}")
-        raw = self._read(sample.shard, *sample.labels[found])
         try:
-            text = raw.decode().strip()
+            text = self._read(sample.shard, *sample.labels[found]).decode().strip()
             return str(json.loads(text)["label"]) if found == ".json" else text
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             raise ValueError(f"{where}{found} holds no label") from None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -149,9 +160,9 @@ def _scan(path: Path, number: int) -> Iterator[_Sample]:
         with tarfile.open(path, "r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # it would keep every header
-                if not member.isreg():
-                    continue
                 inside = PurePosixPath(member.name)
+                if not member.isreg() or not inside.name:
+                    continue
                 key = str(inside.with_name(inside.name.partition(".")[0] or inside.name))
                 if sample is None or sample.key != key:
                     if sample is not None:
@@ -162,7 +173,22 @@ def _scan(path: Path, number: int) -> Iterator[_Sample]:
                     sample.image = (member.name, member.offset_data, member.size)
                 elif suffix in _LABELS:
                     sample.labels.setdefault(suffix, (member.offset_data, member.size))
+            _check_end(path, archive.offset)  # where it found no header
     except (tarfile.TarError, OSError) as error:
         raise ValueError(f"{path} cannot be read as an uncompressed tar file: {error}") from None
     if sample is not None:
         yield sample
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """ReadError unless zeros lie from `offset` to the end: tarfile takes a damaged header for the end as well."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        first = file.read(tarfile.BLOCKSIZE)
+        if not first:
+            raise tarfile.ReadError("it is cut off")
+        if any(first):
+            raise tarfile.ReadError(f"the header at byte {offset} is damaged")
+        while rest := file.read(1 << 20):
+            if any(rest):
+                raise tarfile.ReadError("something follows its end; give joined files one by one")
