@@ -17,6 +17,8 @@ import onnxruntime as ort
 
 from amcl_serve.bundle import TEMPERATURE_FILE, Bundle, ModelCard
 from amcl_serve.encoder import Embeddings, unit_norm
+from amcl_serve.evaluation.calibration import probability
+from amcl_serve.evaluation.head_score import head_score
 from amcl_serve.sessions import CPU, FLOAT, check_graph, open_session
 
 Floats = npt.NDArray[np.float32]
@@ -73,8 +75,8 @@ class PairScorer:
         similarity = _cosine(a.heads, b.heads)
         temperature = self._temperature(a.heads, b.heads)
         precision = 1 / temperature.astype(np.float64)  # of each head, in the statistical sense
-        score = _combine(similarity, precision)
-        probability = self._probability(score)
+        score = head_score(similarity, temperature).astype(np.float32)
+        chance = self._probability(score)
         return PairScores(
             feature_similarity=_cosine(a.features, b.features).astype(np.float32),
             head_similarity=similarity.astype(np.float32),
@@ -83,10 +85,10 @@ class PairScorer:
             uncertainty=None
             if self._card.temperature.kind == "constant"
             else (precision.shape[1] / precision.sum(axis=1)).astype(np.float32),
-            probability=probability,
+            probability=chance,
             same=None
-            if probability is None or self._card.calibration is None
-            else probability >= self._card.calibration.threshold,
+            if chance is None or self._card.calibration is None
+            else chance >= self._card.calibration.threshold,
         )
 
     def cross(self, a: Embeddings, b: Embeddings) -> CrossScores:
@@ -96,7 +98,7 @@ class PairScorer:
             stop = min(start + _CHUNK, len(score))
             i, j = np.divmod(np.arange(start, stop), len(b))
             heads_a, heads_b = a.heads[i], b.heads[j]
-            score[start:stop] = _combine(_cosine(heads_a, heads_b), 1 / self._temperature(heads_a, heads_b))
+            score[start:stop] = head_score(_cosine(heads_a, heads_b), self._temperature(heads_a, heads_b))
         matrix = score.reshape(len(a), len(b))
         features = np.clip(unit_norm(a.features) @ unit_norm(b.features).T, -1, 1).astype(np.float32)
         return CrossScores(feature_similarity=features, score=matrix, probability=self._probability(matrix))
@@ -110,14 +112,7 @@ class PairScorer:
         calibration = self._card.calibration
         if calibration is None:
             return None
-        logit = calibration.slope * score.astype(np.float64) + calibration.intercept
-        return (0.5 + 0.5 * np.tanh(logit / 2)).astype(np.float32)  # the logistic function, without overflow
-
-
-def _combine(similarity: npt.NDArray[np.float64], precision: npt.NDArray[np.floating]) -> Floats:
-    """Inverse-variance mean over heads: [N, C], [N, C] -> [N]."""
-    mean: npt.NDArray[np.float64] = (similarity * precision).sum(axis=1) / precision.sum(axis=1)
-    return mean.clip(-1, 1).astype(np.float32)
+        return probability(score, slope=calibration.slope, intercept=calibration.intercept).astype(np.float32)
 
 
 def _cosine(a: Floats, b: Floats) -> npt.NDArray[np.float64]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from amcl_serve.evaluation.checks import features_of, unit_rows
+
 _CHUNK_ROWS = 1024
 
 
@@ -43,7 +45,7 @@ def effective_rank(features: npt.ArrayLike) -> float:
     Takes raw features [N, D], neither centred nor normalised, as the paper does. Raises ValueError for empty or
     non-finite input; all-zero features have rank 0.
     """
-    values = np.linalg.svd(_checked(features), compute_uv=False)
+    values = np.linalg.svd(features_of(features, np.float64), compute_uv=False)
     if values.sum() == 0:
         return 0.0
     share = values / values.sum()
@@ -60,16 +62,5 @@ def feature_spread(features: npt.ArrayLike) -> float:
     return float(_unit(features).std(axis=0).mean())
 
 
-def _checked(features: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    rows = np.asarray(features, dtype=np.float64)
-    if rows.ndim != 2 or rows.size == 0:
-        raise ValueError(f"features must be a non-empty [images, dims] array, not one of shape {rows.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError("features hold NaN or infinity")
-    return rows
-
-
 def _unit(features: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    rows = _checked(features)
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norm > 0, norm, 1)
+    return unit_rows(features_of(features, np.float64))

@@ -6,10 +6,12 @@ Shapes: M training images, N test images, D dims, K neighbours, L classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
+
+from amcl_serve.evaluation.checks import labelled, unit_rows
 
 Weighting = Literal["uniform", "exponential"]
 
@@ -68,8 +70,8 @@ def knn_accuracy(
     1.0
     """
     ks = (k,) if isinstance(k, int) else tuple(k)
-    train_MD, train_labels_M = _checked(train_features, train_labels, "training")
-    test_ND, test_labels_N = _checked(test_features, test_labels, "test")
+    train_MD, train_labels_M = labelled(train_features, train_labels, "training")
+    test_ND, test_labels_N = labelled(test_features, test_labels, "test")
     if train_MD.shape[1] != test_ND.shape[1]:
         raise ValueError(f"training features have {train_MD.shape[1]} dims, test features {test_ND.shape[1]}")
     if not ks or min(ks) < 1 or max(ks) > len(train_MD):
@@ -79,6 +81,7 @@ def knn_accuracy(
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, not {temperature}")
 
+    train_MD, test_ND = unit_rows(train_MD), unit_rows(test_ND)
     classes, class_of_M = np.unique(train_labels_M, return_inverse=True)
     correct = dict.fromkeys(ks, 0)
     rows = max(1, _CHUNK_BYTES // (4 * len(train_MD)))
@@ -95,23 +98,6 @@ def knn_accuracy(
             correct[each] += int(np.sum(classes[winner_N] == test_labels_N[start : start + rows]))
     accuracy = {each: count / len(test_ND) for each, count in correct.items()}
     return accuracy[k] if isinstance(k, int) else accuracy
-
-
-def _checked(
-    features: npt.ArrayLike, labels: npt.ArrayLike, which: str
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-    """Unit-norm float32 features and their labels."""
-    rows = np.asarray(features, dtype=np.float32)
-    names = np.asarray(labels)
-    if rows.ndim != 2 or rows.size == 0:
-        raise ValueError(f"{which} features must be a non-empty [images, dims] array, not one of shape {rows.shape}")
-    if names.shape != rows.shape[:1]:
-        raise ValueError(f"{len(rows)} {which} features need as many labels in one dimension, not {names.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError(f"{which} features hold NaN or infinity")
-    norm: npt.NDArray[np.float32] = np.linalg.norm(rows, axis=1, keepdims=True)
-    norm[norm == 0] = 1
-    return rows / norm, names
 
 
 def _most_similar(sim_NM: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:

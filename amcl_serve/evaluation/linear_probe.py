@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from amcl_serve.evaluation.checks import labelled
+
 REGULARISATIONS = (1e-1, 1e-2, 1e-3, 1e-4)
 
 
@@ -48,8 +50,8 @@ def linear_probe(
     Takes features [M, D] and [N, D] and labels [M] and [N]. Raises ValueError for empty, mismatched or non-finite
     input, for fewer than two training classes, and where no class has an image to spare for validation.
     """
-    train_MD, train_names_M = _checked(train_features, train_labels, "training")
-    test_ND, test_names_N = _checked(test_features, test_labels, "test")
+    train_MD, train_names_M = labelled(train_features, train_labels, "training")
+    test_ND, test_names_N = labelled(test_features, test_labels, "test")
     if train_MD.shape[1] != test_ND.shape[1]:
         raise ValueError(f"training features have {train_MD.shape[1]} dims, test features {test_ND.shape[1]}")
     if len(np.unique(train_names_M)) < 2:
@@ -121,16 +123,3 @@ def _scales(x_MD: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt
     deviation_D = x_MD.std(axis=0, dtype=np.float64)
     scale_D = np.where(deviation_D > 1e-6 * np.abs(x_MD).max(axis=0), deviation_D, 1)
     return x_MD.mean(axis=0, dtype=np.float64).astype(np.float32), scale_D.astype(np.float32)
-
-
-def _checked(
-    features: npt.ArrayLike, labels: npt.ArrayLike, which: str
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-    rows, names = np.asarray(features, dtype=np.float32), np.asarray(labels)
-    if rows.ndim != 2 or rows.size == 0:
-        raise ValueError(f"{which} features must be a non-empty [images, dims] array, not one of shape {rows.shape}")
-    if names.shape != rows.shape[:1]:
-        raise ValueError(f"{len(rows)} {which} features need as many labels in one dimension, not {names.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError(f"{which} features hold NaN or infinity")
-    return rows, names

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from amcl_serve.evaluation.checks import labelled, unit_rows
 
 _CHUNK_BYTES = 64 * 1024 * 1024  # of one block of similarities; the order of each takes twice as much
 
@@ -43,39 +44,27 @@ def retrieval(
     >>> retrieval([[1, 0], [0, 1], [1, 1]], ["a", "b", "a"], [[0, 1]], ["a"], k=[1, 2])
     Retrieval(recall={1: 0.0, 2: 1.0}, mean_average_precision=0.5833333333333333)
     """
-    bank_MD, bank_names_M = _checked(bank_features, bank_labels, "bank")
-    query_ND, query_names_N = _checked(query_features, query_labels, "query")
+    bank_MD, bank_names_M = labelled(bank_features, bank_labels, "bank")
+    query_ND, query_names_N = labelled(query_features, query_labels, "query")
     if bank_MD.shape[1] != query_ND.shape[1]:
         raise ValueError(f"bank features have {bank_MD.shape[1]} dims, query features {query_ND.shape[1]}")
     if not k or min(k) < 1 or max(k) > len(bank_MD):
         raise ValueError(f"k must lie in [1, {len(bank_MD)}], the number of images in the bank; got {list(k)}")
+    bank_MD, query_ND = unit_rows(bank_MD), unit_rows(query_ND)
+    # Numbers for the names, because text is slow to compare and each query is compared with the whole bank.
+    _, numbers = np.unique(np.concatenate([bank_names_M, query_names_N]), return_inverse=True)
+    bank_class_M, query_class_N = numbers[: len(bank_MD)], numbers[len(bank_MD) :]
     rank_M = np.arange(1, len(bank_MD) + 1)
     found = dict.fromkeys(k, 0)
     total = 0.0
     rows = max(1, _CHUNK_BYTES // (4 * len(bank_MD)))
     for start in range(0, len(query_ND), rows):
         order_NM = np.argsort(-(query_ND[start : start + rows] @ bank_MD.T), axis=1, kind="stable")
-        for order_M, name in zip(order_NM, query_names_N[start : start + rows], strict=True):
-            ranks_R = rank_M[bank_names_M[order_M] == name]
+        for order_M, class_ in zip(order_NM, query_class_N[start : start + rows], strict=True):
+            ranks_R = rank_M[bank_class_M[order_M] == class_]
             if len(ranks_R):
                 total += float(np.mean(rank_M[: len(ranks_R)] / ranks_R))
                 for each in k:
                     found[each] += int(ranks_R[0] <= each)
     count = len(query_ND)
     return Retrieval({each: hits / count for each, hits in found.items()}, total / count)
-
-
-def _checked(
-    features: npt.ArrayLike, labels: npt.ArrayLike, which: str
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-    """Unit-norm float32 features, and the labels as numbers or text."""
-    rows, names = np.asarray(features, dtype=np.float32), np.asarray(labels)
-    if rows.ndim != 2 or rows.size == 0:
-        raise ValueError(f"{which} features must be a non-empty [images, dims] array, not one of shape {rows.shape}")
-    if names.shape != rows.shape[:1]:
-        raise ValueError(f"{len(rows)} {which} features need as many labels in one dimension, not {names.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError(f"{which} features hold NaN or infinity")
-    norm: npt.NDArray[np.float32] = np.linalg.norm(rows, axis=1, keepdims=True)
-    norm[norm == 0] = 1
-    return rows / norm, names

@@ -1,20 +1,18 @@
-"""The score of a pair from its heads: the server's, and its limits."""
+"""The score of a pair from its heads, and its limits."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from amcl_serve import pairs
 from amcl_serve.evaluation.head_score import head_score
 
 
-def test_is_the_server_s_score():
+def test_heads_weigh_by_the_inverse_of_their_variance():
     rng = np.random.default_rng(0)
     similarity, temperature = rng.uniform(-1, 1, (50, 3)), rng.uniform(0.03, 0.5, (50, 3))
-    np.testing.assert_allclose(
-        head_score(similarity, temperature), pairs._combine(similarity, 1 / temperature), atol=1e-6
-    )
+    expected = [np.average(s, weights=1 / t) for s, t in zip(similarity, temperature, strict=True)]
+    np.testing.assert_allclose(head_score(similarity, temperature), expected, atol=1e-12)
 
 
 def test_a_constant_temperature_is_the_mean_and_one_head_is_the_cosine():
