@@ -12,15 +12,17 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from training.augment import PARAMETERS, Augmentation, crop, photometric
+from training.augment.draw import Floats
 from training.data.plan import Plan
 from training.data.reading import leave_signals_to_the_parent, read
 from training.data.resident import NotResident, Resident, load
-from training.data.sources import Images
+from training.data.sources import Images, Numbers
 
 _AHEAD = 2  # batches a worker prepares before they are wanted
 _BLOCK = 16  # images that a worker holds at their full size
@@ -68,19 +70,27 @@ class _Steps(Dataset[Cropped]):
         indices, uniforms = self.plan.indices(step), self.plan.uniforms(step)
         crops = np.empty((2, len(indices), size, size, 3), np.uint8)
         parameters = np.empty((2, len(indices), PARAMETERS), np.float32)
-        broken = []
+        broken: list[int] = []
         for start in range(0, len(indices), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            found = [read(self.plan.images, int(index)) for index in indices[rows]]
-            broken += [int(index) for index, image in zip(indices[rows], found, strict=True) if image is None]
-            # A flat image keeps the batch's size and tells nothing; the run stops above 1 % of such.
-            images = [image or Image.new("RGB", (size, size), (127, 127, 127)) for image in found]
-            widths, heights = np.array([image.size for image in images], float).T
-            drawn = self.augmentation.decide(uniforms[:, rows], widths, heights)
-            views = [crop(*each, size) for each in zip(images * 2, drawn.boxes, drawn.flips.tolist(), strict=True)]
-            crops[:, rows] = np.stack(views).reshape(2, len(images), size, size, 3)
-            parameters[:, rows] = drawn.parameters.reshape(2, len(images), PARAMETERS)
+            crops[:, rows], parameters[:, rows], unread = self._block(indices[rows], uniforms[:, rows])
+            broken += unread
         return Cropped(torch.from_numpy(crops).flatten(0, 1), torch.from_numpy(parameters).flatten(0, 1), broken)
+
+    def _block(self, indices: Numbers, uniforms: Floats) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[int]]:
+        """Crops [2, n, S, S, 3], parameters [2, n, P] and the broken of n images, which are forgotten on return."""
+        size = self.augmentation.size
+        found = [read(self.plan.images, int(index)) for index in indices]
+        # A flat image keeps the batch's size and tells nothing; the run stops above 1 % of such.
+        images = [image or Image.new("RGB", (size, size), (127, 127, 127)) for image in found]
+        widths, heights = np.array([image.size for image in images], float).T
+        drawn = self.augmentation.decide(uniforms, widths, heights)
+        crops = [crop(*each, size) for each in zip(images * 2, drawn.boxes, drawn.flips.tolist(), strict=True)]
+        return (
+            np.stack(crops).reshape(2, len(images), size, size, 3),
+            drawn.parameters.reshape(2, len(images), PARAMETERS),
+            [int(index) for index, image in zip(indices, found, strict=True) if image is None],
+        )
 
 
 def batches(
