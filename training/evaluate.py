@@ -48,8 +48,13 @@ def _report(args: argparse.Namespace) -> Path:
 
 
 def limited(labelled: Labelled, bank: int, queries: int) -> Labelled:
-    """At most so many images of each, evenly spaced; ValueError when a query's class is then not in the bank."""
+    """At most so many images of each, evenly spaced; ValueError when the bank is then too small to classify by."""
     chosen = Labelled(_spaced(labelled.bank, bank), _spaced(labelled.queries, queries))
+    if np.unique(chosen.bank.labels, return_counts=True)[1].max() < 2:
+        raise ValueError(
+            f"the bank holds {len(chosen.bank.labels)} images, none of them of one class; a linear probe needs two "
+            "of a class: give more images or raise --bank-limit"
+        )
     if missing := set(chosen.queries.labels) - set(chosen.bank.labels):
         raise ValueError(
             f"a bank of {bank} images leaves out {len(missing)} of the queries' classes; raise --bank-limit"

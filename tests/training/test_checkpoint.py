@@ -14,7 +14,7 @@ class Evil:
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / checkpoint.FILE, {"step": 3, "weights": {"w": torch.ones(2)}})
+    checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": 3, "weights": {"w": torch.ones(2)}})
     for path in (tmp_path, tmp_path / checkpoint.FILE):
         state = checkpoint.load(path)
         assert state["step"] == 3
@@ -23,10 +23,10 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.save(tmp_path / checkpoint.FILE, {"step": 1})
+    checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": 1})
     monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.save(tmp_path / checkpoint.FILE, {"step": 2})
+        checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": 2})
     assert checkpoint.load(tmp_path)["step"] == 1
 
 

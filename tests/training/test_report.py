@@ -111,7 +111,7 @@ def test_pair_images_are_drawn_by_the_seed_from_those_that_can_be_read(folder: P
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(b"no image" if index == 3 else path.read_bytes())
     images = FolderImages(tmp_path)
-    broken = next(i for i in range(6) if images.paths[i].read_bytes() == b"no image")
+    broken = next(i for i in range(6) if (tmp_path / images.name(i)).read_bytes() == b"no image")
     queries = Subset(images, np.arange(6))
     chosen = pair_images(queries, 5, 0)
     assert sorted(chosen) == [i for i in range(6) if i != broken]
