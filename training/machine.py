@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
+import platform
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from types import FrameType
 import torch
 
 from training.config import Config
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def resolve(config: Config) -> Config:
@@ -50,6 +54,19 @@ def device(config: Config) -> torch.device:
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_memory() -> None:
+    """Have glibc keep what tensors free and give it out again, where it would return every large block to the kernel.
+
+    A step on a CPU allocates and frees gigabytes, in blocks that malloc maps one by one; zeroing their pages anew took
+    a sixth of the step. For the whole process, which as a consequence never shrinks below its peak.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)):
+        mallopt(parameter, value)
 
 
 def _cpu_computes_bf16() -> bool:

@@ -64,6 +64,8 @@ class Trainer:
         torch.set_num_threads(config.train.threads)
         torch.manual_seed(config.train.seed)
         self.device = machine.device(config)
+        if self.device.type == "cpu":
+            machine.keep_memory()
         self.method = methods.build(config).to(memory_format=torch.channels_last).to(self.device)
         if processes > 1 and self.device.type == "cuda":  # it needs CUDA; on CPU each process has its own statistics
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)  # type: ignore[no-untyped-call]
