@@ -130,7 +130,7 @@ def draw(curves: list[Curve], path: Path) -> None:
         axes[1, column].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("kNN accuracy, % (k = 20)")
     axes[1, 0].set_ylabel("effective rank of features")
-    axes[0, 0].legend(frameon=False, loc="lower right")
+    axes[0, 0].legend(frameon=False, loc="center right")
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="#dddddd", linewidth=0.5)
