@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,19 @@ _VERSION = 1
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` so that a crash leaves the old file or the new one, never half of one."""
+    """Write `state` so that a crash leaves the old file or the new one, never half of one; OSError."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as stream:
-        torch.save({"format": _FORMAT, "version": _VERSION, "config_hash": _hash(state["config"]), **state}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as stream:
+            torch.save({"format": _FORMAT, "version": _VERSION, "config_hash": _hash(state["config"]), **state}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except RuntimeError as error:  # torch's writer says where in its source it failed, not why
+        full = shutil.disk_usage(path.parent).free < 1 << 20
+        raise OSError(errno.EIO, "the disk is full" if full else f"PyTorch could not write it ({error})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself

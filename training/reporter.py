@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -73,10 +75,16 @@ class Reporter:
             self._journal.write(step, **numbers)
 
     def say(self, text: str) -> None:
-        """To standard output, at once."""
-        if not self._silent:
+        """To standard output, at once; where nobody reads that any more (`| head`), ask to stop as SIGTERM does."""
+        if self._silent:
+            return
+        try:
             tqdm.write(text)
             sys.stdout.flush()
+        except BrokenPipeError:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            signal.raise_signal(signal.SIGTERM)
 
     def warn(self, step: int, text: str) -> None:
         """To standard error and the journal."""

@@ -117,8 +117,8 @@ class Trainer:
         }
         try:
             checkpoint.save(self.out / checkpoint.FILE, state)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the second
-            raise RunFailed(f"cannot write a checkpoint to {self.out}: {error}") from None
+        except OSError as error:
+            raise RunFailed(f"cannot write a checkpoint to {self.out}: {error.strerror or error}") from None
         self.saved = self.step
 
     def _kept(self) -> str:

@@ -24,10 +24,11 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": 1})
-    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(RuntimeError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": 2})
     assert checkpoint.load(tmp_path)["step"] == 1
+    assert list(tmp_path.iterdir()) == [tmp_path / checkpoint.FILE]
 
 
 def test_foreign_files_are_refused_and_run_nothing(tmp_path: Path) -> None:

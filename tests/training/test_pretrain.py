@@ -257,3 +257,15 @@ def test_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "temperature.eta=4.0" in text
     assert "--resume" in text
+
+
+def test_a_closed_pipe_stops_with_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.pretrain", f"--data=folder:{folder}", f"--out={tmp_path}", *SMALL]
+    process = subprocess.Popen([*command, "train.epochs=5000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()  # as `| head -1` does
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert error == b""
+    assert checkpoint.load(tmp_path)["step"] >= 1
