@@ -82,7 +82,7 @@ class Reporter:
             tqdm.write(text)
             sys.stdout.flush()
         except BrokenPipeError:
-            with open(os.devnull, "w") as nowhere:
+            with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
             signal.raise_signal(signal.SIGTERM)
 
