@@ -22,7 +22,8 @@ examples:
 
 --images wants {MIN_IMAGES} or more images that training has not seen. They give int8 its activation ranges (256 of
 them; parity is measured on others), fit and test the probability of a pair, and, with --train-images, query the kNN.
-A bundle that misses its parity tolerance is not written. Exit status: 0 written, 1 refused or failed, 2 wrong usage.
+A bundle that misses its parity tolerance is not written, except that int8, unless asked for by --precision, is left out
+with a warning (an early checkpoint may miss it). Exit status: 0 written, 1 refused or failed, 2 wrong usage.
 """
 
 
@@ -89,6 +90,7 @@ def _request(options: argparse.Namespace) -> Request:
         words=Words(name, options.description, options.training_data, options.licence, tuple(options.note)),
         images=options.images,
         train_images=options.train_images,
+        optional=("int8",) if options.precision is None and options.images is not None else (),
     )
 
 

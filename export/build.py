@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from export.images import ImageSet, folder_images, pixels, range_indices, report
 from export.metrics import KNN_K, measure_knn, measure_pairs
 from export.networks import BATCH, Network, Pixels, embed, onnx_network, torch_network, untrained_network
 from export.onnx import ServedEncoder, write_encoder, write_temperature
-from export.verify import parity, refuse_misses, scaled_decoding_keeps, table
+from export.verify import misses, parity, refuse_misses, scaled_decoding_keeps, table
 from training.checkpoint import load_model
 from training.config import Config
 from training.machine import cores
@@ -48,12 +49,16 @@ _SYNTHETIC_IMAGES = 64
 
 @dataclass(frozen=True)
 class Request:
-    """What to export, where to, and the images to measure it on."""
+    """What to export, where to, and the images to measure it on.
+
+    Precisions that are `optional` too are left out, with a warning, when they miss their tolerance.
+    """
 
     checkpoint: Path
     out: Path
     precisions: tuple[Precision, ...]
     words: Words
+    optional: tuple[Precision, ...] = ()
     images: Path | None = None
     train_images: Path | None = None
 
@@ -88,11 +93,16 @@ def export(request: Request) -> ModelCard:
                 parities[precision] = parity(reference, embed(networks[precision], checked))
         print(f"parity with PyTorch on {'held-out' if held_out else 'synthetic'} images")
         print(table(parities), flush=True)
+        for precision in request.optional:
+            if missed := misses(precision, parities[precision]):
+                print(f"warning: {precision} is left out: {'; '.join(missed)}", file=sys.stderr)
+                del networks[precision], parities[precision]
+                (folder / encoder_file(precision)).unlink()
         refuse_misses(parities)
 
         if "fp32" not in request.precisions:
             (folder / encoder_file("fp32")).unlink()
-        kept = {p: networks[p] for p in request.precisions}
+        kept = {p: networks[p] for p in request.precisions if p in networks}
         written = card(model, config, request.words, spec, {p: parities[p] for p in kept}, kept)
         written = written.model_copy(
             update={"files": {path.name: file_entry(path) for path in sorted(folder.glob("*.onnx"))}}

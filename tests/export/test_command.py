@@ -102,6 +102,27 @@ def test_a_damaged_file_is_refused_with_its_figures_and_the_old_bundle_stands(ru
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_coarse_int8_is_left_out_unless_asked_for(run, photo_folder, tmp_path, monkeypatch, capsys):
+    def useless(source, target, ranges, quality):
+        model = onnx.load(source)
+        weight = next(w for w in model.graph.initializer if w.name.endswith("weight") and len(w.dims) == 4)
+        weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
+        onnx.save(model, target)
+        return "nothing"
+
+    monkeypatch.setattr(quantize, "to_int8", useless)
+    given = ("--checkpoint", run, "--images", photo_folder)
+    assert export(*given, "--out", tmp_path / "model") == 0
+    error = capsys.readouterr().err
+    assert error.startswith("warning: int8 is left out: int8 features_mean_cosine is")
+    bundle = Bundle.open(tmp_path / "model")
+    assert bundle.precisions == ("fp32", "fp16")
+    assert set(bundle.card.parity) == {"fp32", "fp16"}
+    assert export(*given, "--out", tmp_path / "other", "--precision", "fp32,int8") == 1
+    assert "no bundle was written: int8 features_mean_cosine is" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_network_that_has_diverged_is_refused(run, tmp_path, capsys):
     import torch
 
