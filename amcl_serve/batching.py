@@ -214,17 +214,18 @@ class Engine:
         self._answer(batch, [Embedded(*row) for row in zip(found.features, found.heads, strict=True)])
 
     def _reopen(self) -> None:
-        """Try until the encoder works again: what fails a batch is never an image, whose pixels are like any other's."""
+        """Try until the encoder works again. No image is to blame for a failed batch: to the encoder all are alike."""
         self._broken = True
         pause = _RETRY
         while not self._ended.is_set():
             try:
                 self._encoder.reopen()
                 self._encoder.verify_probe()
-                self._broken = False
-                return
             except Exception:
                 logger.exception("the encoder cannot be opened again; next attempt in %.1f s", pause)
+            else:
+                self._broken = False
+                return
             self._ended.wait(pause)
             pause = min(2 * pause, _LONGEST_RETRY)
 
