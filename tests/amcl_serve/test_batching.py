@@ -186,7 +186,7 @@ def test_a_thread_that_dies_between_images_is_replaced() -> None:
             engine._undecoded.put(object())  # type: ignore[arg-type]
             await until(lambda: not engine.healthy)
             await until(lambda: engine.healthy)
-            assert not victim.is_alive()
+            await until(lambda: not victim.is_alive())
             assert isinstance((await engine.embed(PHOTOS[:1])).items[0], Embedded)
 
     asyncio.run(main())
