@@ -119,8 +119,8 @@ class Engine:
         """
         if not images:
             return EmbedResult([], Timing(0.0, 0.0, 0.0))
-        request = _Request(images)
-        self._admit(request)
+        request = _Request(len(images))
+        self._admit(request, images)
         try:
             async with asyncio.timeout(self._settings.request_deadline):
                 await request.answered
@@ -131,9 +131,9 @@ class Engine:
             self._abandon(request)
         return request.result()
 
-    def _admit(self, request: _Request) -> None:
+    def _admit(self, request: _Request, images: Sequence[bytes]) -> None:
         """Count the whole request in, or none of it, and hand its images to the decoders."""
-        size, places = len(request.jobs), self._settings.max_queue_items
+        size, places = len(images), self._settings.max_queue_items
         if size > places:
             raise TooManyItems(f"{size} images in one request; the queue holds {places}")
         with self._lock:
@@ -143,8 +143,8 @@ class Engine:
                 free = places - self._depth
                 raise Overloaded(f"the queue has room for {free} more images, not for {size}; try again in a moment")
             self._depth += size
-        for job in request.jobs:
-            self._undecoded.put(job)
+        for index, data in enumerate(images):
+            self._undecoded.put(_Job(request, index, data))
 
     def _abandon(self, request: _Request) -> None:
         """Free the places of what is still open of a request, so that it is not worked on; nothing is, if answered."""
@@ -241,7 +241,7 @@ class Engine:
                 request.open -= 1
                 self._depth -= 1
                 if not request.open:
-                    request.last = job
+                    request.spent = job.spent
                     finished.append(request)
             self._emptied.notify_all()
         for request in finished:
@@ -267,11 +267,10 @@ def _lose(jobs: Sequence[_Job]) -> None:
 class _Request:
     """The images of one call of `embed`, and where their answers gather. Made on the caller's event loop."""
 
-    def __init__(self, images: Sequence[bytes]) -> None:
-        self.jobs = [_Job(self, index, data) for index, data in enumerate(images)]
-        self.items: list[Embedded | AmclError | None] = [None] * len(images)
-        self.open = len(images)  # images not yet answered; 0 also when the caller has given up
-        self.last: _Job | None = None  # answered last
+    def __init__(self, size: int) -> None:
+        self.items: list[Embedded | AmclError | None] = [None] * size
+        self.open = size  # images not yet answered; 0 also when the caller has given up
+        self.spent: dict[str, float] = {}  # of the image answered last
         self._loop = asyncio.get_running_loop()
         self.answered: asyncio.Future[None] = self._loop.create_future()
 
@@ -290,9 +289,7 @@ class _Request:
 
     def result(self) -> EmbedResult:
         """What the caller gets, once every image has its answer."""
-        assert self.last is not None
-        spent = self.last.spent
-        timing = Timing(*(1000 * spent[stage] for stage in ("queue", "decode", "inference")))
+        timing = Timing(*(1000 * self.spent[stage] for stage in ("queue", "decode", "inference")))
         return EmbedResult([item for item in self.items if item is not None], timing)
 
 
