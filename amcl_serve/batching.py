@@ -4,6 +4,7 @@
     event loop  all or 429    one image each     pixels      up to max_batch, the moment the session is free
 
 Nothing waits for a batch to fill: while the encoder works, images gather, and the next call takes what has gathered.
+A stage that fails takes readiness away, loses the requests it was working on (503) and is set up again.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from time import perf_counter
 
 import numpy as np
@@ -25,8 +26,11 @@ from amcl_serve import images as decoding
 from amcl_serve.encoder import Embeddings, Encoder
 from amcl_serve.errors import AmclError, DeadlineExceeded, NotReady, Overloaded, TooManyItems
 from amcl_serve.settings import Settings
+from amcl_serve.workers import Workers
 
 logger = logging.getLogger(__name__)
+
+_RETRY, _LONGEST_RETRY = 0.1, 10.0  # seconds between attempts to open a session again; doubled each time
 
 
 @dataclass(frozen=True)
@@ -73,33 +77,33 @@ class Engine:
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._emptied = threading.Condition(self._lock)
+        self._undecoded: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting: deque[_Job] = deque()
-        self._requests: set[_Request] = set()
         self._depth = 0
         self._accepting = False
-        self._ending = False
-        self._decoders: ThreadPoolExecutor | None = None
-        self._thread: threading.Thread | None = None
+        self._broken = False  # the encoder failed and has not been opened again
+        self._ended = threading.Event()
+        self._decoders = Workers("amcl-decode", settings.decode_threads, self._decode_all)
+        self._inference = Workers("amcl-encode", 1, self._infer_all)
 
     async def start(self) -> None:
         """Start the threads; an engine starts once."""
-        assert self._thread is None, "started already"
-        self._decoders = ThreadPoolExecutor(self._settings.decode_threads, thread_name_prefix="amcl-decode")
-        self._thread = threading.Thread(target=self._run, name="amcl-encode", daemon=True)
-        self._thread.start()
+        assert not self._decoders.alive, "started already"
+        self._decoders.start()
+        self._inference.start()
         self._accepting = True
 
     async def stop(self) -> None:
         """Refuse new requests, answer the admitted ones (they have their deadline at most), end the threads."""
         with self._lock:
-            self._accepting = False
-        if self._thread is not None:
+            started, self._accepting = self._accepting, False
+        if started:
             await asyncio.to_thread(self._drain)
 
     @property
     def healthy(self) -> bool:
-        """Whether requests can be answered: started, not stopping, and the inference thread alive."""
-        return self._accepting and self._thread is not None and self._thread.is_alive()
+        """Whether requests can be answered: started, not stopping, every thread alive and the encoder in order."""
+        return self._accepting and not self._broken and self._decoders.alive and self._inference.alive
 
     @property
     def depth(self) -> int:
@@ -115,8 +119,8 @@ class Engine:
         """
         if not images:
             return EmbedResult([], Timing(0.0, 0.0, 0.0))
-        request = _Request(images)
-        self._admit(request)
+        request = _Request(len(images))
+        self._admit(request, images)
         try:
             async with asyncio.timeout(self._settings.request_deadline):
                 await request.answered
@@ -127,21 +131,20 @@ class Engine:
             self._abandon(request)
         return request.result()
 
-    def _admit(self, request: _Request) -> None:
+    def _admit(self, request: _Request, images: Sequence[bytes]) -> None:
         """Count the whole request in, or none of it, and hand its images to the decoders."""
-        size, places = len(request.jobs), self._settings.max_queue_items
+        size, places = len(images), self._settings.max_queue_items
         if size > places:
             raise TooManyItems(f"{size} images in one request; the queue holds {places}")
         with self._lock:
-            if not self.healthy or self._decoders is None:
-                raise NotReady("the encoder is not running: the server is starting, stopping, or has lost it")
+            if not self.healthy:
+                raise NotReady("the encoder is not running: the server is starting, stopping, or setting it up again")
             if self._depth + size > places:
                 free = places - self._depth
                 raise Overloaded(f"the queue has room for {free} more images, not for {size}; try again in a moment")
             self._depth += size
-            self._requests.add(request)
-        for job in request.jobs:
-            self._decoders.submit(self._decode, job)
+        for index, data in enumerate(images):
+            self._undecoded.put(_Job(request, index, data))
 
     def _abandon(self, request: _Request) -> None:
         """Free the places of what is still open of a request, so that it is not worked on; nothing is, if answered."""
@@ -150,12 +153,20 @@ class Engine:
                 return
             self._depth -= request.open
             request.open = 0
-            self._requests.discard(request)
             self._waiting = deque(job for job in self._waiting if job.request is not request)
             self._emptied.notify_all()
 
+    def _decode_all(self) -> None:
+        """A decode thread, from `start` to `stop`."""
+        while (job := self._undecoded.get()) is not None:
+            try:
+                self._decode(job)
+            except BaseException:
+                _lose([job])
+                raise
+
     def _decode(self, job: _Job) -> None:
-        """On a decode thread: bytes to pixels, then into the line for the encoder."""
+        """Bytes to pixels, then into the line for the encoder."""
         if not job.request.open:
             return  # the caller has given up
         job.lap("queue")
@@ -173,42 +184,50 @@ class Engine:
                 self._waiting.append(job)
                 self._filled.notify()
 
-    def _run(self) -> None:
+    def _infer_all(self) -> None:
         """The inference thread, from `start` to `stop`."""
-        try:
-            while batch := self._next_batch():
+        while batch := self._next_batch():
+            try:
                 self._infer(batch)
-        except BaseException:
-            logger.critical("the inference thread ended; the server is not ready any more", exc_info=True)
-        finally:
-            with self._lock:
-                self._accepting = False
-                lost = list(self._requests)
-            for request in lost:
-                request.wake(NotReady("the encoder stopped before this request was answered"))
+            except BaseException as error:
+                _lose(batch)
+                if not isinstance(error, Exception):
+                    raise
+                logger.exception("a batch of %d images failed; the encoder is opened again", len(batch))
+                self._reopen()
 
     def _next_batch(self) -> list[_Job]:
         """Wait for images and take as many as a batch holds; none when the engine ends."""
         with self._filled:
-            self._filled.wait_for(lambda: self._waiting or self._ending)
+            self._filled.wait_for(lambda: self._waiting or self._ended.is_set())
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._settings.max_batch))]
 
     def _infer(self, batch: list[_Job]) -> None:
         for job in batch:
             job.lap("queue")
         start = perf_counter()
-        answers: list[Embedded | AmclError]
-        try:
-            found = self._encoder.encode(np.stack([job.pixels for job in batch if job.pixels is not None]))
-            answers = [Embedded(*row) for row in zip(found.features, found.heads, strict=True)]
-            if self.on_batch is not None:
-                self.on_batch(len(batch), perf_counter() - start)
-        except Exception:  # whatever it is, it belongs to this batch; the thread lives on
-            logger.exception("a batch of %d images failed", len(batch))
-            answers = [AmclError("the server failed to embed this image; its log says why") for _ in batch]
+        found = self._encoder.encode(np.stack([job.pixels for job in batch if job.pixels is not None]))
+        if self.on_batch is not None:
+            self.on_batch(len(batch), perf_counter() - start)
         for job in batch:
             job.lap("inference")
-        self._answer(batch, answers)
+        self._answer(batch, [Embedded(*row) for row in zip(found.features, found.heads, strict=True)])
+
+    def _reopen(self) -> None:
+        """Try until the encoder works again. No image is to blame for a failed batch: to the encoder all are alike."""
+        self._broken = True
+        pause = _RETRY
+        while not self._ended.is_set():
+            try:
+                self._encoder.reopen()
+                self._encoder.verify_probe()
+            except Exception:
+                logger.exception("the encoder cannot be opened again; next attempt in %.1f s", pause)
+            else:
+                self._broken = False
+                return
+            self._ended.wait(pause)
+            pause = min(2 * pause, _LONGEST_RETRY)
 
     def _answer(self, jobs: Sequence[_Job], answers: Sequence[Embedded | AmclError]) -> None:
         """Note the answers and wake the requests that now have all of theirs."""
@@ -222,31 +241,36 @@ class Engine:
                 request.open -= 1
                 self._depth -= 1
                 if not request.open:
-                    request.last = job
-                    self._requests.discard(request)
+                    request.spent = job.spent
                     finished.append(request)
             self._emptied.notify_all()
         for request in finished:
             request.wake()
 
     def _drain(self) -> None:
-        assert self._thread is not None and self._decoders is not None  # noqa: PT018
         with self._emptied:
             self._emptied.wait_for(lambda: not self._depth, timeout=self._settings.request_deadline)
-            self._ending = True
+            self._ended.set()
             self._filled.notify_all()
-        self._decoders.shutdown(cancel_futures=True)
-        self._thread.join(timeout=self._settings.request_deadline)
+        for _ in range(self._settings.decode_threads):
+            self._undecoded.put(None)
+        for stage in (self._decoders, self._inference):
+            stage.join(self._settings.request_deadline)
+
+
+def _lose(jobs: Sequence[_Job]) -> None:
+    """Let the callers of jobs go on that no stage will finish."""
+    for request in {job.request for job in jobs}:
+        request.wake(NotReady("the server lost this request to a fault, and is setting up again; send it again"))
 
 
 class _Request:
     """The images of one call of `embed`, and where their answers gather. Made on the caller's event loop."""
 
-    def __init__(self, images: Sequence[bytes]) -> None:
-        self.jobs = [_Job(self, index, data) for index, data in enumerate(images)]
-        self.items: list[Embedded | AmclError | None] = [None] * len(images)
-        self.open = len(images)  # images not yet answered; 0 also when the caller has given up
-        self.last: _Job | None = None  # answered last
+    def __init__(self, size: int) -> None:
+        self.items: list[Embedded | AmclError | None] = [None] * size
+        self.open = size  # images not yet answered; 0 also when the caller has given up
+        self.spent: dict[str, float] = {}  # of the image answered last
         self._loop = asyncio.get_running_loop()
         self.answered: asyncio.Future[None] = self._loop.create_future()
 
@@ -265,9 +289,7 @@ class _Request:
 
     def result(self) -> EmbedResult:
         """What the caller gets, once every image has its answer."""
-        assert self.last is not None
-        spent = self.last.spent
-        timing = Timing(*(1000 * spent[stage] for stage in ("queue", "decode", "inference")))
+        timing = Timing(*(1000 * self.spent[stage] for stage in ("queue", "decode", "inference")))
         return EmbedResult([item for item in self.items if item is not None], timing)
 
 

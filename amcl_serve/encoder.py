@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -38,10 +39,11 @@ def unit_norm(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
 class Encoder:
     """A bundle's encoder at one precision on one execution provider; `encode` may be called from any thread."""
 
-    def __init__(self, bundle: Bundle, precision: Precision, session: ort.InferenceSession) -> None:
+    def __init__(self, bundle: Bundle, precision: Precision, provider: str, session_threads: int) -> None:
         self.bundle = bundle
         self.precision = precision
-        self._session = session
+        self._open = partial(_open, bundle, precision, provider, session_threads)
+        self._session = self._open()
 
     @classmethod
     def load(
@@ -59,15 +61,11 @@ class Encoder:
         """
         provider = provider_name(provider)
         chosen = _choose_precision(bundle, provider) if precision == "auto" else precision
-        session = open_session(bundle.encoder_path(chosen), provider=provider, threads=session_threads)
-        card = bundle.card
-        expected = {
-            "pixels": (UINT8, (card.input.size, card.input.size, 3)),
-            "features": (FLOAT, (card.feature_dim,)),
-            "heads": (FLOAT, (card.num_heads, card.head_dim)),
-        }
-        check_graph(f"bundle {card.name}, {encoder_file(chosen)}", session, expected)
-        return cls(bundle, chosen, session)
+        return cls(bundle, chosen, provider, session_threads)
+
+    def reopen(self) -> None:
+        """Replace the session, which has failed, by a new one; raises as `load`."""
+        self._session = self._open()
 
     @property
     def provider(self) -> str:
@@ -101,6 +99,18 @@ class Encoder:
                 f"bundle {card.name}: {self.precision} on {self.provider} embeds the probe image at a cosine of "
                 f"{cosine:.6f} to the card's, below {card.probe.min_cosine}; choose another precision or provider"
             )
+
+
+def _open(bundle: Bundle, precision: Precision, provider: str, session_threads: int) -> ort.InferenceSession:
+    session = open_session(bundle.encoder_path(precision), provider=provider, threads=session_threads)
+    card = bundle.card
+    expected = {
+        "pixels": (UINT8, (card.input.size, card.input.size, 3)),
+        "features": (FLOAT, (card.feature_dim,)),
+        "heads": (FLOAT, (card.num_heads, card.head_dim)),
+    }
+    check_graph(f"bundle {card.name}, {encoder_file(precision)}", session, expected)
+    return session
 
 
 def _choose_precision(bundle: Bundle, provider: str) -> Precision:

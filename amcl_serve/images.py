@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
@@ -30,6 +30,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 OWN_FILES_MAX_PIXELS = 178_956_970  # Pillow's own limit, where the files are the user's own and no stranger's
 ACCEPTED = "JPEG, PNG, WebP, GIF, TIFF, BMP and AVIF"
 
+_STRIP = 1 << 20  # pixels that are converted at a time
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
 _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -105,40 +106,80 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
     if image.mode.startswith("I;16"):
-        return _from_16_bit(image)
+        return _in_strips(image, _from_16_bit(image))
     if image.mode in ("I", "F"):
-        return _from_wide(image)
-    if image.has_transparency_data:
-        # On white: cut-out pictures are made for light pages, and the RGB under full transparency is arbitrary.
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image.convert("RGBA"))
-        return white.convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+        return _in_strips(image, _from_wide(image))
+    return _in_strips(image, _on_white if image.has_transparency_data else _converted)
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """`convert` applied to some rows at a time: of a large image its intermediate copies would fill the memory."""
+    canvas = Image.new("RGB", image.size)
+    for top, strip in _strips(image):
+        canvas.paste(convert(strip), (0, top))
+    return canvas
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """(first row, copy) of strips of `image`, from the top."""
+    width, height = image.size
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        yield top, image.crop((0, top, width, min(top + rows, height)))
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """On white: cut-out pictures are made for light pages, and the RGB under full transparency is arbitrary."""
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """16-bit grey scaled to 8 bits (Pillow's own conversion clips at 255); 12-bit TIFF arrives in the same mode."""
     bits = image.tag_v2.get(258, (16,))[0] if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
     top = 4095 if bits == 12 else 65535
-    values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + top // 2) // top).astype(np.uint8)).convert("RGB")
+
+    def convert(strip: Image.Image) -> Image.Image:
+        values = np.asarray(strip).astype(np.uint32)
+        return Image.fromarray(((values * 255 + top // 2) // top).astype(np.uint8)).convert("RGB")
+
+    return convert
 
 
-def _from_wide(image: Image.Image) -> Image.Image:
+def _from_wide(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """Grey of 32-bit integers or floats, whose range no header states: taken as 0..1 (floats), 0..255 or 0..65535,
     whichever first holds every value, else stretched from its least to its greatest value.
     """
-    values = np.nan_to_num(np.asarray(image).astype(np.float32))
-    low, high = float(values.min()), float(values.max())
+    extremes = [
+        (float(values.min()), float(values.max())) for values in (_finite(strip) for _, strip in _strips(image))
+    ]
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     top = next((top for top in ranges if low >= 0 and high <= top), None)
-    if top is None:
-        # Halves, because the difference of two float32 extremes overflows; 1 where there is nothing to stretch.
-        values = values * np.float32(0.5) - np.float32(low / 2)
-        top = high / 2 - low / 2 or 1.0
-    grey = np.rint(values / np.float32(top) * 255).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+
+    def convert(strip: Image.Image) -> Image.Image:
+        values = _finite(strip)
+        scale = top
+        if scale is None:
+            # Halves, because the difference of two float32 extremes overflows; 1 where there is nothing to stretch.
+            values = values * np.float32(0.5) - np.float32(low / 2)
+            scale = high / 2 - low / 2 or 1.0
+        grey = np.rint(values / np.float32(scale) * 255).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+
+    return convert
+
+
+def _finite(image: Image.Image) -> npt.NDArray[np.float32]:
+    return np.nan_to_num(np.asarray(image).astype(np.float32))
 
 
 def _orientation(image: Image.Image) -> int:

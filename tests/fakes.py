@@ -180,6 +180,7 @@ class FakeEncoder(Encoder):
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []  # sizes, in order
+        self.reopened = 0  # times
 
     @property
     def provider(self) -> str:
@@ -195,3 +196,10 @@ class FakeEncoder(Encoder):
         features = np.tile(means, (1, 3))[:, :D]
         heads = np.full((len(pixels), C, HEAD_DIM), 0.5, np.float32)
         return Embeddings(features, heads)
+
+    def reopen(self) -> None:
+        self.reopened += 1
+
+    def verify_probe(self) -> None:
+        if self.failure is not None:
+            raise self.failure

@@ -137,7 +137,7 @@ async def upsert(request: Request, name: str, started: Started) -> Response:
         return _answer(_operation(await _do(store.upsert, name, [_point(point) for point in points])), started)
     model = model_of(request)
     await _do(store.check_model, name, _reference(model))  # before the work of embedding
-    vectors, timing = await _embed(model, [(point.source, point.place) for point in pictured])
+    vectors, timing = await _embed(request, model, [(point.source, point.place) for point in pictured])
     rows = iter(vectors)
     stored = [_point(point, None if isinstance(point.source, list) else next(rows)) for point in points]
     operation = await _do(partial(store.upsert, name, stored, model=_reference(model)))
@@ -215,7 +215,7 @@ async def _search(
     if pictured:
         model = model_of(request)
         await _do(store.check_model, name, _reference(model))
-        vectors, timing = await _embed(model, [(targets[i], places[i]) for i in pictured])
+        vectors, timing = await _embed(request, model, [(targets[i], places[i]) for i in pictured])
         for i, vector in zip(pictured, vectors, strict=True):
             targets[i] = vector
     return await _do(_run_searches, store, name, searches, targets, places), timing
@@ -239,10 +239,10 @@ def _run_searches(
 
 
 async def _embed(
-    model: LoadedModel, images: Sequence[tuple[Image | Any, str]]
+    request: Request, model: LoadedModel, images: Sequence[tuple[Image | Any, str]]
 ) -> tuple[list[npt.NDArray[np.float32]], Timing]:
     """Features of all images, or an error with a sentence for each bad one: the server's own, else the first."""
-    result = await embed_images(model, [image for image, _ in images])
+    result = await embed_images(request, model, [image for image, _ in images])
     bad = [(item, place) for item, (_, place) in zip(result.items, images, strict=True) if isinstance(item, AmclError)]
     if bad:
         worst = max((error for error, _ in bad), key=lambda error: error.status >= 500)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from amcl_serve.api.disconnect import unless_gone
 from amcl_serve.api.input import Image, read_embed
 from amcl_serve.api.output import NPY, failed, timed_json, timed_npy
 from amcl_serve.api.schemas import EmbedAnswer, Output
@@ -69,7 +70,7 @@ async def embed(
     npy = NPY in request.headers.get("accept", "")
     if npy and len(wanted) > 1:
         raise InvalidRequest(f"{NPY} holds one array: ask for outputs=features or outputs=heads")
-    result = await embed_images(model, found.images)
+    result = await embed_images(request, model, found.images)
     metrics = metrics_of(request)
     for item in result.items:
         if isinstance(item, AmclError):
@@ -89,12 +90,12 @@ async def embed(
     return timed_json(answer, result.timing, metrics)
 
 
-async def embed_images(model: LoadedModel, images: Sequence[Image]) -> EmbedResult:
-    """Embed what has bytes; what came as an error stays one, in its place."""
+async def embed_images(request: Request, model: LoadedModel, images: Sequence[Image]) -> EmbedResult:
+    """Embed what has bytes, as long as the client waits; what came as an error stays one, in its place."""
     readable = [image for image in images if isinstance(image, bytes)]
     if not readable:
         return EmbedResult([image for image in images if isinstance(image, AmclError)], Timing(0.0, 0.0, 0.0))
-    result = await model.engine.embed(readable)
+    result = await unless_gone(request, model.engine.embed(readable))
     embedded = iter(result.items)
     items = [next(embedded) if isinstance(image, bytes) else image for image in images]
     return EmbedResult(items, result.timing)

@@ -81,7 +81,7 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _disconnect(request: Request, _: Exception) -> Response:
-    return _amcl(request, BadRequest("the client closed the connection before the body was complete"))
+    return _amcl(request, BadRequest("the client closed the connection before it had its answer"))
 
 
 def _unexpected(request: Request, _: Exception) -> Response:

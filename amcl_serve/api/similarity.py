@@ -63,7 +63,7 @@ async def similarity(
             f"mode pairs needs as many `a` as `b`, there are {split} and {len(found.b)}; "
             "every a with every b is mode cross"
         )
-    result = await embed_images(model, [*found.a, *found.b])
+    result = await embed_images(request, model, [*found.a, *found.b])
     a, b = result.items[:split], result.items[split:]
     metrics = metrics_of(request)
     for side, items in (("a", a), ("b", b)):

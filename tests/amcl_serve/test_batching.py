@@ -121,36 +121,71 @@ def test_nothing_to_embed() -> None:
     assert asyncio.run(main()).items == []
 
 
-def test_a_failing_batch_reaches_its_callers_only_and_the_thread_lives_on() -> None:
+def test_an_encoder_that_fails_is_opened_again_and_only_its_batch_is_lost() -> None:
     encoder = FakeEncoder(failure=RuntimeError("secret: /srv/model.onnx"))
 
     async def main() -> None:
         async with running(encoder) as engine:
-            broken = (await engine.embed(PHOTOS[:2])).items
+            with pytest.raises(NotReady) as lost:
+                await engine.embed(PHOTOS[:2])
+            assert "secret" not in str(lost.value)
+            assert engine.depth == 0
+            await until(lambda: encoder.reopened >= 2)  # the first new session fails the probe too
+            assert not engine.healthy
+            with pytest.raises(NotReady):
+                await engine.embed(PHOTOS[:1])
             encoder.failure = None
-            whole = (await engine.embed(PHOTOS[:2])).items
-            assert engine.healthy
-        assert [type(item) for item in broken] == [AmclError, AmclError]
-        assert broken[0] is not broken[1]
-        assert {item.code for item in broken if isinstance(item, AmclError)} == {"internal_error"}
-        assert "secret" not in str(broken)
-        assert [type(item) for item in whole] == [Embedded, Embedded]
+            await until(lambda: engine.healthy)
+            assert [type(item) for item in (await engine.embed(PHOTOS[:2])).items] == [Embedded, Embedded]
 
     asyncio.run(main())
 
 
-def test_a_lost_inference_thread_is_told_and_seen() -> None:
+def test_a_lost_inference_thread_is_seen_and_replaced() -> None:
     encoder = FakeEncoder(failure=SystemExit())
 
     async def main() -> None:
         async with running(encoder) as engine:
-            assert engine.healthy
             with pytest.raises(NotReady):
                 await engine.embed(PHOTOS[:3])
             assert not engine.healthy
             assert engine.depth == 0
-            with pytest.raises(NotReady):
-                await engine.embed(PHOTOS[:1])
+            encoder.failure = None
+            await until(lambda: engine.healthy)
+            assert isinstance((await engine.embed(PHOTOS[:1])).items[0], Embedded)
+
+    asyncio.run(main())
+
+
+def test_a_lost_decode_thread_is_seen_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = decoding.decode
+
+    def deadly(data: bytes, *args: Any, **options: Any) -> Any:
+        if data == b"deadly":
+            raise SystemExit
+        return real(data, *args, **options)
+
+    monkeypatch.setattr(decoding, "decode", deadly)
+
+    async def main() -> None:
+        async with running(FakeEncoder(), decode_threads=1) as engine:
+            lost, kept = await asyncio.gather(
+                engine.embed([b"deadly"]), engine.embed(PHOTOS[:1]), return_exceptions=True
+            )
+            assert isinstance(lost, NotReady)
+            assert isinstance(kept, EmbedResult)  # the new thread's work
+            assert engine.healthy
+
+    asyncio.run(main())
+
+
+def test_a_thread_that_dies_between_images_is_replaced() -> None:
+    async def main() -> None:
+        async with running(FakeEncoder(), decode_threads=1) as engine:
+            engine._undecoded.put(object())  # type: ignore[arg-type]
+            await until(lambda: not engine.healthy)
+            await until(lambda: engine.healthy)
+            assert isinstance((await engine.embed(PHOTOS[:1])).items[0], Embedded)
 
     asyncio.run(main())
 

@@ -1,0 +1,36 @@
+"""Work for a client that may leave: nobody is worked for who does not wait any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+Value = TypeVar("Value")
+
+
+async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
+    """What `work` gives, for a request whose body has been read; ClientDisconnect, and `work` cancelled, if its client
+    closes the connection before.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    watcher = asyncio.create_task(_cancel_when_gone(request.receive, task))
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if watcher.done() and not task.uncancel():
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watcher.cancel()
+
+
+async def _cancel_when_gone(receive: Receive, task: asyncio.Task[Any]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    task.cancel()
