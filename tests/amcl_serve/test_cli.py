@@ -21,6 +21,7 @@ import amcl_serve
 from amcl_serve import cli
 from amcl_serve.collections.database import Database
 from amcl_serve.commands import doctor
+from amcl_serve.commands.options import default_text
 from amcl_serve.commands.serve import listen
 from amcl_serve.errors import StartupError
 from amcl_serve.settings import Settings
@@ -70,10 +71,9 @@ def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) 
         cli.main(["serve", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
         assert f"--{name.replace('_', '-')} " in text
         flat = re.sub(r"\s", "", text)  # a long default may be broken at a hyphen
-        assert re.sub(r"\s", "", f"{field.description} (default: {default})") in flat
+        assert re.sub(r"\s", "", f"{field.description} (default: {default_text(field)})") in flat
 
 
 def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +94,8 @@ def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
         (["serve", "--host", "no.such.host.invalid", "--port", "8099"], "no.such.host.invalid"),
         (["embed", "x.png", "--model", "/nowhere"], "/nowhere|bundle"),
         (["doctor", "--max-items", "0"], "--max-items"),
+        (["embed", "x.png", "--require-provider", "cuda"], "CUDAExecutionProvider is not available"),
+        (["embed", "x.png", "--provider", "NoSuchExecutionProvider"], "NoSuchExecutionProvider is not available"),
     ],
 )
 def test_wrong_values_are_one_line_and_1(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +104,17 @@ def test_wrong_values_are_one_line_and_1(argv: list[str], said: str, capsys: pyt
     assert err.startswith("amcl-serve: error: ")
     assert err.count("\n") == 1
     assert re.search(said, err)
+
+
+def test_models_are_given_by_repeated_flags_or_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amcl_serve.commands.options import settings_from
+
+    parser = cli.build_parser()
+    assert settings_from(parser.parse_args(["serve"])).model == ("default",)
+    monkeypatch.setenv("AMCL_MODEL", "one, two")
+    assert settings_from(parser.parse_args(["serve"])).model == ("one", "two")
+    flags = ["--model", "a,b", "--model", "c"]
+    assert settings_from(parser.parse_args(["serve", *flags])).model == ("a,b", "c")
 
 
 def test_without_onnxruntime_the_error_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +270,7 @@ def test_doctor_warns_of_a_gpu_that_is_not_asked_for(
 ) -> None:
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
-    argv = ["--model", str(tiny_bundle), "--data-dir", str(tmp_path), "--port", str(free_port())]
+    argv = ["--model", str(tiny_bundle), "--data-dir", str(tmp_path), "--port", str(free_port()), "--provider", "cpu"]
     code, lines = doctor_lines(argv, capsys)
     assert code == 0  # a warning does not fail
     assert lines["providers"].startswith("warn CUDAExecutionProvider")
