@@ -129,7 +129,7 @@ class Loader:
 
     async def _bring_up(self, model: LoadedModel) -> None:
         """Warm the model up, compare its probe with the card, start its engine."""
-        await to_thread.run_sync(_warm_up, model, self._settings.max_batch)
+        await to_thread.run_sync(warm_up, model, self._settings.max_batch)
         await to_thread.run_sync(model.encoder.verify_probe)
         await model.engine.start()
         self._watch(model)
@@ -150,11 +150,21 @@ def batch_sizes(max_batch: int) -> list[int]:
     return [1 << power for power in range(max_batch.bit_length()) if 1 << power < max_batch] + [max_batch]
 
 
-def _warm_up(model: LoadedModel, max_batch: int) -> None:
-    """One run at every size: what the first requests would wait for, or fail by, comes before the model answers."""
+def warm_up(model: LoadedModel, max_batch: int) -> None:
+    """One run at every size: what the first requests would wait for, or fail by, comes before the model answers.
+
+    Raises StartupError.
+    """
     size = model.bundle.card.input.size
     for images in batch_sizes(max_batch):
-        model.encoder.encode(np.zeros((images, size, size, 3), np.uint8))
+        try:
+            model.encoder.encode(np.zeros((images, size, size, 3), np.uint8))
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            log.warning("model %s: a run of %d images failed: %s", model.name, images, error)
+            raise StartupError(
+                f"model {model.name} cannot embed {images} images at once on {model.encoder.provider}; "
+                "lower --max-batch, or ask amcl-serve doctor"
+            ) from error
 
 
 def _when_dropped(model: LoadedModel) -> asyncio.Event:

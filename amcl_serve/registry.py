@@ -9,11 +9,11 @@ from pathlib import Path
 import onnxruntime as ort
 
 from amcl_serve.batching import Engine
-from amcl_serve.bundle import CARD_FILE, MODELS_DIR, Bundle
+from amcl_serve.bundle import CARD_FILE, MODELS_DIR, Bundle, probe_image
 from amcl_serve.encoder import Encoder
 from amcl_serve.errors import BundleError, ModelNotFound, ProviderUnavailable
 from amcl_serve.pairs import PairScorer
-from amcl_serve.sessions import CPU, CUDA, provider_name
+from amcl_serve.sessions import CPU, CUDA, provider_name, unavailable
 from amcl_serve.settings import Settings
 
 DEFAULT = "default"
@@ -159,6 +159,12 @@ def _auto(bundle: Bundle, settings: Settings) -> Encoder:
 
 
 def _on(provider: str, bundle: Bundle, settings: Settings) -> Encoder:
-    return Encoder.load(
+    encoder = Encoder.load(
         bundle, precision=settings.precision, provider=provider, session_threads=settings.session_threads
     )
+    if encoder.provider != CPU:  # CUDA looks for a part of its libraries, cuDNN for one, when it first runs
+        try:
+            encoder.encode(probe_image(bundle.card.input.size)[None])
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise unavailable(encoder.provider, "it loads and cannot run the model") from error
+    return encoder

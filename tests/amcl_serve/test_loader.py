@@ -210,15 +210,23 @@ def test_a_failed_load_leaves_the_old_model(models: Path, alter: Callable[[Path]
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("broken", ["encode", "start"])
-def test_a_load_that_breaks_leaves_the_old_model(models: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+@pytest.mark.parametrize(
+    ("broken", "method", "said"),
+    [
+        (Encoder, "encode", "cannot embed 1 images at once on CPUExecutionProvider; lower --max-batch"),
+        (Engine, "start", "it failed while it was tried out; the server's log says why"),
+    ],
+)
+def test_a_load_that_breaks_leaves_the_old_model(
+    models: Path, monkeypatch: pytest.MonkeyPatch, broken: type, method: str, said: str
+) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
             old = registry_of(loader).get("beta")
             make_bundle(models / "beta", name="beta", seed=7)
             with monkeypatch.context() as patch:
-                patch.setattr(Encoder if broken == "encode" else Engine, broken, fail)
-                with pytest.raises(LoadFailed, match="it failed while it was tried out") as caught:
+                patch.setattr(broken, method, fail)
+                with pytest.raises(LoadFailed, match=said) as caught:
                     await loader.load("beta")
             assert "/secret" not in caught.value.detail
             assert registry_of(loader).get("beta") is old
