@@ -21,9 +21,9 @@ from typing import Literal
 import numpy as np
 from anyio import to_thread
 
-from amcl_serve.batching import Engine
 from amcl_serve.bundle import CARD_FILE, Bundle
 from amcl_serve.errors import BundleError, Conflict, LoadFailed, ModelBusy, ModelNotFound, StartupError
+from amcl_serve.machine import give_memory_back
 from amcl_serve.registry import DEFAULT, LoadedModel, Registry, load_bundle, shipped_bundles
 from amcl_serve.settings import Settings
 
@@ -52,6 +52,7 @@ class Loader:
         """Bring up every model of the registry; StartupError where one fails, and `stop` is still to be called."""
         for model in self._registry.all():
             await self._bring_up(model)
+        await to_thread.run_sync(give_memory_back)  # loading takes more than what is loaded
 
     async def stop(self) -> None:
         """Stop every engine; each answers what it has admitted."""
@@ -72,12 +73,8 @@ class Loader:
                     return self._registry.get(name), "unchanged"
                 await self._bring_up(model)
             self._folders[name] = folder
-            old = self._registry.put(model)
-            outcome: Outcome = "loaded" if old is None else "replaced"
-            if old is not None:
-                engine, gone = old.engine, _when_dropped(old)
-                del old  # else it would be held here
-                await self._retire(engine, gone)
+            outcome: Outcome = "replaced" if name in self._registry else "loaded"
+            await self._retire(self._registry.put(model))
             return model, outcome
 
     async def unload(self, name: str) -> None:
@@ -88,10 +85,7 @@ class Loader:
         if name == self._registry.default:
             raise Conflict(f"{name} answers requests that name no model: it can be replaced, not unloaded")
         with self._reserved(name):
-            old = self._registry.remove(name)
-            engine, gone = old.engine, _when_dropped(old)
-            del old
-            await self._retire(engine, gone)
+            await self._retire(self._registry.remove(name))
             log.info("model %s is unloaded", name)
 
     def _spelt_out(self, name: str) -> str:
@@ -137,12 +131,18 @@ class Loader:
             "model %s %s: %s on %s", model.name, model.bundle.digest, model.encoder.precision, model.encoder.provider
         )
 
-    async def _retire(self, engine: Engine, gone: asyncio.Event) -> None:
-        """Stop the engine once no request holds its model, or after the time that a request may take."""
+    async def _retire(self, model: LoadedModel | None) -> None:
+        """Stop the engine once no request holds its model, or after the time that a request may take; free it all."""
+        if model is None:
+            return
+        engine, gone = model.engine, _when_dropped(model)
+        del model  # the caller has no name for it either: a reference here would keep it
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.request_deadline):
                 await gone.wait()
         await engine.stop()
+        del engine
+        await to_thread.run_sync(give_memory_back)
 
 
 def batch_sizes(max_batch: int) -> list[int]:

@@ -1,8 +1,10 @@
-"""What this machine has: memory under every limit on this process, and CUDA's libraries. Linux; asked by `doctor`."""
+"""This machine: its memory under every limit on this process, and CUDA's libraries. Linux knows most of it."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +31,17 @@ def memory(root: Path = Path("/")) -> Memory | None:
         for limit, used in _groups(root)
     ]
     return min(found, default=None)
+
+
+def give_memory_back() -> None:
+    """Return what is free to the system, after something large is gone.
+
+    An array that a session gave out holds the session's whole arena, so cycles of such arrays are collected first;
+    and the C library keeps what is freed until it is asked (glibc; others have no such call).
+    """
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def mebibytes(size: int) -> str:

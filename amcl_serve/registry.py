@@ -53,6 +53,9 @@ class Registry:
             raise ModelNotFound(f"no model {name[:64]!r} is loaded; this server has {have}")
         return self._models[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._models
+
     def with_digest(self, digest: str) -> LoadedModel | None:
         """The model whose bundle has that digest, if there is one."""
         return next((model for model in self._models.values() if model.bundle.digest == digest), None)

@@ -19,7 +19,7 @@ from amcl_serve.batching import Embedded, Engine
 from amcl_serve.encoder import Encoder
 from amcl_serve.errors import BundleError, Conflict, LoadFailed, ModelBusy, ModelNotFound
 from amcl_serve.loader import Loader, batch_sizes
-from amcl_serve.registry import LoadedModel, Registry, load_models
+from amcl_serve.registry import LoadedModel, Registry, find_bundle, load_models
 from amcl_serve.settings import Settings
 from tests.amcl_serve.api.conftest import picture
 from tests.fakes import make_bundle
@@ -135,6 +135,33 @@ def test_a_model_that_went_is_freed(models: Path, change: str) -> None:
                 await loader.unload("beta")
             gc.collect()
             assert [part() for part in parts] == [None] * len(parts)
+
+    asyncio.run(scenario())
+
+
+def test_swaps_do_not_add_up_in_memory(tmp_path: Path) -> None:
+    """Of the default model, whose 12 MB take 40 in memory: without giving memory back each swap would add 17 MB."""
+    source = find_bundle("default")
+    folder = tmp_path / source.name
+    shutil.copytree(source, folder)
+
+    def resident() -> int:
+        (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS:"))
+        return int(line.split()[1]) // 1024
+
+    async def swap(loader: Loader, times: int) -> int:
+        for _ in range(times):
+            card = json.loads((folder / "card.json").read_text())
+            card["notes"].append("changed")
+            (folder / "card.json").write_text(json.dumps(card))
+            assert (await loader.load(folder.name))[1] == "replaced"
+            await features(registry_of(loader).get())
+        return resident()
+
+    async def scenario() -> None:
+        async with running(tmp_path, folder.name, precision="int8") as loader:
+            before = await swap(loader, 2)
+            assert await swap(loader, 6) < before + 50
 
     asyncio.run(scenario())
 
