@@ -21,10 +21,11 @@ from typing import Literal
 import numpy as np
 from anyio import to_thread
 
+from amcl_serve import machine
 from amcl_serve.bundle import CARD_FILE, Bundle
 from amcl_serve.errors import BundleError, Conflict, LoadFailed, ModelBusy, ModelNotFound, StartupError
-from amcl_serve.machine import give_memory_back
-from amcl_serve.registry import DEFAULT, LoadedModel, Registry, load_bundle, shipped_bundles
+from amcl_serve.machine import give_memory_back, mebibytes
+from amcl_serve.registry import DEFAULT, LoadedModel, Registry, load_bundle, memory_needed, shipped_bundles
 from amcl_serve.settings import Settings
 
 Outcome = Literal["loaded", "replaced", "unchanged"]
@@ -119,7 +120,14 @@ class Loader:
                 "a bundle in the model folder lies in a folder of its own name"
             )
         loaded = self._registry.with_digest(bundle.digest)
-        return None if loaded is not None and loaded.engine.healthy else load_bundle(bundle, self._settings)
+        if loaded is not None and loaded.engine.healthy:
+            return None
+        need, found = memory_needed(bundle, self._settings), machine.memory()
+        if found is not None and found.free < need:  # better refused than killed with all that runs
+            raise StartupError(
+                f"it takes about {mebibytes(need)}, and {mebibytes(found.free)} are left by {found.bound}"
+            )
+        return load_bundle(bundle, self._settings)
 
     async def _bring_up(self, model: LoadedModel) -> None:
         """Warm the model up, compare its probe with the card, start its engine."""

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")  # both install the module `onnxruntime`
 INSTALL_GPU = "uninstall onnxruntime and onnxruntime-gpu, then pip install 'amcl-serve[gpu]', which brings them"
 
-# Measured with the default bundle: 100 MiB before a model, then 3.4 (int8) to 5.2 (fp16) times the encoder's file.
-PROCESS_BYTES = 150 * 2**20
-TIMES_FILE = 6
+PROCESS_BYTES = 150 * 2**20  # before a model; 100 MiB measured
 BYTES_A_PIXEL = 16  # of the dearest images, in each decode thread
 DISK_LOW, DISK_FULL = 2**30, 100 * 2**20
 
@@ -151,10 +149,12 @@ def _memory(settings: Settings) -> Finding:
     if found is None:
         return Finding("warn", "memory", "not known here: nothing says how much is free")
     try:
-        models = sum(_encoder_bytes(name, settings) for name in settings.model)
+        from amcl_serve.registry import find_bundle, memory_needed
+
+        bundles = [Bundle.open(find_bundle(name, settings.model_dir), verify=False) for name in settings.model]
+        need = PROCESS_BYTES + sum(memory_needed(bundle, settings) for bundle in bundles)
     except (StartupError, ImportError):
         return Finding("warn", "memory", f"{mebibytes(found.free)} free; the need is not known without the model")
-    need = PROCESS_BYTES + TIMES_FILE * models
     pixels = BYTES_A_PIXEL * settings.max_pixels * settings.decode_threads
     busy = need + settings.max_inflight_bytes + pixels
     said = f"{mebibytes(found.free)} left by {found.bound}, about {mebibytes(need)} needed"
@@ -166,15 +166,6 @@ def _memory(settings: Settings) -> Finding:
             "--max-pixels, --decode-threads or --max-inflight-bytes",
         )  # fmt: skip
     return Finding("ok", "memory", f"{said}, up to {mebibytes(busy)} under the worst load")
-
-
-def _encoder_bytes(name: str, settings: Settings) -> int:
-    """Size of the encoder's file, the largest where the provider decides."""
-    from amcl_serve.registry import find_bundle
-
-    bundle = Bundle.open(find_bundle(name, settings.model_dir), verify=False)
-    chosen = bundle.precisions if settings.precision == "auto" else (settings.precision,)
-    return max(bundle.encoder_path(precision).stat().st_size for precision in chosen)
 
 
 def _models(settings: Settings) -> Iterator[Finding]:

@@ -188,12 +188,16 @@ def test_memory(ask: Doctor, monkeypatch: pytest.MonkeyPatch, free: int, status:
     )
 
 
-def test_the_memory_that_models_need_grows_with_their_files(tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path / "b", precisions=("fp32", "fp16"))
-    big = (bundle / "encoder.fp16.onnx").stat().st_size
-    for precision, models, size in (("fp16", 1, big), ("auto", 1, big), ("fp32", 2, 2 * big)):
-        settings = doctor.Settings(model=[str(bundle)] * models, precision=precision)
-        assert sum(doctor._encoder_bytes(name, settings) for name in settings.model) == size
+def test_the_memory_that_a_model_needs_grows_with_its_file(tmp_path: Path) -> None:
+    from amcl_serve.bundle import Bundle
+    from amcl_serve.registry import memory_needed
+
+    bundle = Bundle.open(make_bundle(tmp_path / "b", precisions=("fp32", "fp16")))
+    with bundle.encoder_path("fp16").open("ab") as stream:
+        stream.write(bytes(1000))
+    small, big = (bundle.encoder_path(precision).stat().st_size for precision in ("fp32", "fp16"))
+    for precision, size in (("fp32", small), ("fp16", big), ("auto", big)):
+        assert memory_needed(bundle, doctor.Settings(precision=precision)) == 6 * size
 
 
 def test_memory_is_not_known(ask: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from amcl_serve import loader as loading
+from amcl_serve import machine
 from amcl_serve.batching import Embedded, Engine
 from amcl_serve.encoder import Encoder
 from amcl_serve.errors import BundleError, Conflict, LoadFailed, ModelBusy, ModelNotFound
 from amcl_serve.loader import Loader, batch_sizes
+from amcl_serve.machine import Memory
 from amcl_serve.registry import LoadedModel, Registry, find_bundle, load_models
 from amcl_serve.settings import Settings
 from tests.amcl_serve.api.conftest import picture
@@ -258,6 +260,24 @@ def test_a_load_that_breaks_leaves_the_old_model(
             assert "/secret" not in caught.value.detail
             assert registry_of(loader).get("beta") is old
             await features(old)
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_memory_does_not_hold_is_refused(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with running(models, "alpha", "beta") as loader:
+            old = registry_of(loader).get("beta")
+            make_bundle(models / "beta", name="beta", seed=7)
+            monkeypatch.setattr(machine, "memory", lambda: Memory(2000, "the control group's limit of 9 MiB"))
+            with pytest.raises(
+                LoadFailed, match="it takes about 0 MiB, and 0 MiB are left by the control group's limit"
+            ):
+                await loader.load("beta")
+            assert registry_of(loader).get("beta") is old
+            monkeypatch.setattr(machine, "memory", lambda: None)  # not known
+            del old
+            assert (await loader.load("beta"))[1] == "replaced"
 
     asyncio.run(scenario())
 
