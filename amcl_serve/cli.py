@@ -57,7 +57,7 @@ def _fail(sentence: str) -> int:
 
 def _setting(error: object) -> str:
     assert isinstance(error, dict)
-    name = ".".join(str(part) for part in error["loc"])
+    name = str(error["loc"][0])  # the rest is a place in a list
     flag = "--" + name.replace("_", "-")
     return f"{flag} (AMCL_{name.upper()}): {error['msg']}, not {error['input']!r}"
 

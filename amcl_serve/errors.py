@@ -10,7 +10,9 @@ AmclError
 │   └── PointNotFound           404 point_not_found
 ├── Conflict                    409 conflict
 │   ├── CollectionExists        409 collection_exists
-│   └── CollectionMismatch      409 collection_mismatch
+│   ├── CollectionMismatch      409 collection_mismatch
+│   ├── ModelBusy               409 model_busy
+│   └── LoadFailed              409 load_failed
 ├── TooLarge                    413 too_large
 │   ├── BodyTooLarge            413 body_too_large
 │   ├── TooManyItems            413 too_many_items
@@ -107,6 +109,18 @@ class CollectionMismatch(Conflict):
     """The collection's vectors come from another model, or have another size."""
 
     code = "collection_mismatch"
+
+
+class ModelBusy(Conflict):
+    """A model of that name is being loaded or unloaded."""
+
+    code = "model_busy"
+
+
+class LoadFailed(Conflict):
+    """The bundle cannot be loaded as it lies in its folder; what was loaded before goes on answering."""
+
+    code = "load_failed"
 
 
 class TooLarge(AmclError):

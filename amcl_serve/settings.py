@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MiB = 1024 * 1024
 
@@ -20,6 +20,15 @@ def _data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "amcl-serve"
 
 
+def _names(value: object) -> object:
+    """A text with commas, as the environment gives it, as the names between them."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+# NoDecode: pydantic-settings otherwise wants JSON in the variable of a setting that holds several values.
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+
 class Settings(BaseSettings):
     """Every setting of the server; each is a flag of `amcl-serve serve` and an environment variable AMCL_<NAME>."""
 
@@ -27,11 +36,27 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="port to listen on")
-    model: str = Field("default", description="a bundle's folder, or the name of a bundle shipped with the package")
+    model: Annotated[Names, Field(min_length=1)] = Field(
+        ("default",),
+        description="a bundle's folder, its name in the model folder, or the name of one shipped with the package; "
+        "repeat it (in the variable: commas) for more, the first is the default of requests",
+    )
+    model_dir: Path | None = Field(
+        None, description="folder of bundles, each in a folder of its name, that POST /models/NAME/load may load"
+    )
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
         "auto", description="encoder to load; auto: int8 on CPU, fp16 elsewhere, else the first that the bundle has"
     )
-    provider: str = Field("cpu", description="onnxruntime execution provider: cpu, cuda, or its full name")
+    provider: str = Field(
+        "auto",
+        description="onnxruntime execution provider: cpu, cuda, or its full name; "
+        "auto: CUDA where it loads, else the CPU, with a warning if this onnxruntime is built for CUDA",
+    )
+    require_provider: str | None = Field(
+        None,
+        min_length=1,
+        description="provider that must run every model; where another would, the command exits with 1",
+    )
     session_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default_factory=_cores, description="threads of the onnxruntime session"
     )

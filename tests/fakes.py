@@ -44,13 +44,14 @@ def make_bundle(
     size: int = 16,
     name: str = "tiny",
     precisions: tuple[Precision, ...] = ("fp32",),
+    seed: int = 0,
 ) -> Path:
     """Write a bundle into `folder` (made if need be) and return it; the same graph stands for every precision.
 
     D = 8, C = 3, d' = 4; `size` is a multiple of 4. Not adaptive: a constant temperature of 0.1.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = encoder_graph(size).SerializeToString()
+    encoder = encoder_graph(size, seed).SerializeToString()
     for precision in precisions:
         (folder / encoder_file(precision)).write_bytes(encoder)
     (folder / TEMPERATURE_FILE).write_bytes(temperature_graph(adaptive=adaptive).SerializeToString())
@@ -105,9 +106,9 @@ PARITY = Parity(
 )
 
 
-def encoder_graph(size: int) -> onnx.ModelProto:
+def encoder_graph(size: int, seed: int = 0) -> onnx.ModelProto:
     """pixels uint8 [N, size, size, 3] -> features [N, 8], heads [N, 3, 4], a fixed random map of mean patch colours."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     patch = size // GRID
     weights = {
         "scale": np.float32(2 / 255),

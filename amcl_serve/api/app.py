@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -17,10 +16,9 @@ from amcl_serve.api import collections, docs, embed, health, metrics, models, pr
 from amcl_serve.api.limits import BodyLimit, InFlight
 from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
 from amcl_serve.collections.store import SqliteStore
-from amcl_serve.registry import Registry, load_model
+from amcl_serve.loader import Loader
+from amcl_serve.registry import Registry, load_models
 from amcl_serve.settings import Settings
-
-log = logging.getLogger("amcl_serve")
 
 # Every error of every route; the codes are those of amcl_serve.errors.
 _PROBLEM = {
@@ -34,7 +32,7 @@ _NAMED = (Problem, EmbedRequest, SimilarityRequest)
 def create_app(settings: Settings, *, registry: Registry | None = None, index: bool = True) -> FastAPI:
     """The application. Nothing is loaded before its lifespan starts, which raises StartupError where it cannot go on.
 
-    `registry` replaces the model that `settings` name; `index=False` leaves `/` free for a page.
+    `registry` replaces the models that `settings` name; `index=False` leaves `/` free for a page.
     """
     app = _App(
         title="amcl-serve",
@@ -76,26 +74,18 @@ class _App(FastAPI):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load and check the model, start its engine, open the collections; undo it in reverse once requests have ended."""
+    """Load and check the models, start their engines, open the collections; undo it in reverse at the end."""
     settings: Settings = app.state.settings
     if app.state.registry is None:
-        app.state.registry = Registry(await to_thread.run_sync(load_model, settings))
+        app.state.registry = Registry(*await to_thread.run_sync(load_models, settings))
     async with AsyncExitStack() as stack:
         store = await to_thread.run_sync(SqliteStore, settings.data_dir)
         stack.callback(store.close)
         app.state.collections = store
-        for model in app.state.registry.all():
-            await to_thread.run_sync(model.encoder.verify_probe)
-            stack.push_async_callback(model.engine.stop)
-            await model.engine.start()
-            app.state.metrics.watch(model)
-            log.info(
-                "model %s %s: %s on %s",
-                model.name,
-                model.bundle.digest,
-                model.encoder.precision,
-                model.encoder.provider,
-            )
+        app.state.loader = loader = Loader(app.state.registry, settings, watch=app.state.metrics.watch)
+        app.state.metrics.models.source = app.state.registry.all
+        stack.push_async_callback(loader.stop)
+        await loader.start()
         app.state.ready = True
         try:
             yield

@@ -237,3 +237,54 @@ class QueryResult(BaseModel):
     """Result of …/query."""
 
     points: list[ScoredPoint]
+
+
+# Bodies that FastAPI sees as raw requests only.
+_FILE = {"type": "string", "format": "binary"}
+POINTS_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["points"],
+                "properties": {"points": {"type": "array", "items": PointBody.model_json_schema()}},
+            }
+        },
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["files", "points"],
+                "properties": {
+                    "files": {"type": "array", "items": _FILE},
+                    "points": {
+                        "type": "string",
+                        "description": "JSON: [{id, payload}, …], one for each file, in order",
+                    },
+                },
+            }
+        },
+    },
+}
+QUERY_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"$ref": "#/components/schemas/QueryRequest"}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": _FILE,
+                    "limit": {"type": "integer"},
+                    "offset": {"type": "integer"},
+                    "score_threshold": {"type": "number"},
+                    "filter": {"type": "string", "description": "JSON"},
+                    "with_payload": {"type": "boolean"},
+                    "with_vector": {"type": "boolean"},
+                    "params": {"type": "string", "description": "JSON"},
+                },
+            }
+        },
+    },
+}

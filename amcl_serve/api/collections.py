@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from amcl_serve.api import collection_shapes as shapes
@@ -19,10 +19,12 @@ from amcl_serve.api.collection_input import NewPoint, Search, check_count, read_
 from amcl_serve.api.embed import embed_images
 from amcl_serve.api.input import Image
 from amcl_serve.api.output import timed_json
-from amcl_serve.api.state import metrics_of, model_of, settings_of
+from amcl_serve.api.schemas import Name
+from amcl_serve.api.state import metrics_of, model_of, registry_of, settings_of
 from amcl_serve.batching import Embedded, Timing
 from amcl_serve.collections.filters import compile_filter
-from amcl_serve.collections.protocol import MAX_REACH, Hit, ModelRef, Point, Query, Record, VectorStore
+from amcl_serve.collections.protocol import MAX_REACH, Hit, ModelRef, Point, Record, VectorStore
+from amcl_serve.collections.protocol import Query as StoreQuery
 from amcl_serve.collections.values import parse_point_id
 from amcl_serve.errors import AmclError, InvalidRequest, NotReady
 from amcl_serve.registry import LoadedModel
@@ -30,54 +32,6 @@ from amcl_serve.registry import LoadedModel
 router = APIRouter(prefix="/collections", tags=["collections"])
 
 Value = TypeVar("Value")
-_FILE = {"type": "string", "format": "binary"}
-_POINTS_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["points"],
-                "properties": {"points": {"type": "array", "items": shapes.PointBody.model_json_schema()}},
-            }
-        },
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["files", "points"],
-                "properties": {
-                    "files": {"type": "array", "items": _FILE},
-                    "points": {
-                        "type": "string",
-                        "description": "JSON: [{id, payload}, …], one for each file, in order",
-                    },
-                },
-            }
-        },
-    },
-}
-_QUERY_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": {"$ref": "#/components/schemas/QueryRequest"}},
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {
-                    "file": _FILE,
-                    "limit": {"type": "integer"},
-                    "offset": {"type": "integer"},
-                    "score_threshold": {"type": "number"},
-                    "filter": {"type": "string", "description": "JSON"},
-                    "with_payload": {"type": "boolean"},
-                    "with_vector": {"type": "boolean"},
-                    "params": {"type": "string", "description": "JSON"},
-                },
-            }
-        },
-    },
-}
 
 
 async def _now() -> float:
@@ -85,6 +39,7 @@ async def _now() -> float:
 
 
 Started = Annotated[float, Depends(_now)]
+Wanted = Annotated[Name | None, Query(alias="model", description="of images; by default the collection's own")]
 
 
 @router.get("", summary="The collections", response_model=shapes.Envelope[shapes.CollectionList])
@@ -95,9 +50,11 @@ async def collections(request: Request, started: Started) -> Response:
 
 
 @router.put("/{name}", summary="Create a collection", response_model=shapes.Envelope[bool])
-async def create(request: Request, name: str, body: shapes.CreateRequest, started: Started) -> Response:
+async def create(
+    request: Request, name: str, body: shapes.CreateRequest, started: Started, wanted: Wanted = None
+) -> Response:
     """Make an empty collection; without a size, its vectors are as long as the model's features."""
-    size = body.vectors.size or model_of(request).bundle.card.feature_dim
+    size = body.vectors.size or model_of(request, wanted).bundle.card.feature_dim
     await _do(_store(request).create, name, size, body.vectors.distance)
     return _answer(True, started)
 
@@ -125,9 +82,9 @@ async def drop(request: Request, name: str, started: Started) -> Response:
     "/{name}/points",
     summary="Write points",
     response_model=shapes.Envelope[shapes.Operation],
-    openapi_extra={"requestBody": _POINTS_BODY},
+    openapi_extra={"requestBody": shapes.POINTS_BODY},
 )
-async def upsert(request: Request, name: str, started: Started) -> Response:
+async def upsert(request: Request, name: str, started: Started, wanted: Wanted = None) -> Response:
     """Write all points or none; one with a stored id replaces that. The error of bad images names each by its index."""
     store, settings = _store(request), settings_of(request)
     points = await read_points(request, max_items=settings.max_items, max_bytes=settings.max_body_bytes)
@@ -135,8 +92,7 @@ async def upsert(request: Request, name: str, started: Started) -> Response:
     pictured = [point for point in points if not isinstance(point.source, list)]
     if not pictured:
         return _answer(_operation(await _do(store.upsert, name, [_point(point) for point in points])), started)
-    model = model_of(request)
-    await _do(store.check_model, name, _reference(model))  # before the work of embedding
+    model = await _model(request, name, wanted)
     vectors, timing = await _embed(request, model, [(point.source, point.place) for point in pictured])
     rows = iter(vectors)
     stored = [_point(point, None if isinstance(point.source, list) else next(rows)) for point in points]
@@ -182,43 +138,43 @@ async def get(request: Request, name: str, point: str, started: Started) -> Resp
     "/{name}/points/query",
     summary="Search",
     response_model=shapes.Envelope[shapes.QueryResult],
-    openapi_extra={"requestBody": _QUERY_BODY},
+    openapi_extra={"requestBody": shapes.QUERY_BODY},
 )
-async def query(request: Request, name: str, started: Started) -> Response:
+async def query(request: Request, name: str, started: Started, wanted: Wanted = None) -> Response:
     """The nearest points to a vector, to a stored point (which is left out), or to an image; ties go by id."""
     search = await read_query(request, max_bytes=settings_of(request).max_body_bytes)
-    (result,), timing = await _search(request, name, [search], ["query"])
+    (result,), timing = await _search(request, name, [search], ["query"], wanted)
     return _answer(result, started, request, timing)
 
 
 @router.post(
     "/{name}/points/query/batch", summary="Search many times", response_model=shapes.Envelope[list[shapes.QueryResult]]
 )
-async def query_batch(request: Request, name: str, body: shapes.QueryBatchRequest, started: Started) -> Response:
+async def query_batch(
+    request: Request, name: str, body: shapes.QueryBatchRequest, started: Started, wanted: Wanted = None
+) -> Response:
     """One result a search, in order; an error of one of them, which it names, refuses the request."""
     check_count(len(body.searches), settings_of(request).max_items, "searches")
     if sum(search.limit for search in body.searches) > MAX_REACH:
         raise InvalidRequest(f"searches: their limits add up to more than {MAX_REACH}")
     searches = await _do(lambda: [to_search(search) for search in body.searches])
     places = [f"searches[{i}].query" for i in range(len(searches))]
-    results, timing = await _search(request, name, searches, places)
+    results, timing = await _search(request, name, searches, places, wanted)
     return _answer(results, started, request, timing)
 
 
 async def _search(
-    request: Request, name: str, searches: Sequence[Search], places: Sequence[str]
+    request: Request, name: str, searches: Sequence[Search], places: Sequence[str], wanted: str | None
 ) -> tuple[list[dict[str, Any]], Timing | None]:
-    store = _store(request)
     targets: list[Any] = [search.target for search in searches]
     pictured = [i for i, target in enumerate(targets) if isinstance(target, bytes | AmclError)]
     timing = None
     if pictured:
-        model = model_of(request)
-        await _do(store.check_model, name, _reference(model))
+        model = await _model(request, name, wanted)
         vectors, timing = await _embed(request, model, [(targets[i], places[i]) for i in pictured])
         for i, vector in zip(pictured, vectors, strict=True):
             targets[i] = vector
-    return await _do(_run_searches, store, name, searches, targets, places), timing
+    return await _do(_run_searches, _store(request), name, searches, targets, places), timing
 
 
 def _run_searches(
@@ -227,7 +183,7 @@ def _run_searches(
     results = []
     for search, target, place in zip(searches, targets, places, strict=True):
         options = search.options
-        wanted = Query(target, options.limit, options.offset, options.score_threshold, options.filter)
+        wanted = StoreQuery(target, options.limit, options.offset, options.score_threshold, options.filter)
         try:
             hits = store.query(name, wanted)
         except InvalidRequest as error:
@@ -236,6 +192,13 @@ def _run_searches(
             raise InvalidRequest(f"{place.removesuffix('.query')}: {error.detail}") from None
         results.append({"points": [_hit(hit, options) for hit in hits]})
     return results
+
+
+async def _model(request: Request, name: str, wanted: str | None) -> LoadedModel:
+    """The model for a collection's images: the one asked for or, among all, the first whose images belong into it."""
+    registry = registry_of(request.app)
+    models = registry.all() if wanted is None else [registry.get(wanted)]
+    return models[await _do(_store(request).choose_model, name, [_reference(model) for model in models])]
 
 
 async def _embed(

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from amcl_serve.api.disconnect import unless_gone
 from amcl_serve.api.input import Image, read_embed
 from amcl_serve.api.output import NPY, failed, timed_json, timed_npy
-from amcl_serve.api.schemas import EmbedAnswer, Output
+from amcl_serve.api.schemas import EmbedAnswer, Name, Output
 from amcl_serve.api.state import metrics_of, model_of, settings_of
 from amcl_serve.batching import Embedded, EmbedResult, Timing
 from amcl_serve.encoder import unit_norm
@@ -31,6 +31,7 @@ _FORM = {
             "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
             "outputs": {"type": "array", "items": {"enum": ["features", "heads"]}},
             "normalize": {"type": "boolean"},
+            "model": {"type": "string"},
         },
     }
 }
@@ -56,6 +57,7 @@ async def embed(
     request: Request,
     outputs: Annotated[list[Output] | None, Query(description="unless the body says it; repeat for both")] = None,
     normalize: Annotated[bool | None, Query(description="unless the body says it")] = None,
+    name: Annotated[Name | None, Query(alias="model", description="unless the body says it")] = None,
     dtype: Annotated[Literal["float32", "float16"], Query(description="of an answer in application/x-npy")] = "float32",
 ) -> Response:
     """Embed one image (multipart, raw body or JSON) or many (multipart `files`, JSON `images`).
@@ -63,8 +65,8 @@ async def embed(
     A bad image among several carries its own `error`; the error of a single image is the response. With
     `Accept: application/x-npy` the good rows come as one array and `x-failed-indices` lists the others.
     """
-    model = model_of(request)
     found = await read_embed(request, max_items=settings_of(request).max_items)
+    model = model_of(request, found.options.model or name)
     wanted: set[Output] = set(found.options.outputs or outputs or ["features"])
     unit = bool(found.options.normalize if found.options.normalize is not None else normalize)
     npy = NPY in request.headers.get("accept", "")

@@ -65,7 +65,7 @@ async def read_embed(request: Request, *, max_items: int) -> EmbedInput:
     elif kind == JSON:
         body = await _read_json(request, EmbedRequest)
         _count(len(body.images), max_items, "images")
-        options = EmbedOptions(outputs=body.outputs, normalize=body.normalize)
+        options = EmbedOptions(outputs=body.outputs, normalize=body.normalize, model=body.model)
         found = EmbedInput(await _away(request, _from_texts, "images", body.images), options)
     elif kind == OCTETS or kind.startswith("image/"):
         found = EmbedInput([await request.body()], EmbedOptions())
@@ -87,7 +87,7 @@ async def read_similarity(request: Request, *, max_items: int) -> SimilarityInpu
         body = await _read_json(request, SimilarityRequest)
         _count(max(len(body.a), len(body.b)), max_items, "images in `a` or `b`")
         a, b = [await _away(request, _from_texts, name, getattr(body, name)) for name in ("a", "b")]
-        found = SimilarityInput(a, b, SimilarityOptions(mode=body.mode))
+        found = SimilarityInput(a, b, SimilarityOptions(mode=body.mode, model=body.model))
     else:
         raise _unsupported(kind, f"{MULTIPART} or {JSON}, with `a` and `b`")
     _count(max(len(found.a), len(found.b)), max_items, "images in `a` or `b`")

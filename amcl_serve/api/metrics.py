@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,22 +41,17 @@ class Metrics:
             "amcl_stage_seconds", "Time of a request's stages", ["stage"], buckets=SECONDS, registry=self.registry
         )
         self.batch_size = Histogram(
-            "amcl_batch_size", "Images in a call of the encoder", buckets=SIZES, registry=self.registry
+            "amcl_batch_size", "Images in a call of the encoder", ["model"], buckets=SIZES, registry=self.registry
         )
         self.batch_seconds = Histogram(
-            "amcl_batch_seconds", "Time of a call of the encoder", buckets=SECONDS, registry=self.registry
+            "amcl_batch_seconds", "Time of a call of the encoder", ["model"], buckets=SECONDS, registry=self.registry
         )
-        self.queue_depth = Gauge("amcl_queue_depth", "Images admitted and not yet answered", registry=self.registry)
-        self.model = Gauge(
-            "amcl_model_info", "1 for each loaded model", ["name", "digest", "precision", "provider"],
-            registry=self.registry,
-        )  # fmt: skip
+        self.models = ModelsCollector()
+        self.registry.register(self.models)
 
     def watch(self, model: LoadedModel) -> None:
         """Follow a loaded model's engine."""
-        self.model.labels(model.name, model.bundle.digest, model.encoder.precision, model.encoder.provider).set(1)
-        self.queue_depth.set_function(lambda: model.engine.depth)
-        model.engine.on_batch = self._batch
+        model.engine.on_batch = partial(self._batch, model.name)
 
     def timed(self, timing: Timing, encode_seconds: float) -> None:
         """Count the stages of one request."""
@@ -61,9 +60,27 @@ class Metrics:
         self.stage.labels("inference").observe(timing.inference_ms / 1000)
         self.stage.labels("encode").observe(encode_seconds)
 
-    def _batch(self, size: int, seconds: float) -> None:
-        self.batch_size.observe(size)
-        self.batch_seconds.observe(seconds)
+    def _batch(self, model: str, size: int, seconds: float) -> None:
+        self.batch_size.labels(model).observe(size)
+        self.batch_seconds.labels(model).observe(seconds)
+
+
+class ModelsCollector(Collector):
+    """What is read of the loaded models when the metrics are asked for, so that one that is gone leaves none."""
+
+    def __init__(self) -> None:
+        self.source: Callable[[], Iterable[LoadedModel]] = tuple  # none before the server has started
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """amcl_model_info and amcl_queue_depth."""
+        info = GaugeMetricFamily(
+            "amcl_model_info", "1 for each loaded model", labels=["name", "digest", "precision", "provider"]
+        )
+        depth = GaugeMetricFamily("amcl_queue_depth", "Images admitted and not yet answered", labels=["model"])
+        for model in self.source():
+            info.add_metric([model.name, model.bundle.digest, model.encoder.precision, model.encoder.provider], 1)
+            depth.add_metric([model.name], model.engine.depth)
+        return (info, depth)
 
 
 class MetricsMiddleware:

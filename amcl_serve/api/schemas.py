@@ -13,6 +13,7 @@ from amcl_serve.bundle import Calibration, InputSpec, Metric, Parity, Precision,
 Output = Literal["features", "heads"]
 Mode = Literal["pairs", "cross"]
 Matrix = list[list[float | None]]
+Name = Annotated[str, Field(max_length=64)]
 
 
 class EmbedOptions(Shape):
@@ -22,6 +23,7 @@ class EmbedOptions(Shape):
         default=None, description="`features`: the backbone's [D] (default); `heads`: the unit-norm projections [C, d']"
     )
     normalize: bool | None = Field(default=None, description="scale features to unit norm (heads always have it)")
+    model: Name | None = Field(default=None, description="a loaded model; by default the first")
 
 
 class EmbedRequest(EmbedOptions):
@@ -36,6 +38,7 @@ class SimilarityOptions(Shape):
     mode: Mode | None = Field(
         default=None, description="`pairs`: a₁b₁, a₂b₂, … (default); `cross`: every a with every b"
     )
+    model: Name | None = Field(default=None, description="a loaded model; by default the first")
 
 
 class PointRef(Shape):
@@ -136,6 +139,7 @@ class ModelSummary(Shape):
 
     name: str
     digest: str
+    default: bool = Field(description="whether it answers requests that name no model")
     description: str
     dim: int = Field(description="D, length of the features")
     heads: int = Field(description="C")
@@ -165,6 +169,21 @@ class ModelDetail(ModelSummary):
     training_data: str
     licence: str
     notes: list[str]
+
+
+class ModelLoad(Shape):
+    """Answer of POST /models/{name}/load."""
+
+    outcome: Literal["loaded", "replaced", "unchanged"] = Field(
+        description="`unchanged`: the folder holds the bundle that is loaded"
+    )
+    model: ModelSummary
+
+
+class ModelUnload(Shape):
+    """Answer of POST /models/{name}/unload."""
+
+    outcome: Literal["unloaded"]
 
 
 class Health(Shape):

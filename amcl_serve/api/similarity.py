@@ -14,7 +14,7 @@ from starlette.responses import Response
 from amcl_serve.api.embed import embed_images
 from amcl_serve.api.input import read_similarity
 from amcl_serve.api.output import failed, timed_json
-from amcl_serve.api.schemas import CrossAnswer, Mode, PairsAnswer
+from amcl_serve.api.schemas import CrossAnswer, Mode, Name, PairsAnswer
 from amcl_serve.api.state import metrics_of, model_of, settings_of
 from amcl_serve.batching import Embedded, stack
 from amcl_serve.errors import AmclError, InvalidRequest
@@ -28,7 +28,7 @@ _FORM = {
     "schema": {
         "type": "object",
         "required": ["a", "b"],
-        "properties": {"a": _FILES, "b": _FILES, "mode": {"enum": ["pairs", "cross"]}},
+        "properties": {"a": _FILES, "b": _FILES, "mode": {"enum": ["pairs", "cross"]}, "model": {"type": "string"}},
     }
 }
 BODY = {
@@ -48,14 +48,16 @@ BODY = {
     openapi_extra={"requestBody": BODY},
 )
 async def similarity(
-    request: Request, mode: Annotated[Mode | None, Query(description="unless the body says it")] = None
+    request: Request,
+    mode: Annotated[Mode | None, Query(description="unless the body says it")] = None,
+    name: Annotated[Name | None, Query(alias="model", description="unless the body says it")] = None,
 ) -> Response:
     """Score a₁b₁, a₂b₂, … (`mode=pairs`) or every a with every b (`mode=cross`).
 
     A pair with a bad image carries its own `error`; the error of a single pair is the response.
     """
-    model = model_of(request)
     found = await read_similarity(request, max_items=settings_of(request).max_items)
+    model = model_of(request, found.options.model or name)
     chosen = found.options.mode or mode or "pairs"
     split = len(found.a)
     if chosen == "pairs" and split != len(found.b):

@@ -11,6 +11,7 @@ from amcl_serve.settings import Settings
 
 if TYPE_CHECKING:
     from amcl_serve.api.metrics import Metrics
+    from amcl_serve.loader import Loader
     from amcl_serve.registry import LoadedModel, Registry
 
 
@@ -35,6 +36,13 @@ def registry_of(app: FastAPI) -> Registry:
     return registry
 
 
+def loader_of(app: FastAPI) -> Loader:
+    """What loads and unloads models; NotReady as `registry_of`."""
+    registry_of(app)
+    loader: Loader = app.state.loader
+    return loader
+
+
 def model_of(request: Request, name: str | None = None) -> LoadedModel:
-    """The model called `name`, or the only one; ModelNotFound, NotReady."""
+    """The model called `name`, or the default; ModelNotFound, NotReady."""
     return registry_of(request.app).get(name)

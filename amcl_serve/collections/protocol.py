@@ -105,8 +105,8 @@ class VectorStore(Protocol):
     def describe(self, name: str) -> CollectionInfo:
         """Size, distance, model and number of points."""
 
-    def check_model(self, name: str, model: ModelRef) -> None:
-        """Raise CollectionMismatch unless images embedded by `model` belong into the collection."""
+    def choose_model(self, name: str, models: Sequence[ModelRef]) -> int:
+        """Index of the first of `models` whose images belong into the collection; else CollectionMismatch."""
 
     def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
         """Write all points or none; returns the operation's number.
@@ -136,14 +136,29 @@ class VectorStore(Protocol):
 
 def require_model(collection: CollectionInfo, model: ModelRef) -> None:
     """Raise CollectionMismatch unless images embedded by `model` belong into `collection`."""
+    why = _why_not(collection, model)
+    if why is not None:
+        raise CollectionMismatch(why)
+
+
+def choose_model(collection: CollectionInfo, models: Sequence[ModelRef]) -> int:
+    """Index of the first of `models` whose images belong into `collection`; else CollectionMismatch about the first."""
+    for index, model in enumerate(models):
+        if _why_not(collection, model) is None:
+            return index
+    raise CollectionMismatch(_why_not(collection, models[0]) or "")
+
+
+def _why_not(collection: CollectionInfo, model: ModelRef) -> str | None:
     if collection.model is not None and collection.model.digest != model.digest:
-        raise CollectionMismatch(
+        return (
             f"collection {collection.name!r} holds images embedded by {collection.model.name} "
-            f"({collection.model.digest}), this server's model is {model.name} ({model.digest}): "
-            "serve that model, or index the images into a new collection"
+            f"({collection.model.digest}), not by {model.name} ({model.digest}): "
+            "ask for that model, load it, or index the images into a new collection"
         )
     if collection.size != model.size:
-        raise CollectionMismatch(
+        return (
             f"collection {collection.name!r} holds vectors of size {collection.size}, "
             f"the model {model.name} embeds images to size {model.size}"
         )
+    return None

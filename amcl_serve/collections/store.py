@@ -32,6 +32,7 @@ from amcl_serve.collections.protocol import (
     PointId,
     Query,
     Record,
+    choose_model,
     require_model,
 )
 from amcl_serve.collections.values import MAX_SIZE, as_vector, check_name, encode_payload, id_to_key, key_to_id
@@ -98,10 +99,10 @@ class SqliteStore:
             collection = self._collection(name)
             return replace(collection.info, points=self._count(collection, Sql("1")))
 
-    def check_model(self, name: str, model: ModelRef) -> None:
-        """Raise CollectionMismatch unless images embedded by `model` belong into the collection."""
+    def choose_model(self, name: str, models: Sequence[ModelRef]) -> int:
+        """Index of the first of `models` whose images belong into the collection; else CollectionMismatch."""
         with self._lock:
-            require_model(self._collection(name).info, model)
+            return choose_model(self._collection(name).info, models)
 
     def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
         """Write all points or none; of points with the same id the last one stays."""

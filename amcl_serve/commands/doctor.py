@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
+import shutil
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from amcl_serve import machine
+from amcl_serve.bundle import Bundle
 from amcl_serve.collections.database import Database
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.commands.serve import listen
 from amcl_serve.errors import StartupError, StorageError
+from amcl_serve.machine import mebibytes
 from amcl_serve.settings import Settings
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")  # both install the module `onnxruntime`
+INSTALL_GPU = "uninstall onnxruntime and onnxruntime-gpu, then pip install 'amcl-serve[gpu]', which brings them"
+
+PROCESS_BYTES = 150 * 2**20  # before a model; 100 MiB measured
+BYTES_A_PIXEL = 16  # of the dearest images, in each decode thread
+DISK_LOW, DISK_FULL = 2**30, 100 * 2**20
 
 
 class Finding(NamedTuple):
     """One line of the report."""
 
     status: Literal["ok", "warn", "fail"]
-    what: str
-    said: str
+    check: str
+    detail: str
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -33,28 +44,40 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="check that the server can start here",
-        description="Check onnxruntime, the model, the data folder and the port. Exit code 1 if anything fails.",
+        description="Check onnxruntime, CUDA's libraries, memory, the models, the data folder, the disk and the port. "
+        "Exit code 1 if anything fails.",
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON object: ok, and the checks")
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings as they come; 1 if any is `fail`."""
-    settings = settings_from(args)
-    failed = False
-    for check in (_python, _runtime, _providers, _model, _data_dir, _port):
-        finding = check(settings)
-        failed |= finding.status == "fail"
-        print(f"{finding.status:<5} {finding.what:<12} {finding.said}", flush=True)
-    return 1 if failed else 0
+    """Print the findings as they come, or as JSON at the end; 1 if any is `fail`."""
+    findings = []
+    for finding in examine(settings_from(args)):
+        findings.append(finding)
+        if not args.json:
+            print(f"{finding.status:<5} {finding.check:<12} {finding.detail}", flush=True)
+    ok = all(finding.status != "fail" for finding in findings)
+    if args.json:
+        print(json.dumps({"ok": ok, "checks": [finding._asdict() for finding in findings]}, indent=2))
+    return 0 if ok else 1
 
 
-def _python(_: Settings) -> Finding:
-    return Finding("ok", "python", f"{platform.python_version()} on {platform.machine()}")
+def examine(settings: Settings) -> Iterator[Finding]:
+    """The findings, in the order in which the server would come to each."""
+    yield Finding("ok", "python", f"{platform.python_version()} on {platform.machine()}")
+    yield _runtime()
+    yield from _providers(settings)
+    yield _memory(settings)
+    yield from _models(settings)
+    yield _data_dir(settings)
+    yield _disk(settings)
+    yield _port(settings)
 
 
-def _runtime(_: Settings) -> Finding:
+def _runtime() -> Finding:
     found = {name: number for name in RUNTIMES if (number := _version(name)) is not None}
     said = " and ".join(f"{name} {number}" for name, number in found.items())
     if len(found) == 1:
@@ -73,34 +96,98 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _providers(settings: Settings) -> Finding:
+def _providers(settings: Settings) -> Iterator[Finding]:
     try:
         import onnxruntime as ort
+
+        from amcl_serve.sessions import CUDA, provider_name
     except ImportError:
-        return Finding("fail", "providers", "onnxruntime cannot be imported; install it again")
-    names = ort.get_available_providers()
-    said = ", ".join(names)
-    if settings.provider == "cpu" and "CUDAExecutionProvider" in names:
-        return Finding("warn", "providers", f"{said}; only the CPU is asked for, --provider cuda would use the GPU")
-    return Finding("ok", "providers", said)
+        yield Finding("fail", "providers", "onnxruntime cannot be imported; uninstall it and install it again")
+        return
+    built = ort.get_available_providers()
+    asked = {provider_name(name) for name in (settings.provider, settings.require_provider or "auto")} - {"auto"}
+    said = ", ".join(built)
+    absent = sorted(asked - set(built))
+    if absent:
+        remedy = INSTALL_GPU if CUDA in absent else "choose one of them"
+        yield Finding("fail", "providers", f"{', '.join(absent)} is asked for, this onnxruntime has {said}: {remedy}")
+    elif CUDA in built and asked and CUDA not in asked:
+        yield Finding("warn", "providers", f"{said}; --provider {settings.provider} leaves the GPU, cuda would use it")
+    else:
+        yield Finding("ok", "providers", said)
+    if CUDA in built and (CUDA in asked or not asked):
+        yield _cuda(needed=CUDA in asked)
 
 
-def _model(settings: Settings) -> Finding:
+def _cuda(*, needed: bool) -> Finding:
+    """Whether CUDA can run; where it is only tried (`--provider auto`), the CPU takes its place."""
+    from amcl_serve.sessions import CUDA_VERSION, preload_cuda
+
+    preload_cuda()
+    names = machine.cuda_libraries(CUDA_VERSION)
+    missing = machine.missing_libraries(names)
+    toolkit = [name for name in missing if name != machine.DRIVER]
+    wrong = []
+    if toolkit:
+        wrong.append(
+            f"{', '.join(toolkit)} cannot be loaded: {INSTALL_GPU}, or put CUDA {CUDA_VERSION} on the loader's path"
+        )
+    if machine.DRIVER in missing:
+        wrong.append(
+            f"{machine.DRIVER} cannot be loaded: install NVIDIA's driver; in a container, docker run --gpus all"
+        )
+    elif not machine.gpus():
+        wrong.append("the driver gives this process no GPU: see nvidia-smi; in a container, docker run --gpus all")
+    if not wrong:
+        return Finding("ok", "cuda", f"CUDA {CUDA_VERSION}: {len(names)} libraries load, GPUs: {machine.gpus()}")
+    why = "; ".join(wrong)
+    return Finding("fail", "cuda", why) if needed else Finding("warn", "cuda", f"{why}; until then the CPU is used")
+
+
+def _memory(settings: Settings) -> Finding:
+    found = machine.memory()
+    if found is None:
+        return Finding("warn", "memory", "not known here: nothing says how much is free")
     try:
-        from amcl_serve.registry import load_model
+        from amcl_serve.registry import find_bundle, memory_needed
 
-        model = load_model(settings)
-        model.encoder.verify_probe()
-    except StartupError as error:
-        return Finding("fail", "model", error.detail)
+        bundles = [Bundle.open(find_bundle(name, settings.model_dir), verify=False) for name in settings.model]
+        need = PROCESS_BYTES + sum(memory_needed(bundle, settings) for bundle in bundles)
+    except (StartupError, ImportError):
+        return Finding("warn", "memory", f"{mebibytes(found.free)} free; the need is not known without the model")
+    pixels = BYTES_A_PIXEL * settings.max_pixels * settings.decode_threads
+    busy = need + settings.max_inflight_bytes + pixels
+    said = f"{mebibytes(found.free)} left by {found.bound}, about {mebibytes(need)} needed"
+    if found.free < need:
+        return Finding("fail", "memory", f"{said}: give it more, or serve fewer or smaller models")
+    if found.free < busy:
+        return Finding(
+            "warn", "memory", f"{said} and up to {mebibytes(busy)} under the worst load: give it more, or lower "
+            "--max-pixels, --decode-threads or --max-inflight-bytes",
+        )  # fmt: skip
+    return Finding("ok", "memory", f"{said}, up to {mebibytes(busy)} under the worst load")
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    """Load every model as the server does, one after the other."""
+    try:
+        from amcl_serve.loader import warm_up
+        from amcl_serve.registry import load_models
     except ImportError:
-        return Finding("fail", "model", "not tried: onnxruntime cannot be imported")
-    encoder = model.encoder
-    return Finding(
-        "ok",
-        "model",
-        f"{model.name}, {encoder.precision} on {encoder.provider}: files, hashes and probe as on the card",
-    )
+        yield Finding("fail", "model", "not tried: onnxruntime cannot be imported")
+        return
+    try:
+        models = load_models(settings)
+        for model in models:
+            warm_up(model, settings.max_batch)
+            model.encoder.verify_probe()
+            encoder = model.encoder
+            yield Finding(
+                "ok", "model",
+                f"{model.name}, {encoder.precision} on {encoder.provider}: files, hashes and probe as on the card",
+            )  # fmt: skip
+    except StartupError as error:
+        yield Finding("fail", "model", error.detail)
 
 
 def _data_dir(settings: Settings) -> Finding:
@@ -116,6 +203,18 @@ def _data_dir(settings: Settings) -> Finding:
     except StorageError as error:
         return Finding("fail", "data folder", error.detail)
     return Finding("ok", "data folder", f"{folder} can be written, and no other server uses it")
+
+
+def _disk(settings: Settings) -> Finding:
+    try:
+        free = shutil.disk_usage(settings.data_dir).free
+    except OSError as error:
+        return Finding("fail", "disk", f"{settings.data_dir}: {error.strerror}; choose another --data-dir")
+    said = f"{mebibytes(free)} free for {settings.data_dir}"
+    remedy = "make room, or choose a --data-dir on another disk; a write that finds no room is refused (507)"
+    if free < DISK_LOW:
+        return Finding("fail" if free < DISK_FULL else "warn", "disk", f"only {said}: {remedy}")
+    return Finding("ok", "disk", said)
 
 
 def _port(settings: Settings) -> Finding:

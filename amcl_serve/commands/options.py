@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import Any, get_args, get_origin
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from amcl_serve.settings import Settings
 
-MODEL = ("model", "precision", "provider", "session_threads", "decode_threads", "max_batch", "max_pixels")
+MODEL = (
+    "model", "model_dir", "precision", "provider", "require_provider",
+    "session_threads", "decode_threads", "max_batch", "max_pixels",
+)  # fmt: skip
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
@@ -23,9 +27,10 @@ def add_settings(parser: argparse.ArgumentParser, names: Iterable[str] | None = 
         group.add_argument(
             "--" + name.replace("_", "-"),
             dest=name,
+            action="append" if get_origin(field.annotation) is tuple else "store",
             default=argparse.SUPPRESS,
-            metavar=_metavar(field),
-            help=f"{field.description} (default: {field.get_default(call_default_factory=True)})".replace("%", "%%"),
+            metavar=_metavar(field.annotation),
+            help=f"{field.description} (default: {default_text(field)})".replace("%", "%%"),
         )
 
 
@@ -35,8 +40,17 @@ def settings_from(args: argparse.Namespace) -> Settings:
     return Settings(**given)
 
 
-def _metavar(field: FieldInfo) -> str:
-    if get_origin(field.annotation) is not None and get_args(field.annotation):
-        return "{" + ",".join(str(choice) for choice in get_args(field.annotation)) + "}"
-    assert isinstance(field.annotation, type)
-    return {int: "N", float: "SECONDS", str: "NAME"}.get(field.annotation, "PATH")
+def default_text(field: FieldInfo) -> str:
+    """A setting's default as the help and the documentation show it."""
+    default = field.get_default(call_default_factory=True)
+    if default is None:
+        return "none"
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _metavar(annotation: object) -> str:
+    if get_origin(annotation) is Literal:
+        return "{" + ",".join(str(choice) for choice in get_args(annotation)) + "}"
+    kinds = [annotation, *get_args(annotation)]  # of `X | None` and `tuple[X, ...]` too
+    kind = next(kind for kind in kinds if isinstance(kind, type) and get_origin(kind) is None and kind is not NoneType)
+    return {int: "N", float: "SECONDS", str: "NAME"}.get(kind, "PATH")

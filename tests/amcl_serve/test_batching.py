@@ -148,7 +148,7 @@ def test_a_lost_inference_thread_is_seen_and_replaced() -> None:
         async with running(encoder) as engine:
             with pytest.raises(NotReady):
                 await engine.embed(PHOTOS[:3])
-            assert not engine.healthy
+            await until(lambda: not engine.healthy)
             assert engine.depth == 0
             encoder.failure = None
             await until(lambda: engine.healthy)

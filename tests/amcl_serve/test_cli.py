@@ -19,8 +19,7 @@ import pytest
 
 import amcl_serve
 from amcl_serve import cli
-from amcl_serve.collections.database import Database
-from amcl_serve.commands import doctor
+from amcl_serve.commands.options import default_text
 from amcl_serve.commands.serve import listen
 from amcl_serve.errors import StartupError
 from amcl_serve.settings import Settings
@@ -70,10 +69,9 @@ def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) 
         cli.main(["serve", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
         assert f"--{name.replace('_', '-')} " in text
         flat = re.sub(r"\s", "", text)  # a long default may be broken at a hyphen
-        assert re.sub(r"\s", "", f"{field.description} (default: {default})") in flat
+        assert re.sub(r"\s", "", f"{field.description} (default: {default_text(field)})") in flat
 
 
 def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +92,8 @@ def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
         (["serve", "--host", "no.such.host.invalid", "--port", "8099"], "no.such.host.invalid"),
         (["embed", "x.png", "--model", "/nowhere"], "/nowhere|bundle"),
         (["doctor", "--max-items", "0"], "--max-items"),
+        (["embed", "x.png", "--require-provider", "cuda"], "CUDAExecutionProvider is not available"),
+        (["embed", "x.png", "--provider", "NoSuchExecutionProvider"], "NoSuchExecutionProvider is not available"),
     ],
 )
 def test_wrong_values_are_one_line_and_1(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +102,17 @@ def test_wrong_values_are_one_line_and_1(argv: list[str], said: str, capsys: pyt
     assert err.startswith("amcl-serve: error: ")
     assert err.count("\n") == 1
     assert re.search(said, err)
+
+
+def test_models_are_given_by_repeated_flags_or_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amcl_serve.commands.options import settings_from
+
+    parser = cli.build_parser()
+    assert settings_from(parser.parse_args(["serve"])).model == ("default",)
+    monkeypatch.setenv("AMCL_MODEL", "one, two")
+    assert settings_from(parser.parse_args(["serve"])).model == ("one", "two")
+    flags = ["--model", "a,b", "--model", "c"]
+    assert settings_from(parser.parse_args(["serve", *flags])).model == ("a,b", "c")
 
 
 def test_without_onnxruntime_the_error_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,72 +207,6 @@ def test_similarity_of_a_bad_file_names_it(
 ) -> None:
     assert cli.main(["similarity", images[0], "missing.png", "--model", str(tiny_bundle)]) == 1
     assert capsys.readouterr().err == "amcl-serve: error: missing.png: cannot be read: No such file or directory\n"
-
-
-def doctor_lines(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
-    code = cli.main(["doctor", *argv])
-    lines = capsys.readouterr().out.splitlines()
-    return code, {line[6:18].strip(): line[:5].strip() + " " + line[19:] for line in lines}
-
-
-def test_doctor_finds_nothing_wrong(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--model", str(tiny_bundle), "--data-dir", str(tmp_path / "new"), "--port", str(free_port())]
-    code, lines = doctor_lines(argv, capsys)
-    assert code == 0
-    assert list(lines) == ["python", "onnxruntime", "providers", "model", "data folder", "port"]
-    assert all(line.startswith("ok") for line in lines.values())
-
-
-def test_doctor_names_what_is_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = make_bundle(tmp_path / "bundle")
-    (folder / "temperature.onnx").write_bytes(b"altered")
-    (tmp_path / "file").touch()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        argv = ["--model", str(folder), "--data-dir", str(tmp_path / "file"), "--port", str(port)]
-        code, lines = doctor_lines(argv, capsys)
-    assert code == 1
-    assert lines["model"].startswith("fail") and "temperature.onnx" in lines["model"]  # noqa: PT018
-    assert lines["data folder"].startswith("fail")
-    assert lines["port"].startswith("fail")
-    for found, said in ((doctor.RUNTIMES, "uninstall both"), ((), "pip install")):
-        monkeypatch.setattr(doctor, "_version", lambda name, found=found: "1.0" if name in found else None)
-        code, lines = doctor_lines(["--port", str(free_port())], capsys)
-        assert code == 1
-        assert lines["onnxruntime"].startswith("fail")
-        assert said in lines["onnxruntime"]
-
-
-def test_doctor_finds_a_data_folder_that_is_held_or_broken(
-    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    argv = ["--model", str(tiny_bundle), "--data-dir", str(tmp_path), "--port", str(free_port())]
-    held = Database(tmp_path)
-    code, lines = doctor_lines(argv, capsys)
-    held.close()
-    assert code == 1
-    assert re.match(
-        rf"fail the data folder .* is in use by another server \(process {os.getpid()}\)", lines["data folder"]
-    )
-    assert doctor_lines(argv, capsys)[0] == 0
-    (tmp_path / "collections.sqlite3").write_bytes(b"no database" * 1000)
-    code, lines = doctor_lines(argv, capsys)
-    assert code == 1
-    assert "cannot be used as the collections' file" in lines["data folder"]
-
-
-def test_doctor_warns_of_a_gpu_that_is_not_asked_for(
-    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
-    argv = ["--model", str(tiny_bundle), "--data-dir", str(tmp_path), "--port", str(free_port())]
-    code, lines = doctor_lines(argv, capsys)
-    assert code == 0  # a warning does not fail
-    assert lines["providers"].startswith("warn CUDAExecutionProvider")
-    assert "--provider cuda" in lines["providers"]
 
 
 @pytest.fixture

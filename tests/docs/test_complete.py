@@ -12,6 +12,7 @@ import pytest
 from amcl_serve.api.app import create_app
 from amcl_serve.api.metrics import Metrics
 from amcl_serve.cli import COMMANDS
+from amcl_serve.commands.options import default_text
 from amcl_serve.errors import AmclError
 from amcl_serve.settings import Settings
 from tests.app.server import ROOT
@@ -39,7 +40,8 @@ def test_no_row_names_a_setting_that_is_gone() -> None:
 
 def test_the_documented_defaults_are_the_defaults() -> None:
     for name, default in re.findall(r"^\| `--([a-z-]+)` \| `[A-Z_]+` \| ([^ |]+) \|", OPERATIONS, re.MULTILINE):
-        assert float_or_text(default) == float_or_text(str(Settings.model_fields[name.replace("-", "_")].default)), name
+        field = Settings.model_fields[name.replace("-", "_")]
+        assert float_or_text(default) == float_or_text(default_text(field)), name
 
 
 def source_config() -> dict[str, Any]:

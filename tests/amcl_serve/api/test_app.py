@@ -78,9 +78,9 @@ def test_metrics(settings: Settings, tmp_path: Path) -> None:
         assert lines[f'amcl_rejected_total{{reason="{reason}"}}'] == "1.0"
     for stage in ("queue", "decode", "inference", "encode"):
         assert lines[f'amcl_stage_seconds_count{{stage="{stage}"}}'] == "1.0"
-    assert lines["amcl_batch_size_sum"] == "2.0"
-    assert float(lines["amcl_batch_seconds_sum"]) > 0
-    assert lines["amcl_queue_depth"] == "0.0"
+    assert lines['amcl_batch_size_sum{model="tiny"}'] == "2.0"
+    assert float(lines['amcl_batch_seconds_sum{model="tiny"}']) > 0
+    assert lines['amcl_queue_depth{model="tiny"}'] == "0.0"
     assert lines["amcl_requests_in_flight"] == "1.0"  # this one
     assert any(line.startswith('amcl_model_info{digest="sha256:') and 'name="tiny"' in line for line in lines)
 
