@@ -13,8 +13,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 import amcl_serve
-from amcl_serve.api import collections, docs, embed, health, metrics, models, problem, similarity
+from amcl_serve.api import collections, docs, embed, health, metrics, models, openai, problem, similarity
 from amcl_serve.api.limits import BodyLimit, InFlight
+from amcl_serve.api.openai_shapes import EmbeddingsRequest
 from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
 from amcl_serve.collections.store import SqliteStore
 from amcl_serve.registry import Registry, load_model
@@ -28,7 +29,7 @@ _PROBLEM = {
     "content": {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 # Shapes that routes name by reference, because FastAPI sees the raw request only.
-_NAMED = (Problem, EmbedRequest, SimilarityRequest)
+_NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest)
 
 
 def create_app(settings: Settings, *, registry: Registry | None = None, index: bool = True) -> FastAPI:
@@ -54,7 +55,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
     problem.install(app)
     app.add_middleware(BodyLimit, settings=settings, in_flight=app.state.in_flight, metrics=app.state.metrics)
     app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)  # the outermost
-    for noun in (embed, similarity, collections, models, health, metrics, docs):
+    for noun in (embed, similarity, openai, collections, models, health, metrics, docs):
         app.include_router(noun.router)
     if index:
         app.add_api_route("/", _pointer, summary="Where to read on", tags=["operation"])

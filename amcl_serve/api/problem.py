@@ -54,7 +54,15 @@ def _response(status: int, code: str, detail: str, path: str, headers: dict[str,
         # RFC 9457 tells readers to ignore a `status` that is no number, so both kinds of client are served.
         body["status"] = {"error": detail}
     body["detail"] = detail
+    if path.startswith("/v1/"):
+        body["error"] = {"message": detail, "type": _openai_type(status), "code": code, "param": None}
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def _openai_type(status: int) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
 
 
 def _amcl(request: Request, error: Exception) -> Response:
