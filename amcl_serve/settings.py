@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MiB = 1024 * 1024
@@ -21,12 +21,19 @@ def _data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """Every setting of the server; each is a flag of `amcl-serve serve` and an environment variable AMCL_<NAME>."""
+    """Every setting of the server: an environment variable AMCL_<NAME> and a flag of `amcl-serve serve`.
+
+    Secrets are no flags: other users of the machine could read them in the list of processes.
+    """
 
     model_config = SettingsConfigDict(env_prefix="AMCL_", frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="port to listen on")
+    api_key: SecretStr | None = Field(None, description="keys that may read and write, separated by commas")
+    api_key_file: Path | None = Field(None, description="file of keys that may read and write, one a line")
+    read_only_api_key: SecretStr | None = Field(None, description="keys that may only read, separated by commas")
+    read_only_api_key_file: Path | None = Field(None, description="file of keys that may only read, one a line")
     model: str = Field("default", description="a bundle's folder, or the name of a bundle shipped with the package")
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
         "auto", description="encoder to load; auto: int8 on CPU, fp16 elsewhere, else the first that the bundle has"

@@ -14,10 +14,12 @@ from pydantic.json_schema import models_json_schema
 
 import amcl_serve
 from amcl_serve.api import collections, docs, embed, health, metrics, models, openai, problem, similarity
+from amcl_serve.api.auth import KeyCheck
 from amcl_serve.api.limits import BodyLimit, InFlight
 from amcl_serve.api.openai_shapes import EmbeddingsRequest
 from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
 from amcl_serve.collections.store import SqliteStore
+from amcl_serve.keys import Keys
 from amcl_serve.registry import Registry, load_model
 from amcl_serve.settings import Settings
 
@@ -33,7 +35,7 @@ _NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest)
 
 
 def create_app(settings: Settings, *, registry: Registry | None = None, index: bool = True) -> FastAPI:
-    """The application. Nothing is loaded before its lifespan starts, which raises StartupError where it cannot go on.
+    """The application. The keys are read here, all else by its lifespan; StartupError where either cannot go on.
 
     `registry` replaces the model that `settings` name; `index=False` leaves `/` free for a page.
     """
@@ -51,9 +53,11 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
     app.state.collections = None
     app.state.metrics = metrics.Metrics()
     app.state.in_flight = InFlight()
+    app.state.keys = Keys.load(settings)
     app.state.ready = False
     problem.install(app)
     app.add_middleware(BodyLimit, settings=settings, in_flight=app.state.in_flight, metrics=app.state.metrics)
+    app.add_middleware(KeyCheck, keys=app.state.keys, metrics=app.state.metrics)
     app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)  # the outermost
     for noun in (embed, similarity, openai, collections, models, health, metrics, docs):
         app.include_router(noun.router)

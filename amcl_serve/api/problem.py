@@ -31,6 +31,8 @@ def install(app: FastAPI) -> None:
 def problem_response(error: AmclError, path: str) -> Response:
     """The answer to a request for `path` that ended in `error`."""
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.challenge is not None:
+        headers["www-authenticate"] = error.challenge
     return _response(error.status, error.code, error.detail, path, headers)
 
 

@@ -21,6 +21,7 @@ import amcl_serve
 from amcl_serve import cli
 from amcl_serve.collections.database import Database
 from amcl_serve.commands import doctor
+from amcl_serve.commands.options import is_secret
 from amcl_serve.commands.serve import listen
 from amcl_serve.errors import StartupError
 from amcl_serve.settings import Settings
@@ -70,6 +71,9 @@ def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) 
         cli.main(["serve", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for name, field in Settings.model_fields.items():
+        if is_secret(field):
+            assert f"--{name.replace('_', '-')} " not in text
+            continue
         default = field.get_default(call_default_factory=True)
         assert f"--{name.replace('_', '-')} " in text
         flat = re.sub(r"\s", "", text)  # a long default may be broken at a hyphen
@@ -210,6 +214,17 @@ def test_doctor_finds_nothing_wrong(tiny_bundle: Path, tmp_path: Path, capsys: p
     assert code == 0
     assert list(lines) == ["python", "onnxruntime", "providers", "model", "data folder", "port"]
     assert all(line.startswith("ok") for line in lines.values())
+
+
+def test_doctor_shows_no_key(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMCL_API_KEY", "a-key-that-nobody-sees")
+    cli.main(["doctor", "--model", str(tiny_bundle), "--data-dir", str(tmp_path), "--port", str(free_port())])
+    cli.main(["doctor", "--port", "none"])
+    said = "".join(capfd.readouterr())
+    assert "not 'none'" in said
+    assert "nobody-sees" not in said
 
 
 def test_doctor_names_what_is_wrong(
