@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MiB = 1024 * 1024
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]+")
 
 
 def _cores() -> int:
@@ -57,4 +59,25 @@ class Settings(BaseSettings):
         30.0, description="seconds for a body to come, then for its images to be answered (504); a stop waits as long"
     )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
+    cors_origins: str = Field(
+        "", description="web origins whose pages may call the API, separated by commas; * for any, empty for none"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="lines for people, or JSON objects")
+    log_requests: bool = Field(False, description="log a line for each request at level info; else at level debug")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the log")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        """Each must be what a browser sends as Origin: one that is not would never match, and nobody would know."""
+        for origin in (part.strip() for part in value.split(",")):
+            if origin not in ("", "*") and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    "an origin is a scheme and a host, such as https://example.org or http://localhost:3000"
+                )
+        return value
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """`cors_origins` one by one."""
+        return [origin for part in self.cors_origins.split(",") if (origin := part.strip())]

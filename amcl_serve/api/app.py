@@ -11,10 +11,11 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
+from starlette.middleware.cors import CORSMiddleware
 
 import amcl_serve
-from amcl_serve.api import collections, docs, embed, health, metrics, models, openai, problem, similarity
-from amcl_serve.api.auth import KeyCheck
+from amcl_serve.api import collections, docs, embed, health, metrics, models, openai, problem, request_id, similarity
+from amcl_serve.api.auth import KEY_HEADERS, KeyCheck
 from amcl_serve.api.limits import BodyLimit, InFlight
 from amcl_serve.api.openai_shapes import EmbeddingsRequest
 from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
@@ -30,6 +31,11 @@ _PROBLEM = {
     "description": "What was wrong, as problem details; `code` is stable",
     "content": {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
+# What a page of an allowed origin may read beside the body.
+EXPOSED = (
+    "retry-after", "www-authenticate", "x-decode-time", "x-failed-indices", "x-inference-time", "x-queue-time",
+    "x-request-id", "x-total-time",
+)  # fmt: skip
 # Shapes that routes name by reference, because FastAPI sees the raw request only.
 _NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest)
 
@@ -58,7 +64,16 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
     problem.install(app)
     app.add_middleware(BodyLimit, settings=settings, in_flight=app.state.in_flight, metrics=app.state.metrics)
     app.add_middleware(KeyCheck, keys=app.state.keys, metrics=app.state.metrics)
-    app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)  # the outermost
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["authorization", *KEY_HEADERS, "content-type", request_id.HEADER],
+            expose_headers=EXPOSED,
+        )
+    app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(request_id.RequestIds, level=request_id.level_of(settings))  # the outermost
     for noun in (embed, similarity, openai, collections, models, health, metrics, docs):
         app.include_router(noun.router)
     if index:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from amcl_serve.api.state import metrics_of
 from amcl_serve.errors import AmclError, BadRequest, InvalidRequest
+from amcl_serve.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -95,4 +96,7 @@ def _disconnect(request: Request, _: Exception) -> Response:
 
 
 def _unexpected(request: Request, _: Exception) -> Response:
-    return _amcl(request, AmclError("the server failed on this request; its log says why"))
+    response = _amcl(request, AmclError("the server failed on this request; its log says why"))
+    if (number := request_id.get()) is not None:  # this answer goes around the middleware that would add it
+        response.headers["x-request-id"] = number
+    return response
