@@ -87,10 +87,12 @@ class SessionCookie:
 
 
 def add_login(api: FastAPI, keys: Keys) -> None:
-    """Add POST /login and what reads its cookie."""
+    """Add /login and what reads its cookie."""
     sessions = Sessions()
 
     async def login(request: Request) -> Response:
+        if request.method == "GET":  # a visitor whose first key was wrong, and who comes again
+            return RedirectResponse("/", HTTPStatus.SEE_OTHER)
         body = b""
         async for chunk in request.stream():
             body += chunk
@@ -104,7 +106,7 @@ def add_login(api: FastAPI, keys: Keys) -> None:
         response.set_cookie(COOKIE, sessions.new(), SECONDS, httponly=True, samesite="lax", secure=secure)
         return response
 
-    api.add_api_route(PATH, login, methods=["POST"], include_in_schema=False)
+    api.add_api_route(PATH, login, methods=["GET", "POST"], include_in_schema=False)
     api.add_middleware(SessionCookie, sessions=sessions)
 
 

@@ -10,34 +10,31 @@ from typing import Any
 from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
 import amcl_serve
-from amcl_serve.api import collections, docs, embed, health, metrics, models, openai, problem, request_id, similarity
+from amcl_serve.api import (
+    collections,
+    docs,
+    embed,
+    health,
+    metrics,
+    models,
+    openai,
+    openapi,
+    problem,
+    request_id,
+    similarity,
+)
 from amcl_serve.api.auth import KEY_HEADERS, KeyCheck
 from amcl_serve.api.limits import BodyLimit, InFlight
-from amcl_serve.api.openai_shapes import EmbeddingsRequest
-from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
+from amcl_serve.api.schemas import Pointer
 from amcl_serve.collections.store import SqliteStore
 from amcl_serve.keys import Keys
 from amcl_serve.registry import Registry, load_model
 from amcl_serve.settings import Settings
 
 log = logging.getLogger("amcl_serve")
-
-# Every error of every route; the codes are those of amcl_serve.errors.
-_PROBLEM = {
-    "description": "What was wrong, as problem details; `code` is stable",
-    "content": {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
-# What a page of an allowed origin may read beside the body.
-EXPOSED = (
-    "retry-after", "www-authenticate", "x-decode-time", "x-failed-indices", "x-inference-time", "x-queue-time",
-    "x-request-id", "x-total-time",
-)  # fmt: skip
-# Shapes that routes name by reference, because FastAPI sees the raw request only.
-_NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest)
 
 
 def create_app(settings: Settings, *, registry: Registry | None = None, index: bool = True) -> FastAPI:
@@ -52,7 +49,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
         lifespan=_lifespan,
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
-        responses={"default": _PROBLEM},
+        responses={"default": {}},  # each operation's errors are in amcl_serve.api.openapi, not FastAPI's own 422
     )
     app.state.settings = settings
     app.state.registry = registry
@@ -70,7 +67,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["authorization", *KEY_HEADERS, "content-type", request_id.HEADER],
-            expose_headers=EXPOSED,
+            expose_headers=openapi.HEADERS,
         )
     app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(request_id.RequestIds, level=request_id.level_of(settings))  # the outermost
@@ -83,14 +80,10 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """FastAPI's schema, with the shapes that routes name by reference."""
+        """FastAPI's schema, with what it cannot know."""
         if self.openapi_schema is None:
             schema = get_openapi(title=self.title, version=self.version, summary=self.summary, routes=self.routes)
-            _, named = models_json_schema(
-                [(model, "validation") for model in _NAMED], ref_template="#/components/schemas/{model}"
-            )
-            schema.setdefault("components", {}).setdefault("schemas", {}).update(named["$defs"])
-            self.openapi_schema = schema
+            self.openapi_schema = openapi.complete(schema, keys=bool(self.state.keys))
         return self.openapi_schema
 
 

@@ -99,6 +99,11 @@ def test_a_wrong_key_says_so(visitor: TestClient, data: dict[str, str]) -> None:
     assert "wrong" not in response.text
 
 
+def test_the_forms_own_address_leads_to_the_page(visitor: TestClient) -> None:
+    response = visitor.get("/login")
+    assert (response.status_code, response.headers["location"]) == (303, "/")
+
+
 def test_a_form_that_is_no_key_is_not_read_to_its_end(visitor: TestClient) -> None:
     response = visitor.post("/login", content=iter([b"key=" + b"x" * 4096, b"x" * 4096]))
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")

@@ -13,6 +13,7 @@ from amcl_serve.api.app import create_app
 from amcl_serve.api.auth import OPEN, is_write
 from amcl_serve.api.schemas import Problem
 from amcl_serve.settings import Settings
+from tests.amcl_serve.api.conformance import conforms
 from tests.amcl_serve.api.conftest import picture
 
 READ_WRITE, READ_ONLY = "key-for-all-0123", "key-to-look-4567"
@@ -39,7 +40,9 @@ def locked(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "api_key": SecretStr(f"other,{READ_WRITE}"),
         "read_only_api_key": SecretStr(READ_ONLY),
     }
-    with TestClient(create_app(settings.model_copy(update=update)), raise_server_exceptions=False) as client:
+    app = create_app(settings.model_copy(update=update))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        client.event_hooks["response"].append(conforms(app.openapi()))
         yield client
 
 
