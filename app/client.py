@@ -7,11 +7,8 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
 
-from amcl_serve.api.auth import grant
-from amcl_serve.keys import Access
-from amcl_serve.logs import request_id
+from app.visitor import for_visitors
 
 File = tuple[str, bytes, str]  # name, bytes, media type
 _SIDES = (("a: ", "First image: "), ("b: ", "Second image: "))
@@ -29,23 +26,15 @@ class Refused(Exception):
 
 
 class Client:
-    """Calls the routes of `api` without a socket; the server's own deadline ends a call that takes too long.
-
-    It needs no key: whoever may use the page may do what the page does.
-    """
+    """Calls the routes of `api` without a socket; the server's own deadline ends a call that takes too long."""
 
     def __init__(self, api: FastAPI) -> None:
-        async def granted(scope: Scope, receive: Receive, send: Send) -> None:
-            grant(scope, Access.READ)
-            await api(scope, receive, send)
-
-        transport = httpx.ASGITransport(app=granted, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app=for_visitors(api), raise_app_exceptions=False)
         self._http = httpx.AsyncClient(transport=transport, base_url="http://page")
 
     async def similarity(self, first: File, second: File) -> Mapping[str, Any]:
         """The body of POST /similarity for one pair; raises Refused with the reason."""
-        headers = {"x-request-id": request_id.get() or ""}  # the log then tells which visit it belongs to
-        response = await self._http.post("/similarity", files={"a": first, "b": second}, headers=headers)
+        response = await self._http.post("/similarity", files={"a": first, "b": second})
         body: dict[str, Any] = response.json() if "json" in response.headers.get("content-type", "") else {}
         if response.is_error:
             raise Refused(body.get("detail", "The server could not answer; its log says why."))

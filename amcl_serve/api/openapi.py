@@ -48,10 +48,15 @@ _ERRORS: tuple[tuple[str, Errors], ...] = (
 _MILLISECONDS = {"type": "string", "pattern": r"^\d+\.\d\d$"}
 _HEADERS: dict[str, dict[str, Any]] = {
     "x-request-id": {
+        "required": True,
         "description": "the request's own id, or a new one; the log has it too",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=@-]{1,128}$"},
     },
-    "x-total-time": {"description": "milliseconds until the answer began", "schema": _MILLISECONDS},
+    "x-total-time": {
+        "required": True,
+        "description": "milliseconds until the answer began",
+        "schema": _MILLISECONDS,
+    },
     "x-queue-time": {"description": "milliseconds that images waited; with images only", "schema": _MILLISECONDS},
     "x-decode-time": {"description": "milliseconds of decoding; with images only", "schema": _MILLISECONDS},
     "x-inference-time": {"description": "milliseconds of the encoder; with images only", "schema": _MILLISECONDS},
@@ -59,8 +64,8 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "description": "of application/x-npy: the images that have no row, separated by commas",
         "schema": {"type": "string", "pattern": r"^(\d+(,\d+)*)?$"},
     },
-    "retry-after": {"description": "seconds", "schema": {"type": "string", "pattern": r"^\d+$"}},
-    "www-authenticate": {"description": "how to send a key", "schema": {"type": "string"}},
+    "retry-after": {"required": True, "description": "seconds", "schema": {"type": "string", "pattern": r"^\d+$"}},
+    "www-authenticate": {"required": True, "description": "how to send a key", "schema": {"type": "string"}},
 }
 HEADERS = tuple(_HEADERS)  # of our own answers
 _ALL = ("x-request-id", "x-total-time")

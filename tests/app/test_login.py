@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from amcl_serve.api.app import create_app
+from amcl_serve.logs import request_id
 from amcl_serve.settings import Settings
 from app import login
 from app.examples import PAIRS
@@ -132,8 +133,23 @@ def test_a_cookie_that_was_changed_or_has_ended_is_none(visitor: TestClient, mon
 
 def test_the_page_has_request_ids_and_so_have_its_calls(visitor: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     visitor.post("/login", data={"key": READ_ONLY})
+    seen: list[tuple[str, str | None]] = []
+
+    def note(record: Any) -> bool:
+        seen.append((record.getMessage().partition(" in ")[0], request_id.get()))
+        return True
+
+    caplog.handler.addFilter(note)
     with caplog.at_level("DEBUG", "amcl_serve.requests"):
-        answers: list[Any] = [visitor.get(path, headers={"x-request-id": "mine-1"}) for path in ("/", "/config")]
-    assert [answer.headers["x-request-id"] for answer in answers] == ["mine-1", "mine-1"]
+        config = visitor.get("/config", headers={"x-request-id": "mine-1"})
+        (call,) = [d["id"] for d in config.json()["dependencies"] if len(d["inputs"]) == 2]
+        body = {"data": [{"path": path} for path in PAIRS[0].paths], "fn_index": call, "session_hash": "test"}
+        visitor.post("/gradio_api/run/predict", json=body, headers={"x-request-id": "mine-2"})
+    caplog.handler.removeFilter(note)
+    assert config.headers["x-request-id"] == "mine-1"
     assert re.fullmatch(r"[0-9a-f]{32}", visitor.get("/theme.css").headers["x-request-id"])
-    assert [record.getMessage().split(" in ")[0] for record in caplog.records] == ["GET / 200", "GET /config 200"]
+    assert seen == [
+        ("GET /config 200", "mine-1"),
+        ("POST /similarity 200", "mine-2"),
+        ("POST /gradio_api/run/predict 200", "mine-2"),
+    ]
