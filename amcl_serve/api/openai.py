@@ -81,11 +81,8 @@ async def model(request: Request, name: str) -> OpenAIModel:
 
 def _images(given: str | list[str]) -> list[bytes]:
     """The images' bytes; raises the error of the first that has none."""
-    texts = [given] if isinstance(given, str) else given
-    if not texts:
-        raise InvalidRequest("input: no image; send at least one")
     images = []
-    for place, text in zip(_places(given), texts, strict=True):
+    for place, text in zip(_places(given), [given] if isinstance(given, str) else given, strict=True):
         try:
             image = from_text(text)
         except InvalidRequest as error:

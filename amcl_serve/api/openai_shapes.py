@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import Field
 
 from amcl_serve.api.shape import Items, Shape
 
 
-class EmbeddingsRequest(Shape):
+class EmbeddingsRequest(Shape, strict=True):
     """JSON body of /v1/embeddings."""
 
-    input: str | Items[str] = Field(description="one image or several, as data URI or base64; URLs are not fetched")
+    input: str | Annotated[Items[str], Field(min_length=1)] = Field(
+        description="one image or several, as data URI or base64; URLs are not fetched"
+    )
     model: str = Field(default="default", description="a loaded model's name; `default` is the server's own choice")
     encoding_format: Literal["float", "base64"] | None = Field(
         default=None, description="`float`: a list of numbers (default); `base64`: little-endian float32, as base64"
     )
-    dimensions: Annotated[StrictInt, Field(ge=1)] | None = Field(
+    dimensions: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="D, if given: vectors cannot be shortened"
     )
     user: str | None = Field(default=None, description="ignored")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
+import logging
 import math
 import signal
 import socket
@@ -14,6 +16,8 @@ from amcl_serve import logs
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.errors import StartupError
 from amcl_serve.settings import Settings
+
+log = logging.getLogger("amcl_serve")
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -67,6 +71,9 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     import uvicorn
 
     logs.configure(settings)
+    address = sock.getsockname()[0]
+    if not app.state.keys and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        log.warning("no key is set: whoever reaches %s port %d may read and write", address, settings.port)
     config = uvicorn.Config(
         app,
         lifespan="off",  # entered by the server below, so that its error is one line and not uvicorn's traceback

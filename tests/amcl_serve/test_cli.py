@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 import amcl_serve
 from amcl_serve import cli
@@ -214,6 +215,35 @@ def test_doctor_finds_nothing_wrong(tiny_bundle: Path, tmp_path: Path, capsys: p
     assert code == 0
     assert list(lines) == ["python", "onnxruntime", "providers", "model", "data folder", "port"]
     assert all(line.startswith("ok") for line in lines.values())
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "warned"), [("0.0.0.0", "", True), ("0.0.0.0", "k", False), ("127.0.0.1", "", False)]
+)
+def test_serving_others_without_a_key_is_a_warning(
+    host: str,
+    key: str,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    import uvicorn
+
+    from amcl_serve.api.app import create_app
+    from amcl_serve.commands.serve import serve
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uvicorn.Server, "run", stop)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    settings = Settings(host=host, data_dir=tmp_path, api_key=SecretStr(key) if key else None)
+    with socket.socket() as sock:
+        sock.bind((host, 0))  # and never listens
+        with pytest.raises(KeyboardInterrupt):
+            serve(create_app(settings), settings, sock)
+    assert ("no key is set" in caplog.text) == warned
 
 
 def test_doctor_shows_no_key(

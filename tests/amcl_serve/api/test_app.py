@@ -157,11 +157,8 @@ def test_openapi_is_the_committed_one(settings: Settings) -> None:
     now = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     if os.environ.get("UPDATE_OPENAPI"):
         SNAPSHOT.write_text(now, encoding="utf-8")
-    again = (
-        f"if it should, run UPDATE_OPENAPI=1 python -m pytest -k openapi on {Path(__file__).name}, commit openapi.json"
-    )
     assert json.loads(SNAPSHOT.read_text(encoding="utf-8")) == json.loads(now), (
-        f"the HTTP interface has changed; {again}"
+        "the HTTP interface has changed; if it should, run `make openapi` and commit openapi.json"
     )
 
 

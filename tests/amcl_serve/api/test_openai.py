@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import openai
 import pytest
 import uvicorn
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from amcl_serve.api.app import create_app
@@ -47,6 +49,7 @@ def served(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         data_dir=tmp_path_factory.mktemp("served"),
         session_threads=1,
         decode_threads=1,
+        api_key=SecretStr(KEY),
         **LIMITS,
     )
     with socket.socket() as sock:
@@ -118,6 +121,23 @@ def test_the_stock_client_understands_the_errors(stock: openai.OpenAI) -> None:
     assert bad.value.code == "undecodable_image"
 
 
+def test_a_key_that_is_wrong(served: str) -> None:
+    with (
+        openai.OpenAI(base_url=served, api_key="wrong", max_retries=0, timeout=30) as client,
+        pytest.raises(openai.AuthenticationError, match="none of this server's") as refused,
+    ):
+        client.embeddings.create(model="tiny", input=uri(1))
+    assert refused.value.code == "unauthorized"
+
+
+def test_a_client_without_a_key_is_refused_before_it_sends_its_image(served: str) -> None:
+    head = "POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n"
+    with socket.create_connection(("127.0.0.1", urlsplit(served).port), timeout=30) as connection:
+        connection.sendall(f"{head}expect: 100-continue\r\n\r\n".encode())
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 401 ")  # not 100 Continue
+
+
 def test_float_and_base64_are_the_same_numbers(client: TestClient) -> None:
     answers = {}
     for form in ("float", "base64", None):
@@ -138,7 +158,8 @@ def test_float_and_base64_are_the_same_numbers(client: TestClient) -> None:
         ({"input": [""]}, 400, "empty_image", "input[0]: "),
         ({"input": text(b"plain text")}, 415, "unsupported_image", "input: "),
         ({"input": ["https://example.org/a.png"]}, 422, "invalid_request", "input[0]: images are never fetched"),
-        ({"input": []}, 422, "invalid_request", "input: no image"),
+        ({"input": []}, 422, "invalid_request", "at least 1 item"),
+        ({"input": "", "dimensions": "8"}, 422, "invalid_request", "dimensions"),
         ({"input": [1, 2]}, 422, "invalid_request", "input"),
         ({}, 422, "invalid_request", "input"),
         ({"input": "", "colour": 1}, 422, "invalid_request", "colour: "),
