@@ -7,7 +7,7 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check bench-model bench-training chromium clean
+.PHONY: help install serve test test-slow check openapi bench-model bench-training chromium clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -30,6 +30,9 @@ check: .venv-dev/.stamp ## style, types, import rules, no registry host in any f
 	$(DEV)/lint-imports
 	@! git grep -nIE 'pypi[.]org|pythonhosted[.]org|npmjs[.](org|com)|deb[.]debian[.]org|[-]-(extra-)?index-url' \
 	  || { echo 'check: the lines above name a package registry'; exit 1; }
+
+openapi: .venv-dev/.stamp ## write the HTTP interface into tests/amcl_serve/api/openapi.json, which a test compares it with
+	UPDATE_OPENAPI=1 $(DEV)/python -m pytest tests/amcl_serve/api/test_app.py -k openapi_is
 
 bench-model: .venv-dev/.stamp ## recompute the figures on the default bundle's card
 	$(DEV)/python -m benchmarks.model $(ARGS)

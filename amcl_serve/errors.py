@@ -4,6 +4,8 @@ AmclError
 ├── BadRequest                  400 bad_request
 │   ├── UndecodableImage        400 undecodable_image       (one image)
 │   └── EmptyImage              400 empty_image             (one image)
+├── Unauthorized                401 unauthorized            WWW-Authenticate
+├── Forbidden                   403 forbidden               WWW-Authenticate
 ├── NotFound                    404 not_found
 │   ├── ModelNotFound           404 model_not_found
 │   ├── CollectionNotFound      404 collection_not_found
@@ -45,6 +47,7 @@ class AmclError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retry_after: ClassVar[int | None] = None  # seconds, sent as Retry-After
+    challenge: ClassVar[str | None] = None  # sent as WWW-Authenticate
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -67,6 +70,18 @@ class EmptyImage(BadRequest):
     """Zero bytes where an image was expected."""
 
     code = "empty_image"
+
+
+class Unauthorized(AmclError):
+    """The request has no key, or one that the server does not know."""
+
+    status, code, challenge = 401, "unauthorized", 'Bearer realm="amcl-serve"'
+
+
+class Forbidden(AmclError):
+    """The request would write, and its key is read-only."""
+
+    status, code, challenge = 403, "forbidden", 'Bearer realm="amcl-serve", error="insufficient_scope"'
 
 
 class NotFound(AmclError):

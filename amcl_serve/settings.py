@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MiB = 1024 * 1024
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]+")
 
 
 def _cores() -> int:
@@ -30,12 +32,19 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class Settings(BaseSettings):
-    """Every setting of the server; each is a flag of `amcl-serve serve` and an environment variable AMCL_<NAME>."""
+    """Every setting of the server: an environment variable AMCL_<NAME> and a flag of `amcl-serve serve`.
+
+    Secrets are no flags: other users of the machine could read them in the list of processes.
+    """
 
     model_config = SettingsConfigDict(env_prefix="AMCL_", frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="port to listen on")
+    api_key: SecretStr | None = Field(None, description="keys that may read and write, separated by commas")
+    api_key_file: Path | None = Field(None, description="file of keys that may read and write, one a line")
+    read_only_api_key: SecretStr | None = Field(None, description="keys that may only read, separated by commas")
+    read_only_api_key_file: Path | None = Field(None, description="file of keys that may only read, one a line")
     model: Annotated[Names, Field(min_length=1)] = Field(
         ("default",),
         description="a bundle's folder, its name in the model folder, or the name of one shipped with the package; "
@@ -75,4 +84,25 @@ class Settings(BaseSettings):
         30.0, description="seconds for a body to come, then for its images to be answered (504); a stop waits as long"
     )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
+    cors_origins: str = Field(
+        "", description="web origins whose pages may call the API, separated by commas; * for any, empty for none"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="lines for people, or JSON objects")
+    log_requests: bool = Field(False, description="log a line for each request at level info; else at level debug")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the log")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        """Each must be what a browser sends as Origin: one that is not would never match, and nobody would know."""
+        for origin in (part.strip() for part in value.split(",")):
+            if origin not in ("", "*") and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    "an origin is a scheme and a host, such as https://example.org or http://localhost:3000"
+                )
+        return value
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """`cors_origins` one by one."""
+        return [origin for part in self.cors_origins.split(",") if (origin := part.strip())]

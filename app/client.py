@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from app.visitor import for_visitors
+
 File = tuple[str, bytes, str]  # name, bytes, media type
 _SIDES = (("a: ", "First image: "), ("b: ", "Second image: "))
 
@@ -27,7 +29,7 @@ class Client:
     """Calls the routes of `api` without a socket; the server's own deadline ends a call that takes too long."""
 
     def __init__(self, api: FastAPI) -> None:
-        transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app=for_visitors(api), raise_app_exceptions=False)
         self._http = httpx.AsyncClient(transport=transport, base_url="http://page")
 
     async def similarity(self, first: File, second: File) -> Mapping[str, Any]:

@@ -14,9 +14,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amcl_serve.api import problem
+from amcl_serve.api.auth import KeyCheck
 from amcl_serve.api.limits import BodyLimit
+from amcl_serve.api.request_id import RequestIds, level_of
 from amcl_serve.api.state import registry_of
 from amcl_serve.settings import Settings
+from app import login
 from app.client import Client
 from app.examples import ASSETS
 from app.page import build, theme
@@ -80,7 +83,12 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
     mounted.app.state.metrics = api.state.metrics
     problem.install(mounted.app)  # the limits' errors come out of the library's own reading
     limited = BodyLimit(mounted.app, settings, api.state.in_flight, api.state.metrics)
-    api.add_middleware(PageRoutes, page=limited)
+    keys, metrics = api.state.keys, api.state.metrics
+    # Whatever the page does, it changes nothing; so any key opens it.
+    checked = KeyCheck(limited, keys, metrics, writes=lambda *_: False, refuse=login.refuse)
+    api.add_middleware(PageRoutes, page=RequestIds(checked, level_of(settings)))
+    if keys:
+        login.add_login(api, keys)
     api.router.lifespan_context = _then(uploads.cleanup, api.router.lifespan_context)
     return api
 

@@ -9,28 +9,34 @@ from typing import Any
 from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from starlette.middleware.cors import CORSMiddleware
 
 import amcl_serve
-from amcl_serve.api import collections, docs, embed, health, metrics, models, problem, similarity
+from amcl_serve.api import (
+    collections,
+    docs,
+    embed,
+    health,
+    metrics,
+    models,
+    openai,
+    openapi,
+    problem,
+    request_id,
+    similarity,
+)
+from amcl_serve.api.auth import KEY_HEADERS, KeyCheck
 from amcl_serve.api.limits import BodyLimit, InFlight
-from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
+from amcl_serve.api.schemas import Pointer
 from amcl_serve.collections.store import SqliteStore
+from amcl_serve.keys import Keys
 from amcl_serve.loader import Loader
 from amcl_serve.registry import Registry, load_models
 from amcl_serve.settings import Settings
 
-# Every error of every route; the codes are those of amcl_serve.errors.
-_PROBLEM = {
-    "description": "What was wrong, as problem details; `code` is stable",
-    "content": {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
-# Shapes that routes name by reference, because FastAPI sees the raw request only.
-_NAMED = (Problem, EmbedRequest, SimilarityRequest)
-
 
 def create_app(settings: Settings, *, registry: Registry | None = None, index: bool = True) -> FastAPI:
-    """The application. Nothing is loaded before its lifespan starts, which raises StartupError where it cannot go on.
+    """The application. The keys are read here, all else by its lifespan; StartupError where either cannot go on.
 
     `registry` replaces the models that `settings` name; `index=False` leaves `/` free for a page.
     """
@@ -41,18 +47,29 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
         lifespan=_lifespan,
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
-        responses={"default": _PROBLEM},
+        responses={"default": {}},  # each operation's errors are in amcl_serve.api.openapi, not FastAPI's own 422
     )
     app.state.settings = settings
     app.state.registry = registry
     app.state.collections = None
     app.state.metrics = metrics.Metrics()
     app.state.in_flight = InFlight()
+    app.state.keys = Keys.load(settings)
     app.state.ready = False
     problem.install(app)
     app.add_middleware(BodyLimit, settings=settings, in_flight=app.state.in_flight, metrics=app.state.metrics)
-    app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)  # the outermost
-    for noun in (embed, similarity, collections, models, health, metrics, docs):
+    app.add_middleware(KeyCheck, keys=app.state.keys, metrics=app.state.metrics)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["authorization", *KEY_HEADERS, "content-type", request_id.HEADER],
+            expose_headers=openapi.HEADERS,
+        )
+    app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(request_id.RequestIds, level=request_id.level_of(settings))  # the outermost
+    for noun in (embed, similarity, openai, collections, models, health, metrics, docs):
         app.include_router(noun.router)
     if index:
         app.add_api_route("/", _pointer, summary="Where to read on", tags=["operation"])
@@ -61,14 +78,10 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """FastAPI's schema, with the shapes that routes name by reference."""
+        """FastAPI's schema, with what it cannot know."""
         if self.openapi_schema is None:
             schema = get_openapi(title=self.title, version=self.version, summary=self.summary, routes=self.routes)
-            _, named = models_json_schema(
-                [(model, "validation") for model in _NAMED], ref_template="#/components/schemas/{model}"
-            )
-            schema.setdefault("components", {}).setdefault("schemas", {}).update(named["$defs"])
-            self.openapi_schema = schema
+            self.openapi_schema = openapi.complete(schema, keys=bool(self.state.keys))
         return self.openapi_schema
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from amcl_serve.api.state import metrics_of
 from amcl_serve.errors import AmclError, BadRequest, InvalidRequest
+from amcl_serve.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -31,6 +32,8 @@ def install(app: FastAPI) -> None:
 def problem_response(error: AmclError, path: str) -> Response:
     """The answer to a request for `path` that ended in `error`."""
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.challenge is not None:
+        headers["www-authenticate"] = error.challenge
     return _response(error.status, error.code, error.detail, path, headers)
 
 
@@ -54,7 +57,15 @@ def _response(status: int, code: str, detail: str, path: str, headers: dict[str,
         # RFC 9457 tells readers to ignore a `status` that is no number, so both kinds of client are served.
         body["status"] = {"error": detail}
     body["detail"] = detail
+    if path.startswith("/v1/"):
+        body["error"] = {"message": detail, "type": _openai_type(status), "code": code, "param": None}
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def _openai_type(status: int) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
 
 
 def _amcl(request: Request, error: Exception) -> Response:
@@ -85,4 +96,7 @@ def _disconnect(request: Request, _: Exception) -> Response:
 
 
 def _unexpected(request: Request, _: Exception) -> Response:
-    return _amcl(request, AmclError("the server failed on this request; its log says why"))
+    response = _amcl(request, AmclError("the server failed on this request; its log says why"))
+    if (number := request_id.get()) is not None:  # this answer goes around the middleware that would add it
+        response.headers["x-request-id"] = number
+    return response

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, StrictInt
 
+from amcl_serve.api.openai_shapes import OpenAIError
 from amcl_serve.api.shape import Items, Shape
 from amcl_serve.bundle import Calibration, InputSpec, Metric, Parity, Precision, TemperatureSpec
 
@@ -207,10 +208,14 @@ class QdrantStatus(Shape):
 
 
 class Problem(Shape):
-    """RFC 9457 problem details. Under /collections `status` is Qdrant's object; the status line has the number."""
+    """RFC 9457 problem details, with what Qdrant's and OpenAI's clients read where their routes are.
+
+    Under /collections `status` is Qdrant's object (the status line has the number); under /v1 `error` is OpenAI's.
+    """
 
     type: str
     title: str
     status: int | QdrantStatus
     code: str = Field(description="stable name of the error")
     detail: str
+    error: OpenAIError | None = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from amcl_serve.errors import StartupError
+from amcl_serve.errors import StartupError, Unauthorized
+from amcl_serve.keys import parse_keys, read_key_file
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT = 120.0  # seconds without a byte
@@ -18,14 +21,34 @@ BUSY = (429, 503, 504)
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
-    """Add --url and --collection."""
+    """Add --url, --collection and --api-key-file."""
     parser.add_argument("--collection", required=True, metavar="NAME", help="the collection")
     parser.add_argument("--url", default=DEFAULT_URL, metavar="URL", help="the running server (default: %(default)s)")
+    parser.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="PATH",
+        help="file whose first line is the server's key (default: AMCL_API_KEY, then AMCL_API_KEY_FILE)",
+    )
 
 
 def printable(text: str) -> str:
     """`text` without what could move a terminal's cursor or break a line."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def key_for(args: argparse.Namespace) -> str | None:
+    """The key to send, from --api-key-file, else the environment; a command line would show it to other users.
+
+    StartupError where a file cannot be read or holds none.
+    """
+    if args.api_key_file is not None:
+        return read_key_file(args.api_key_file)[0]
+    if "AMCL_API_KEY" in os.environ:
+        return parse_keys(os.environ["AMCL_API_KEY"], "AMCL_API_KEY")[0]
+    if "AMCL_API_KEY_FILE" in os.environ:
+        return read_key_file(Path(os.environ["AMCL_API_KEY_FILE"]))[0]
+    return None
 
 
 class Refused(Exception):
@@ -39,14 +62,15 @@ class Refused(Exception):
 
 
 class Client:
-    """One connection to a server; StartupError where none answers at `url`."""
+    """One connection to a server, which sends `key` if there is one; StartupError where none answers at `url`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self._url = url
         try:
             # A proxy from the environment cannot reach this machine's own addresses.
             local = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
-            self._http = httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=not local)
+            headers = {} if key is None else {"authorization": f"Bearer {key}"}
+            self._http = httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=not local, headers=headers)
         except httpx.InvalidURL:
             raise StartupError(f"{printable(url)!r} is no URL; one looks like {DEFAULT_URL}") from None
 
@@ -83,6 +107,8 @@ class Client:
             code, detail = str(body["code"]), str(body["detail"])
         except (ValueError, KeyError, TypeError):
             raise StartupError(f"{self._url} answers, but not as amcl-serve does; is it another server's?") from None
+        if code == Unauthorized.code:
+            detail = f"{self._url} asks for a key, or for another one: set AMCL_API_KEY or --api-key-file"
         raise Refused(response.status_code, code, detail)
 
 

@@ -21,7 +21,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
 
-from amcl_serve.commands.client import Client, Refused, add_connection, printable
+from amcl_serve.commands.client import Client, Refused, add_connection, key_for, printable
 from amcl_serve.errors import StartupError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.recreate:
         again += " (without --recreate)"
     try:
-        with Client(args.url) as client:
+        with Client(args.url, key_for(args)) as client:
             prepare(client, args.collection, recreate=args.recreate)
             index_files(client, args.collection, args.folder, files, batch=args.batch, report=progress)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from amcl_serve.settings import Settings
@@ -18,12 +19,14 @@ MODEL = (
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
-    """Add a flag for each of the settings in `names`, by default for all."""
+    """Add a flag for each of the settings in `names`, by default for all that are no secrets."""
     group = parser.add_argument_group(
         "settings", "each is also an environment variable, AMCL_ and the name in capitals"
     )
     for name in Settings.model_fields if names is None else names:
         field = Settings.model_fields[name]
+        if is_secret(field):
+            continue
         group.add_argument(
             "--" + name.replace("_", "-"),
             dest=name,
@@ -48,9 +51,14 @@ def default_text(field: FieldInfo) -> str:
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the setting comes from the environment alone, because a command line is no place for it."""
+    return SecretStr in get_args(field.annotation)
+
+
 def _metavar(annotation: object) -> str:
     if get_origin(annotation) is Literal:
         return "{" + ",".join(str(choice) for choice in get_args(annotation)) + "}"
     kinds = [annotation, *get_args(annotation)]  # of `X | None` and `tuple[X, ...]` too
     kind = next(kind for kind in kinds if isinstance(kind, type) and get_origin(kind) is None and kind is not NoneType)
-    return {int: "N", float: "SECONDS", str: "NAME"}.get(kind, "PATH")
+    return {bool: "{true,false}", int: "N", float: "SECONDS", str: "NAME"}.get(kind, "PATH")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
-from amcl_serve.commands.client import Client, Refused, add_connection, printable
+from amcl_serve.commands.client import Client, Refused, add_connection, key_for, printable
 from amcl_serve.errors import StartupError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise StartupError(f"{args.image} cannot be read: {error.strerror}") from None
     try:
-        with Client(args.url) as client:
+        with Client(args.url, key_for(args)) as client:
             result = client.call(
                 "POST",
                 f"/collections/{quote(args.collection, safe='')}/points/query",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import math
 import signal
@@ -11,9 +12,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import amcl_serve
+from amcl_serve import logs
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.errors import StartupError
 from amcl_serve.settings import Settings
+
+log = logging.getLogger("amcl_serve")
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -66,17 +70,15 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     """Run `app` on a bound socket until a signal; StartupError out of its lifespan comes through as it is."""
     import uvicorn
 
-    debug = settings.log_level == "debug"
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("uvicorn.error", "httpx"):  # their notes of every start, stop and call are for debugging
-        logging.getLogger(name).setLevel(
-            settings.log_level.upper() if debug else max(logging.WARNING, logging.root.level)
-        )
+    logs.configure(settings)
+    address = sock.getsockname()[0]
+    if not app.state.keys and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        log.warning("no key is set: whoever reaches %s port %d may read and write", address, settings.port)
     config = uvicorn.Config(
         app,
         lifespan="off",  # entered by the server below, so that its error is one line and not uvicorn's traceback
         log_config=None,
-        access_log=debug,  # /metrics counts requests; a proxy logs them
+        access_log=False,  # the application logs its requests itself
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.request_deadline),  # for clients that do not read or do not write
     )

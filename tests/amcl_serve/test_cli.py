@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 import amcl_serve
 from amcl_serve import cli
-from amcl_serve.commands.options import default_text
+from amcl_serve.commands.options import default_text, is_secret
 from amcl_serve.commands.serve import listen
 from amcl_serve.errors import StartupError
 from amcl_serve.settings import Settings
@@ -69,6 +70,9 @@ def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) 
         cli.main(["serve", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for name, field in Settings.model_fields.items():
+        if is_secret(field):
+            assert f"--{name.replace('_', '-')} " not in text
+            continue
         assert f"--{name.replace('_', '-')} " in text
         flat = re.sub(r"\s", "", text)  # a long default may be broken at a hyphen
         assert re.sub(r"\s", "", f"{field.description} (default: {default_text(field)})") in flat
@@ -207,6 +211,46 @@ def test_similarity_of_a_bad_file_names_it(
 ) -> None:
     assert cli.main(["similarity", images[0], "missing.png", "--model", str(tiny_bundle)]) == 1
     assert capsys.readouterr().err == "amcl-serve: error: missing.png: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "warned"), [("0.0.0.0", "", True), ("0.0.0.0", "k", False), ("127.0.0.1", "", False)]
+)
+def test_serving_others_without_a_key_is_a_warning(
+    host: str,
+    key: str,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    import uvicorn
+
+    from amcl_serve.api.app import create_app
+    from amcl_serve.commands.serve import serve
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uvicorn.Server, "run", stop)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    settings = Settings(host=host, data_dir=tmp_path, api_key=SecretStr(key) if key else None)
+    with socket.socket() as sock:
+        sock.bind((host, 0))  # and never listens
+        with pytest.raises(KeyboardInterrupt):
+            serve(create_app(settings), settings, sock)
+    assert ("no key is set" in caplog.text) == warned
+
+
+def test_doctor_shows_no_key(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMCL_API_KEY", "a-key-that-nobody-sees")
+    cli.main(["doctor", "--model", str(tiny_bundle), "--data-dir", str(tmp_path), "--port", str(free_port())])
+    cli.main(["doctor", "--port", "none"])
+    said = "".join(capfd.readouterr())
+    assert "not 'none'" in said
+    assert "nobody-sees" not in said
 
 
 @pytest.fixture

@@ -324,6 +324,42 @@ def test_search(server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().out == "the collection holds no points\n"
 
 
+def test_a_server_with_keys(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everything, looking = "key-for-everything-1", "key-for-looking-2"
+    (tmp_path / "keys").write_text(f"{everything}\n")
+    monkeypatch.setenv("AMCL_READ_ONLY_API_KEY", looking)
+    flags = ["--api-key-file", str(tmp_path / "keys")]
+    server = Server(tiny_bundle, tmp_path / "data", *flags, "--log-level", "debug")
+    try:
+        monkeypatch.delenv("AMCL_READ_ONLY_API_KEY")
+        folder = small(tmp_path / "images", "a.jpg")
+        connection = ["--collection", "c", "--url", server.url]
+
+        def failure(*argv: str) -> str:
+            assert main([*argv, *connection]) == 1
+            return capfd.readouterr().err.splitlines()[-1]
+
+        assert "set AMCL_API_KEY or --api-key-file" in failure("index", str(folder))
+        monkeypatch.setenv("AMCL_API_KEY", looking)
+        assert "read-only" in failure("index", str(folder))
+        assert main(["index", str(folder), *connection, *flags]) == 0  # the flag goes before the environment
+        assert main(["search", str(folder / "a.jpg"), *connection]) == 0
+        monkeypatch.delenv("AMCL_API_KEY")
+        monkeypatch.setenv("AMCL_API_KEY_FILE", str(tmp_path / "keys"))
+        assert main(["search", str(folder / "a.jpg"), *connection]) == 0
+        assert "cannot be read" in failure("search", str(folder / "a.jpg"), "--api-key-file", str(tmp_path / "none"))
+    finally:
+        server.kill(signal.SIGTERM)
+    said = "".join(capfd.readouterr())
+    assert everything not in said
+    assert looking not in said
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[", "nonsense", "ftp://127.0.0.1"])
 def test_no_server_is_one_line(url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = small(tmp_path, "a.jpg")

@@ -132,3 +132,26 @@ def test_a_constant_uncalibrated_model_shows_the_score_alone(browser: Browser, t
         expect(page.locator("#result .verdict-none")).to_contain_text("not calibrated")
         expect(page.locator("#result .track .whisker")).to_have_count(0)
         page.close()
+
+
+def test_a_visitor_gives_a_key_and_uses_the_page(browser: Browser, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("key-to-look-4567\n")
+    with serving(tiny_bundle, tmp_path, "--read-only-api-key-file", str(tmp_path / "keys")) as base:
+        page = browser.new_page()
+        page.goto(base)
+        page.get_by_label("Key").fill("wrong")
+        page.get_by_role("button", name="Continue").click()
+        expect(page.get_by_role("alert")).to_contain_text("none of this server's")
+        watch = Watch(page)
+        page.get_by_label("Key").fill("key-to-look-4567")
+        page.get_by_role("button", name="Continue").click()
+        expect(page.locator("#result")).to_contain_text(result.EMPTY)
+        add(page, "first", FIRST)
+        add(page, "second", SECOND)
+        expect(page.locator("#result .verdict-text")).to_be_visible()
+        expect(page.locator("#first img")).to_be_visible()
+        page.goto(f"{base}/models")
+        expect(page.locator("body")).to_contain_text('"tiny"')
+        page.close()
+        assert watch.hosts == {"127.0.0.1"}
+        assert watch.complaints == []

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from amcl_serve.api.app import create_app
 from amcl_serve.settings import Settings
+from tests.amcl_serve.api.conformance import conforms
 
 LIMITS = {"max_items": 4, "max_body_bytes": 64 * 1024}
 
@@ -36,5 +37,7 @@ def settings(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Set
 
 @pytest.fixture(scope="session")
 def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    app = create_app(settings)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        client.event_hooks["response"].append(conforms(app.openapi()))  # so every test of a route is one of its schema
         yield client

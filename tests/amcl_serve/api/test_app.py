@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from amcl_serve.api.app import create_app
@@ -151,17 +152,30 @@ def test_a_bundle_whose_probe_does_not_hold_stops_the_start(tmp_path: Path) -> N
 
 
 def test_openapi_is_the_committed_one(settings: Settings) -> None:
-    schema = create_app(settings).openapi()
+    schema = create_app(settings.model_copy(update={"api_key": SecretStr("key")})).openapi()
     schema["info"]["version"] = "(of the package)"
     now = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     if os.environ.get("UPDATE_OPENAPI"):
         SNAPSHOT.write_text(now, encoding="utf-8")
-    again = (
-        f"if it should, run UPDATE_OPENAPI=1 python -m pytest -k openapi on {Path(__file__).name}, commit openapi.json"
-    )
     assert json.loads(SNAPSHOT.read_text(encoding="utf-8")) == json.loads(now), (
-        f"the HTTP interface has changed; {again}"
+        "the HTTP interface has changed; if it should, run `make openapi` and commit openapi.json"
     )
+
+
+def test_without_keys_openapi_differs_by_what_keys_add(settings: Settings) -> None:
+    with_keys = create_app(settings.model_copy(update={"api_key": SecretStr("key")})).openapi()
+    without = create_app(settings).openapi()
+    assert with_keys.pop("security") == [{"bearer": []}, {"header": []}]
+    assert set(with_keys["components"].pop("securitySchemes")) == {"bearer", "header"}
+    asked = set()
+    for path, operations in with_keys["paths"].items():
+        for operation in operations.values():
+            if operation.pop("security", None) is None:
+                del operation["responses"]["401"]
+                asked.add(path)
+            operation["responses"].pop("403", None)
+    assert with_keys == without
+    assert set(without["paths"]) - asked == {"/livez", "/readyz", "/healthz"}
 
 
 def test_openapi_resolves_and_says_problem_json(settings: Settings) -> None:
@@ -174,11 +188,15 @@ def test_openapi_resolves_and_says_problem_json(settings: Settings) -> None:
         return set().union(*map(references, node)) if isinstance(node, list) else set()
 
     for reference in references(schema):
-        assert reference.removeprefix("#/components/schemas/") in schema["components"]["schemas"]
+        kind, _, name = reference.removeprefix("#/components/").partition("/")
+        assert name in schema["components"][kind]
     for path in schema["paths"].values():
         for operation in path.values():
-            assert set(operation["responses"]["default"]["content"]) == {"application/problem+json"}
             assert operation["summary"]
+            for status, response in operation["responses"].items():
+                assert "x-request-id" in response["headers"]
+                if int(status) >= 400:
+                    assert set(response["content"]) == {"application/problem+json"}
     assert set(schema["paths"]["/embed"]["post"]["requestBody"]["content"]) == {
         "multipart/form-data", "application/json", "image/*", "application/octet-stream",
     }  # fmt: skip
