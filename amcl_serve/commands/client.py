@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import httpx
 
+from amcl_serve.commands.progress import printable
 from amcl_serve.errors import StartupError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -21,11 +22,6 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add --url and --collection."""
     parser.add_argument("--collection", required=True, metavar="NAME", help="the collection")
     parser.add_argument("--url", default=DEFAULT_URL, metavar="URL", help="the running server (default: %(default)s)")
-
-
-def printable(text: str) -> str:
-    """`text` without what could move a terminal's cursor or break a line."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 class Refused(Exception):

@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
 
-from amcl_serve.commands.client import Client, Refused, add_connection, printable
+from amcl_serve.commands.client import Client, Refused, add_connection
+from amcl_serve.commands.files import SUFFIXES, walk
+from amcl_serve.commands.progress import BROKEN, Progress
 from amcl_serve.errors import StartupError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"})
 NAMESPACE = uuid5(NAMESPACE_URL, "amcl-serve:index")
 MAX_BATCH = 1000
 BATCH_BYTES = 32 * 1024 * 1024  # half of what a server takes by default
 
-Outcome = Literal["indexed", "present", "broken"]
-Report = Callable[[str, Outcome, str], None]  # relative path, outcome, reason if broken
+INDEXED, PRESENT = "indexed", "already there"
+Report = Callable[[str, str, str], None]  # relative path, outcome (these or BROKEN), reason if broken
 
 _BAD_ITEM = re.compile(r"(?:files|points)\[(\d+)\][^:]*: (.*?)(?=; files\[\d+\]: |$)")
 
@@ -59,7 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Index; 1 if no image could be, 130 if interrupted."""
     files = find_images(args.folder)
-    progress = Progress(len(files))
+    progress = Progress(len(files), (INDEXED, PRESENT, BROKEN))
     again = "run the same command again to go on from here"
     if args.recreate:
         again += " (without --recreate)"
@@ -79,20 +77,12 @@ def run(args: argparse.Namespace) -> int:
         progress.end()
         raise StartupError(sentence) from None
     progress.end(progress.summary())
-    return 0 if progress.counts["indexed"] or progress.counts["present"] else 1
+    return 0 if progress.counts[INDEXED] or progress.counts[PRESENT] else 1
 
 
 def find_images(folder: Path) -> list[str]:
-    """Paths of the images in the tree, relative to `folder`, sorted; links to folders are not followed."""
-    if not folder.is_dir():
-        raise StartupError(f"{folder} is no folder")
-    found = []
-    for place, _, names in os.walk(folder):
-        inner = Path(place).relative_to(folder)
-        found += [(inner / name).as_posix() for name in names if Path(name).suffix.lower() in SUFFIXES]
-    if not found:
-        raise StartupError(f"{folder} holds no images: no file that ends in {', '.join(sorted(SUFFIXES))}")
-    return sorted(found)
+    """Paths of the images in the tree, relative to `folder`, sorted; raises as `walk`."""
+    return sorted(path.relative_to(folder).as_posix() for path in walk(folder))
 
 
 def prepare(client: Client, collection: str, *, recreate: bool) -> None:
@@ -118,58 +108,8 @@ def index_files(client: Client, collection: str, folder: Path, files: list[str],
             item = wanted[point["id"]]
             if point["payload"].get("sha256") == item.sha256:
                 del wanted[point["id"]]
-                report(item.path, "present", "")
+                report(item.path, PRESENT, "")
         _send(client, points, list(wanted.values()), report)
-
-
-class Progress:
-    """Counts outcomes and shows them on stderr: a line that renews itself on a terminal, else one every 5 seconds."""
-
-    def __init__(self, total: int) -> None:
-        self.counts: dict[Outcome, int] = {"indexed": 0, "present": 0, "broken": 0}
-        self._total = total
-        self._started = time.monotonic()
-        self._shown = self._started
-        self._live = sys.stderr.isatty()
-
-    def __call__(self, path: str, outcome: Outcome, reason: str) -> None:
-        """Count one file."""
-        self.counts[outcome] += 1
-        if outcome == "broken":
-            self._line(f"skipped {printable(path)}: {printable(reason)}")
-        now = time.monotonic()
-        if now - self._shown >= (0.2 if self._live else 5.0):
-            self._shown = now
-            rate = self.done / (now - self._started)
-            text = (
-                f"{self.done}/{self._total} images, {rate:.1f} images/s, {(self._total - self.done) / rate:.0f} s left"
-            )
-            print(
-                f"\r{text}\x1b[K" if self._live else text, end="" if self._live else "\n", file=sys.stderr, flush=True
-            )
-
-    @property
-    def done(self) -> int:
-        """Files whose outcome is certain."""
-        return sum(self.counts.values())
-
-    def summary(self) -> str:
-        """All counts in one clause."""
-        counts = self.counts
-        return (
-            f"{counts['indexed']} indexed, {counts['present']} already there, {counts['broken']} skipped as broken, "
-            f"of {self._total} images in {time.monotonic() - self._started:.1f} s"
-        )
-
-    def end(self, sentence: str = "") -> None:
-        """Leave the renewed line and print a last one."""
-        self._line(sentence)
-
-    def _line(self, text: str) -> None:
-        if self._live:
-            print("\r\x1b[K", end="", file=sys.stderr)
-        if text:
-            print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -188,10 +128,10 @@ def _groups(folder: Path, files: list[str], batch: int, report: Report) -> Itera
             data = (folder / path).read_bytes()
             item = _Item(path, uuid5(NAMESPACE, path), hashlib.sha256(data).hexdigest(), data)
         except OSError as error:
-            report(path, "broken", f"cannot be read: {error.strerror}")
+            report(path, BROKEN, f"cannot be read: {error.strerror}")
             continue
         except UnicodeEncodeError:
-            report(path, "broken", "its name is not UTF-8")
+            report(path, BROKEN, "its name is not UTF-8")
             continue
         if group and (len(group) == batch or sum(len(other.data) for other in group) + len(data) > BATCH_BYTES):
             yield group
@@ -221,11 +161,11 @@ def _send(client: Client, points: str, group: list[_Item], report: Report) -> No
             if not broken:
                 raise
             for index, reason in broken.items():
-                report(group[index].path, "broken", reason)
+                report(group[index].path, BROKEN, reason)
             group = [item for index, item in enumerate(group) if index not in broken]
             continue
         for item in group:
-            report(item.path, "indexed", "")
+            report(item.path, INDEXED, "")
         return
 
 

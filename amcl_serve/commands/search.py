@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import orjson
 
-from amcl_serve.commands.client import Client, Refused, add_connection, printable
+from amcl_serve.commands.client import Client, Refused, add_connection
+from amcl_serve.commands.progress import printable
 from amcl_serve.errors import StartupError
 
 if TYPE_CHECKING:
