@@ -13,15 +13,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-import orjson
-
-from amcl_serve.commands.client import Client, Refused, add_connection
+from amcl_serve.client import Client, Point
+from amcl_serve.commands.client import add_connection, connect
 from amcl_serve.commands.files import SUFFIXES, walk
 from amcl_serve.commands.progress import BROKEN, Progress
-from amcl_serve.errors import StartupError
+from amcl_serve.errors import (
+    AmclError,
+    BodyTooLarge,
+    CollectionMismatch,
+    CollectionNotFound,
+    StartupError,
+    TooManyItems,
+)
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -62,15 +67,15 @@ def run(args: argparse.Namespace) -> int:
     if args.recreate:
         again += " (without --recreate)"
     try:
-        with Client(args.url) as client:
+        with connect(args.url, max_items=MAX_BATCH) as client:
             prepare(client, args.collection, recreate=args.recreate)
             index_files(client, args.collection, args.folder, files, batch=args.batch, report=progress)
     except KeyboardInterrupt:
         progress.end(f"interrupted: {progress.summary()}; {again}")
         return 130
-    except (StartupError, Refused) as error:
+    except AmclError as error:
         sentence = error.detail
-        if isinstance(error, Refused) and error.code == "collection_mismatch":
+        if isinstance(error, CollectionMismatch):
             sentence += "; --recreate makes this collection anew"
         if progress.done:
             sentence += f" ({progress.summary()}; {again})"
@@ -87,29 +92,25 @@ def find_images(folder: Path) -> list[str]:
 
 def prepare(client: Client, collection: str, *, recreate: bool) -> None:
     """Make the collection (Cosine, of the model's size) if it is missing, or in any case with `recreate`."""
-    path = _path(collection)
     if recreate:
-        client.call("DELETE", path)
+        client.delete_collection(collection)
     try:
-        client.call("GET", path)
-    except Refused as error:
-        if error.code != "collection_not_found":
-            raise
-        client.call("PUT", path, json={"vectors": {"distance": "Cosine"}})
+        client.collection(collection)
+    except CollectionNotFound:
+        client.create_collection(collection)
 
 
 def index_files(client: Client, collection: str, folder: Path, files: list[str], *, batch: int, report: Report) -> None:
     """Send what the collection does not have yet; `report` is called for a file once its outcome is certain."""
-    points = f"{_path(collection)}/points"
     for group in _groups(folder, files, batch, report):
         wanted = {str(item.id): item for item in group}
-        body = {"limit": len(group), "filter": {"must": [{"has_id": list(wanted)}]}}
-        for point in client.call("POST", f"{points}/scroll", json=body)["points"]:
-            item = wanted[point["id"]]
+        stored = {"must": [{"has_id": list(wanted)}]}
+        for point in client.scroll(collection, limit=len(group), filter=stored)["points"]:
+            item = wanted[str(point["id"])]
             if point["payload"].get("sha256") == item.sha256:
-                del wanted[point["id"]]
+                del wanted[str(item.id)]
                 report(item.path, PRESENT, "")
-        _send(client, points, list(wanted.values()), report)
+        _send(client, collection, list(wanted.values()), report)
 
 
 @dataclass(frozen=True)
@@ -141,22 +142,21 @@ def _groups(folder: Path, files: list[str], batch: int, report: Report) -> Itera
         yield group
 
 
-def _send(client: Client, points: str, group: list[_Item], report: Report) -> None:
+def _send(client: Client, collection: str, group: list[_Item], report: Report) -> None:
     """Upsert a group, without its broken images, and in halves where it is too large for the server."""
     while group:
-        described = [{"id": i.id, "payload": {"path": i.path, "sha256": i.sha256}} for i in group]
-        files = [("files", ("image", item.data)) for item in group]
+        points = [Point(item.id, {"path": item.path, "sha256": item.sha256}, image=item.data) for item in group]
         try:
-            client.call("PUT", points, files=files, data={"points": orjson.dumps(described).decode()})
-        except Refused as error:
-            if error.code in ("body_too_large", "too_many_items") and len(group) > 1:
+            client.upsert(collection, points)
+        except AmclError as error:
+            if isinstance(error, BodyTooLarge | TooManyItems) and len(group) > 1:
                 half = len(group) // 2
-                _send(client, points, group[:half], report)
+                _send(client, collection, group[:half], report)
                 group = group[half:]
                 continue
             named = _BAD_ITEM.findall(error.detail) if error.status < 500 else []  # else the server is at fault
             broken = {int(index): reason for index, reason in named}
-            if error.code == "body_too_large":
+            if isinstance(error, BodyTooLarge):
                 broken = {0: error.detail}
             if not broken:
                 raise
@@ -167,10 +167,6 @@ def _send(client: Client, points: str, group: list[_Item], report: Report) -> No
         for item in group:
             report(item.path, INDEXED, "")
         return
-
-
-def _path(collection: str) -> str:
-    return f"/collections/{quote(collection, safe='')}"
 
 
 def _number(text: str) -> int:
