@@ -10,7 +10,18 @@ import httpx
 import numpy as np
 
 from amcl_serve.client.shapes import CrossAnswer, Image, ModelSummary, PairsAnswer, Vectors
-from amcl_serve.client.wire import ERRORS, Limits, Request, Script, checked, checked_group, grouped, read, to_bytes
+from amcl_serve.client.wire import (
+    ERRORS,
+    Limits,
+    Request,
+    Script,
+    checked,
+    checked_group,
+    grouped,
+    named,
+    read,
+    to_bytes,
+)
 from amcl_serve.errors import (
     AmclError,
     BodyTooLarge,
@@ -35,13 +46,15 @@ def embed(
     outputs: Literal["features", "heads"] = "features",
     normalize: bool = False,
     dtype: Literal["float32", "float16"] = "float32",
+    model: str | None = None,
 ) -> Script[Vectors]:
     """The images' features [N, D], or heads [N, C, d'], in the order of the images, in as many requests as it takes.
 
-    `normalize` scales features to unit norm; heads always have it. Raises the error of the first image that cannot be
+    `normalize` scales features to unit norm; heads always have it. `model` is one of several that the server may hold,
+    by default its first. Raises the error of the first image that cannot be
     embedded, which names its place; `embed_each` goes on. ValueError without an image.
     """
-    items = yield from embed_each(limits, images, outputs=outputs, normalize=normalize, dtype=dtype)
+    items = yield from embed_each(limits, images, outputs=outputs, normalize=normalize, dtype=dtype, model=model)
     if not items:
         raise ValueError("no images to embed")
     rows = []
@@ -59,9 +72,10 @@ def embed_each(
     outputs: Literal["features", "heads"] = "features",
     normalize: bool = False,
     dtype: Literal["float32", "float16"] = "float32",
+    model: str | None = None,
 ) -> Script[list[Vectors | AmclError]]:
     """As `embed`, an entry for each image: its vector [D], or heads [C, d'], or the error that concerns it alone."""
-    params = {"outputs": outputs, "normalize": str(normalize).lower(), "dtype": dtype}
+    params = {"outputs": outputs, "normalize": str(normalize).lower(), "dtype": dtype, **named(model)}
     found: list[Vectors | AmclError] = []
     for group in grouped((to_bytes(image) for image in images), limits, len):
         items, failed = yield from _rows(limits, group, params)
@@ -74,7 +88,9 @@ def embed_each(
     return found
 
 
-def similarity(limits: Limits, a: Sequence[Image], b: Sequence[Image]) -> Script[PairsAnswer]:
+def similarity(
+    limits: Limits, a: Sequence[Image], b: Sequence[Image], *, model: str | None = None
+) -> Script[PairsAnswer]:
     """The scores of a₁b₁, a₂b₂, …, in as many requests as it takes; ValueError for unequal numbers or none.
 
     A pair with a bad image has `error` in place of scores; the error of a single pair is raised.
@@ -86,7 +102,7 @@ def similarity(limits: Limits, a: Sequence[Image], b: Sequence[Image]) -> Script
     data = answer["data"]
     for group in grouped(pairs, limits, lambda pair: len(pair[0]) + len(pair[1])):
         files = [(side, ("image", image)) for pair in group for side, image in zip("ab", pair, strict=True)]
-        response = yield Request("POST", "/similarity", files=files)
+        response = yield Request("POST", "/similarity", named(model), files=files)
         try:
             checked_group(response, limits, len(group))
         except OF_ONE_IMAGE as error:
@@ -101,10 +117,12 @@ def similarity(limits: Limits, a: Sequence[Image], b: Sequence[Image]) -> Script
     return answer
 
 
-def similarity_cross(limits: Limits, a: Sequence[Image], b: Sequence[Image]) -> Script[CrossAnswer]:
+def similarity_cross(
+    limits: Limits, a: Sequence[Image], b: Sequence[Image], *, model: str | None = None
+) -> Script[CrossAnswer]:
     """The scores of every a with every b, in one request."""
     files = [(side, ("image", to_bytes(image))) for side, images in (("a", a), ("b", b)) for image in images]
-    response = yield Request("POST", "/similarity", files=files, data={"mode": "cross"})
+    response = yield Request("POST", "/similarity", named(model), files=files, data={"mode": "cross"})
     checked_group(response, limits, len(files))
 
     def parse() -> CrossAnswer:

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from amcl_serve.client.shapes import Distance, Filter, Found, Image, Page, Point, PointId, Vector
-from amcl_serve.client.wire import Limits, Request, Script, checked_group, grouped, read, result, to_bytes
+from amcl_serve.client.wire import Limits, Request, Script, checked_group, grouped, named, read, result, to_bytes
 
 
 def collections(_: Limits) -> Script[list[str]]:
@@ -32,10 +32,11 @@ def create_collection(
     *,
     distance: Distance = "Cosine",
     size: int | None = None,
+    model: str | None = None,
 ) -> Script[None]:
     """Make a collection of vectors of `size`, by default the model's D; raises CollectionExists."""
     vectors = {"distance": distance} | ({} if size is None else {"size": size})
-    result((yield Request.json("PUT", _path(name), {"vectors": vectors}, idempotent=False)))
+    result((yield Request.json("PUT", _path(name), {"vectors": vectors}, params=named(model), idempotent=False)))
 
 
 def delete_collection(_: Limits, name: str) -> Script[None]:
@@ -43,10 +44,11 @@ def delete_collection(_: Limits, name: str) -> Script[None]:
     result((yield Request("DELETE", _path(name))))
 
 
-def upsert(limits: Limits, name: str, points: Iterable[Point]) -> Script[int]:
+def upsert(limits: Limits, name: str, points: Iterable[Point], *, model: str | None = None) -> Script[int]:
     """Write points, in as many requests as it takes, and return their number; each request is durable, all or none.
 
-    ValueError where some have vectors and others images.
+    `model` embeds the first image of a collection, which is tied to it from then on. ValueError where some points have
+    vectors and others images.
     """
     count = 0
     described = (_described(point) for point in points)
@@ -57,7 +59,7 @@ def upsert(limits: Limits, name: str, points: Iterable[Point]) -> Script[int]:
             raise ValueError("the points of one call have either vectors or images")
         if images:
             files = [("files", ("image", image)) for image in images]
-            request = Request("PUT", _path(name, "/points"), files=files, data={"points": head.decode()})
+            request = Request("PUT", _path(name, "/points"), named(model), files=files, data={"points": head.decode()})
         else:
             headers = {"content-type": "application/json"}
             content = b'{"points":' + head + b"}"

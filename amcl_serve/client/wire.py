@@ -45,10 +45,10 @@ class Request:
     patient: bool = True  # whether it is sent again at all
 
     @classmethod
-    def json(cls, method: str, path: str, body: object, *, idempotent: bool = True) -> Request:
+    def json(cls, method: str, path: str, body: object, **others: Any) -> Request:
         """A request with a JSON body; numpy arrays in it are written as lists."""
         content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-        return cls(method, path, headers={"content-type": "application/json"}, content=content, idempotent=idempotent)
+        return cls(method, path, headers={"content-type": "application/json"}, content=content, **others)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of httpx's `request`."""
@@ -109,6 +109,11 @@ def read(response: httpx.Response, parse: Callable[[], T]) -> T:
         raise UnexpectedAnswer(
             f"{origin} answers ({response.status_code}), but not as amcl-serve does; is it another server's?"
         ) from None
+
+
+def named(model: str | None) -> dict[str, str]:
+    """The parameters that choose a model; none for the server's first."""
+    return {} if model is None else {"model": model}
 
 
 def result(response: httpx.Response) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from amcl_serve.client import DEFAULT_URL, Client, Limits, Retry
 
@@ -21,7 +23,9 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def connect(url: str, *, max_items: int = 1) -> Client:
-    """A client of the server at `url` that sends up to `max_items` items a request."""
+@contextmanager
+def connection(args: argparse.Namespace, *, max_items: int = 1) -> Iterator[Client]:
+    """A client of the server that the flags name, which sends up to `max_items` items a request."""
     key = os.environ.get("AMCL_API_KEY") or None
-    return Client(url, api_key=key, retry=PATIENCE, limits=Limits(max_items=max_items))
+    with Client(args.url, api_key=key, retry=PATIENCE, limits=Limits(max_items=max_items)) as client:
+        yield client

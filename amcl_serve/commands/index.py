@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from amcl_serve.client import Client, Point
-from amcl_serve.commands.client import add_connection, connect
+from amcl_serve.commands.client import add_connection, connection
 from amcl_serve.commands.files import SUFFIXES, walk
 from amcl_serve.commands.progress import BROKEN, Progress
 from amcl_serve.errors import (
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.recreate:
         again += " (without --recreate)"
     try:
-        with connect(args.url, max_items=MAX_BATCH) as client:
+        with connection(args, max_items=MAX_BATCH) as client:
             prepare(client, args.collection, recreate=args.recreate)
             index_files(client, args.collection, args.folder, files, batch=args.batch, report=progress)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from amcl_serve.commands.client import add_connection, connect
+from amcl_serve.commands.client import add_connection, connection
 from amcl_serve.commands.progress import printable
 from amcl_serve.errors import StartupError
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         data = args.image.read_bytes()
     except OSError as error:
         raise StartupError(f"{args.image} cannot be read: {error.strerror}") from None
-    with connect(args.url) as client:
+    with connection(args) as client:
         points = client.query(args.collection, image=data, limit=args.limit, with_payload=True)
     if args.json:
         print(orjson.dumps(points, option=orjson.OPT_INDENT_2).decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import subprocess
@@ -14,10 +15,10 @@ import httpx
 import numpy as np
 import pytest
 
-from amcl_serve.client import AsyncClient, Client, Retry
+from amcl_serve.client import AsyncClient, Client, Point, Retry
 from amcl_serve.client import clients as module
 from amcl_serve.client.wire import ERRORS
-from amcl_serve.errors import NotReady, Overloaded, UnexpectedAnswer, Unreachable
+from amcl_serve.errors import ModelNotFound, NotReady, Overloaded, UnexpectedAnswer, Unreachable
 
 Outcome = httpx.Response | type[httpx.TransportError]
 
@@ -235,6 +236,21 @@ def test_headers(make: Make) -> None:
     script = make(npy())
     script.call("embed", [b"x"])
     assert "authorization" not in script.requests[0].headers
+
+
+def test_the_model_is_named_in_the_query(make: Make) -> None:
+    done = httpx.Response(200, json={"result": True, "status": "ok", "time": 0})
+    for answer, *call in (
+        (npy(2), "embed", [b"x", b"y"]),
+        (problem(404, "model_not_found"), "similarity", [b"x"], [b"y"]),
+        (problem(404, "model_not_found"), "similarity_cross", [b"x"], [b"y"]),
+        (done, "create_collection", "a"),
+        (done, "upsert", "a", [Point(1, image=b"x")]),
+    ):
+        script = make(answer)
+        with contextlib.suppress(ModelNotFound):
+            script.call(*call, model="other")
+        assert script.requests[0].url.params["model"] == "other"
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host", "http://", "http://a\nb"])
