@@ -20,6 +20,7 @@ from amcl_serve.client.wire import (
     grouped,
     named,
     read,
+    several,
     to_bytes,
 )
 from amcl_serve.errors import (
@@ -77,7 +78,7 @@ def embed_each(
     """As `embed`, an entry for each image: its vector [D], or heads [C, d'], or the error that concerns it alone."""
     params = {"outputs": outputs, "normalize": str(normalize).lower(), "dtype": dtype, **named(model)}
     found: list[Vectors | AmclError] = []
-    for group in grouped((to_bytes(image) for image in images), limits, len):
+    for group in grouped((to_bytes(image) for image in several(images)), limits, len):
         items, failed = yield from _rows(limits, group, params)
         if failed:
             # An array has no room for reasons: the failed ones are asked for once more, as JSON, which has.
@@ -95,6 +96,7 @@ def similarity(
 
     A pair with a bad image has `error` in place of scores; the error of a single pair is raised.
     """
+    a, b = several(a), several(b)
     if len(a) != len(b) or not a:
         raise ValueError(f"pairs take as many `a` as `b`, at least one; there are {len(a)} and {len(b)}")
     pairs: Iterator[Pair] = ((to_bytes(x), to_bytes(y)) for x, y in zip(a, b, strict=True))
@@ -121,7 +123,7 @@ def similarity_cross(
     limits: Limits, a: Sequence[Image], b: Sequence[Image], *, model: str | None = None
 ) -> Script[CrossAnswer]:
     """The scores of every a with every b, in one request."""
-    files = [(side, ("image", to_bytes(image))) for side, images in (("a", a), ("b", b)) for image in images]
+    files = [(side, ("image", to_bytes(image))) for side, images in (("a", a), ("b", b)) for image in several(images)]
     response = yield Request("POST", "/similarity", named(model), files=files, data={"mode": "cross"})
     checked_group(response, limits, len(files))
 

@@ -17,6 +17,7 @@ from amcl_serve.client.shapes import Image
 from amcl_serve.errors import AmclError, BodyTooLarge, TooManyItems, UnexpectedAnswer
 
 T = TypeVar("T")
+Images = TypeVar("Images", bound=Iterable[Image])
 
 PART_BYTES = 512  # more than what multipart adds to an image
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
@@ -151,6 +152,13 @@ def to_bytes(image: Image) -> bytes:
     stream = BytesIO()
     (upright if upright.mode in PNG_MODES else upright.convert("RGB")).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
+
+
+def several(images: Images) -> Images:
+    """`images`; TypeError for a single one that Python would take apart, such as a path into its characters."""
+    if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        raise TypeError("images come as a list: [image] for a single one")
+    return images
 
 
 def grouped(items: Iterable[T], limits: Limits, size: Callable[[T], int]) -> Iterator[list[T]]:

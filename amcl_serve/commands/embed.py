@@ -106,9 +106,12 @@ def _write(args: argparse.Namespace, model: LoadedModel, settings: Settings) -> 
         "max_batch": settings.max_batch,  # other batches, other last bits
         "max_pixels": settings.max_pixels,
     }
-    unfinished = Unfinished(
-        args.out, asked, lambda: expand(args.paths), shape=shape, batch=settings.max_batch, restart=args.restart
-    )
+    try:
+        unfinished = Unfinished(
+            args.out, asked, lambda: expand(args.paths), shape=shape, batch=settings.max_batch, restart=args.restart
+        )
+    except OSError as error:
+        raise StartupError(f"{args.out} cannot be written: {error.strerror}") from None
     progress = Progress(unfinished.total, ("embedded", BROKEN), before=unfinished.done)
     try:
         if unfinished.done:

@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from io import BytesIO
+from io import BytesIO, FileIO
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -79,6 +79,8 @@ class Unfinished:
             self.total = self._checked(asked, listing) if begun else self._begin(asked, listing)
             self._journal, self._rows = self._recovered()
         except BaseException:
+            if not self._path("run.json").exists():
+                shutil.rmtree(self.folder)
             os.close(self._lock)
             raise
         self._synced = time.monotonic()
@@ -96,10 +98,8 @@ class Unfinished:
         skipped = [[i, item.code, item.detail] for i, item in enumerate(items) if isinstance(item, AmclError)]
         rows = len(items) - len(skipped)
         line = json.dumps({"rows": rows, "crc32": crc32(data), "skipped": skipped})
-        self._rows.write(data)
-        self._rows.flush()
-        self._journal.write(line.encode() + b"\n")
-        self._journal.flush()
+        _write(self._rows, data)
+        _write(self._journal, line.encode() + b"\n")
         self._count(rows, len(skipped))
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self._sync()
@@ -125,7 +125,7 @@ class Unfinished:
         assert self.done == self.total
         if self._path("rows").exists():  # else it was put there by a run that was killed right after
             self._rows.seek(0)
-            self._rows.write(_npy_header((self.rows, *self._shape)))
+            _write(self._rows, _npy_header((self.rows, *self._shape)))
             self._sync()
             result = self._path("rows")
             if write is not None:
@@ -196,7 +196,7 @@ class Unfinished:
         total: int = begun["total"]
         return total
 
-    def _recovered(self) -> tuple[BinaryIO, BinaryIO]:
+    def _recovered(self) -> tuple[FileIO, FileIO]:
         """Count what is recorded and sound, cut off what is not; journal and rows, open at their ends."""
         rows, source = self._path("rows"), self._path("rows")
         if not rows.exists() and self.out.suffix == ".npy" and self.out.exists():
@@ -214,14 +214,14 @@ class Unfinished:
                         self._count(found.rows, len(found.skipped))
         if source != rows:
             if self.done == self.total:
-                return self._path("journal").open("ab"), self.out.open("rb")
+                return self._path("journal").open("ab", 0), self.out.open("rb", 0)
             journal_bytes = self.done = self.rows = self.skipped = 0
         os.truncate(self._path("journal"), journal_bytes)
         rows.touch()
         os.truncate(rows, self._header_bytes + self.rows * self._row_bytes)
-        end = rows.open("r+b")
+        end = rows.open("r+b", 0)
         end.seek(0, os.SEEK_END)
-        return self._path("journal").open("ab"), end
+        return self._path("journal").open("ab", 0), end
 
     def _fits(self, found: _Batch, rows: BinaryIO) -> bool:
         data = rows.read(found.rows * self._row_bytes)
@@ -239,7 +239,6 @@ class Unfinished:
 
     def _sync(self) -> None:
         for stream in (self._rows, self._journal):
-            stream.flush()
             os.fsync(stream.fileno())
         self._synced = time.monotonic()
 
@@ -251,6 +250,13 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _write(stream: FileIO, data: bytes) -> None:
+    """Write all of `data`, past every buffer of this process; OSError where that cannot be."""
+    left = memoryview(data)
+    while left:
+        left = left[stream.write(left) :]
 
 
 def _described(path: Path) -> bytes:

@@ -22,18 +22,20 @@ from amcl_serve.errors import StartupError
 from tests.fakes import HEAD_DIM, C, D
 from tests.images import photo, truncated
 
-# Each call of the decoder is noted in a file, so that what a resumed run does again is seen.
+# Each file that is read is noted in another, so that what a resumed run does again is seen. A run that is to be killed
+# waits for that with its last file, however fast the machine is.
 LOGGING = """
-import os, sys, time
+import itertools, os, sys, time
 from pathlib import Path
-from amcl_serve.commands import local
 from amcl_serve.cli import main
 log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+last = int(sys.argv.pop(1))
+number = itertools.count(1)
 read = Path.read_bytes
 def logged(path):
     if path.suffix == ".png":
         os.write(log, (path.name + "\\n").encode())
-        time.sleep(0.001)  # on no machine too fast to be killed
+        time.sleep(60 if next(number) == last else 0.0005)
     return read(path)
 Path.read_bytes = logged
 sys.exit(main())
@@ -85,22 +87,24 @@ def killed_runs(bundle: Path, folder: Path, tmp_path: Path, total: int, kills: i
     done = [0]
     for kill in range(kills):
         logs.append(tmp_path / f"log{kill}")
-        argv = [sys.executable, "-c", LOGGING, str(logs[-1]), *command(bundle, folder, out)]
+        last = str(total - done[-1])
+        argv = [sys.executable, "-c", LOGGING, str(logs[-1]), last, *command(bundle, folder, out)]
         process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
         target = done[-1]
         if kill < early:
             time.sleep(dice.uniform(0, 1.5))
         else:
             target += dice.randint(1, (total - done[-1]) // (kills - kill + 1))
-        while recorded(out) < target and process.poll() is None:
+        while recorded(out) < target:
+            assert process.poll() is None
             time.sleep(dice.uniform(0, 0.004))
         process.kill()
-        assert process.wait(60) == -signal.SIGKILL, "it ended before it could be killed"
+        assert process.wait(60) == -signal.SIGKILL
         done.append(recorded(out))
         assert done[-1] >= target
         assert not out.exists()
     logs.append(tmp_path / "last")
-    argv = [sys.executable, "-c", LOGGING, str(logs[-1]), *command(bundle, folder, out)]
+    argv = [sys.executable, "-c", LOGGING, str(logs[-1]), "0", *command(bundle, folder, out)]
     assert subprocess.run(argv, check=False).returncode == 1
     assert results(out) == results(quiet)
     # What was recorded when a run was killed, no later run has opened: each begins right behind it.
@@ -145,15 +149,13 @@ def test_ten_thousand_files_killed_ten_times(tiny_bundle: Path, tmp_path: Path) 
 def test_ctrl_c_says_how_to_go_on(tiny_bundle: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images", 2000)
     out = tmp_path / "v.npy"
-    argv = [sys.executable, "-c", "import sys; from amcl_serve.cli import main; sys.exit(main())"]
-    process = subprocess.Popen(
-        [*argv, *command(tiny_bundle, folder, out)], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    argv = [sys.executable, "-c", LOGGING, str(tmp_path / "log"), "2000", *command(tiny_bundle, folder, out)]
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
     while not recorded(out):
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in said
     last = said.splitlines()[-1]
@@ -277,6 +279,28 @@ def test_another_run_is_not_gone_on_with(
     assert len(np.load(begun)) == {"new": 40, "gone": 38}.get(change, 39)
 
 
+def test_a_full_disk(begun: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    code = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+from amcl_serve.cli import main
+sys.exit(main())
+"""
+    images = tmp_path / "images"
+    for out, said in ((begun, "run the same command again to go on"), (tmp_path / "w.npy", "w.npy cannot be written")):
+        argv = [sys.executable, "-c", code, *command(tiny_bundle, images, out)]
+        done = subprocess.run(argv, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert "cannot be written: File too large" in last
+        assert said in last
+        assert not out.exists()
+    assert begun.with_name("v.npy.partial").joinpath("rows").stat().st_size == 1000  # of a batch, the first rows
+    assert resume(tiny_bundle, begun) == 1
+    assert results(begun) == results(tmp_path / "quiet" / "v.npy")
+
+
 def test_the_summary_counts_both_runs(begun: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert resume(tiny_bundle, begun) == 1
@@ -336,6 +360,7 @@ def test_files_and_folders_together_without_a_failure(
     (tmp_path / "empty").mkdir()
     assert main(command(tiny_bundle, tmp_path / "empty", tmp_path / "w.npy")) == 1
     assert "holds no images" in capsys.readouterr().err
+    assert not (tmp_path / "w.npy.partial").exists()
 
 
 def test_nothing_could_be_embedded(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -108,6 +108,18 @@ def test_what_is_no_image(call: Call, wrong: Any) -> None:
         call("embed", [wrong])
 
 
+@pytest.mark.parametrize("single", ["a.png", b"bytes", Path("a.png"), np.zeros((4, 4, 3), np.uint8)])
+def test_a_single_image_is_not_taken_apart(call: Call, single: Any) -> None:
+    for name, *images in (("embed", single), ("similarity", single, [b""]), ("similarity_cross", [b""], single)):
+        with pytest.raises(TypeError, match=r"as a list: \[image\]"):
+            call(name, *images)
+
+
+def test_an_array_of_pixels_is_a_list_of_images(call: Call) -> None:
+    pixels = np.stack([np.asarray(picture(seed)) for seed in range(3)])
+    assert np.allclose(call("embed", pixels), call("embed", [picture(seed) for seed in range(3)]), atol=1e-6)
+
+
 def test_options(call: Call) -> None:
     images = [photo(seed) for seed in range(3)]
     raw = call("embed", images)
