@@ -100,7 +100,7 @@ class _Base:
 
 
 class Client(_Base):
-    """A client whose methods block. One connection is kept open; threads may share it.
+    """A client whose methods block. Connections are kept open until `close`; threads may share it.
 
     `limits` are what one request may hold, the server's defaults unless told; `timeout` is in seconds without a byte.
     Raises Unreachable where `url` is none.
