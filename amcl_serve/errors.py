@@ -26,6 +26,9 @@ AmclError
 ├── NotReady                    503 not_ready               Retry-After
 ├── DeadlineExceeded            504 deadline_exceeded
 ├── StorageFull                 507 storage_full
+├── UnreadableFile              500 unreadable_file         (never over HTTP: a file of the command's own machine)
+├── Unreachable                 500 unreachable             (never over HTTP: the client found no server)
+├── UnexpectedAnswer            500 unexpected_answer       (never over HTTP: the client does not know the answer)
 └── StartupError                500 startup_error           (never over HTTP: the command exits)
     ├── BundleError             500 bundle_error
     ├── ProviderUnavailable     500 provider_unavailable
@@ -202,6 +205,24 @@ class StorageFull(AmclError):
     """The disk has no room; nothing was acknowledged."""
 
     status, code = 507, "storage_full"
+
+
+class UnreadableFile(AmclError):
+    """A file on the command's own machine that cannot be read; the others go on."""
+
+    code = "unreadable_file"
+
+
+class Unreachable(AmclError):
+    """The client got no answer: no server listens there, or the connection broke."""
+
+    code = "unreachable"
+
+
+class UnexpectedAnswer(AmclError):
+    """The client got an answer that is none of amcl-serve's, or of a version that it does not know."""
+
+    code = "unexpected_answer"
 
 
 class StartupError(AmclError):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import httpx
 from fastapi import FastAPI
+from httpx import ASGITransport
 
+from amcl_serve.client import AsyncClient, PairsAnswer, Retry
+from amcl_serve.errors import AmclError
 from app.visitor import for_visitors
 
-File = tuple[str, bytes, str]  # name, bytes, media type
 _SIDES = (("a: ", "First image: "), ("b: ", "Second image: "))
 
 
@@ -29,13 +27,12 @@ class Client:
     """Calls the routes of `api` without a socket; the server's own deadline ends a call that takes too long."""
 
     def __init__(self, api: FastAPI) -> None:
-        transport = httpx.ASGITransport(app=for_visitors(api), raise_app_exceptions=False)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://page")
+        transport = ASGITransport(app=for_visitors(api), raise_app_exceptions=False)
+        self._client = AsyncClient("http://page", retry=Retry(attempts=1), transport=transport)
 
-    async def similarity(self, first: File, second: File) -> Mapping[str, Any]:
-        """The body of POST /similarity for one pair; raises Refused with the reason."""
-        response = await self._http.post("/similarity", files={"a": first, "b": second})
-        body: dict[str, Any] = response.json() if "json" in response.headers.get("content-type", "") else {}
-        if response.is_error:
-            raise Refused(body.get("detail", "The server could not answer; its log says why."))
-        return body
+    async def similarity(self, first: bytes, second: bytes) -> PairsAnswer:
+        """The body of POST /similarity for one pair of image files; raises Refused with the reason."""
+        try:
+            return await self._client.similarity([first], [second])
+        except AmclError as error:
+            raise Refused(error.detail) from None

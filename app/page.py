@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from pathlib import Path
@@ -13,7 +12,7 @@ import gradio as gr
 
 from amcl_serve.registry import LoadedModel
 from app import examples, result
-from app.client import File, Refused
+from app.client import Refused
 
 CACHE_SECONDS = 600  # age at which an uploaded file is deleted, and how often that is looked for
 PLACEHOLDER = "Drop an image\nor click to choose one"
@@ -29,7 +28,7 @@ HEADER = """
 </header>
 """
 
-Score = Callable[[File, File], Awaitable[Mapping[str, Any]]]  # to the answer of POST /similarity
+Score = Callable[[bytes, bytes], Awaitable[Mapping[str, Any]]]  # to the answer of POST /similarity
 Payload = dict[str, Any] | None  # how the page's library describes an uploaded file
 
 
@@ -47,12 +46,11 @@ def build(score: Score, model: Callable[[], LoadedModel], uploads: Path) -> gr.B
     """
     readable = uploads.resolve()
 
-    async def read(which: str, payload: Payload) -> File:
+    async def read(which: str, payload: Payload) -> bytes:
         path = await anyio.to_thread.run_sync(uploaded, payload, readable)
         try:
             if path is not None:
-                name, kind = _name(payload)
-                return name, await anyio.Path(path).read_bytes(), kind
+                return await anyio.Path(path).read_bytes()
         except OSError:
             pass
         raise Refused(f"{which} image: it has been deleted from the server since it was added; add it again")
@@ -166,10 +164,3 @@ def uploaded(payload: object, uploads: Path) -> Path | None:
         return found if mine and found.is_file() else None
     except (OSError, ValueError):  # ValueError: a NUL character
         return None
-
-
-def _name(payload: Payload) -> tuple[str, str]:
-    """Name and media type, as the caller says."""
-    name = (payload or {}).get("orig_name")
-    name = name if isinstance(name, str) and name else "image"
-    return name, mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -8,32 +8,35 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-import orjson
-
-from amcl_serve.commands.client import Client, Refused, add_connection, key_for, printable
-from amcl_serve.errors import StartupError
+from amcl_serve.client import Client, Point
+from amcl_serve.commands.client import add_connection, connection
+from amcl_serve.commands.files import SUFFIXES, walk
+from amcl_serve.commands.progress import BROKEN, Progress
+from amcl_serve.errors import (
+    AmclError,
+    BodyTooLarge,
+    CollectionMismatch,
+    CollectionNotFound,
+    StartupError,
+    TooManyItems,
+)
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"})
 NAMESPACE = uuid5(NAMESPACE_URL, "amcl-serve:index")
 MAX_BATCH = 1000
 BATCH_BYTES = 32 * 1024 * 1024  # half of what a server takes by default
 
-Outcome = Literal["indexed", "present", "broken"]
-Report = Callable[[str, Outcome, str], None]  # relative path, outcome, reason if broken
+INDEXED, PRESENT = "indexed", "already there"
+Report = Callable[[str, str, str], None]  # relative path, outcome (these or BROKEN), reason if broken
 
 _BAD_ITEM = re.compile(r"(?:files|points)\[(\d+)\][^:]*: (.*?)(?=; files\[\d+\]: |$)")
 
@@ -59,117 +62,55 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Index; 1 if no image could be, 130 if interrupted."""
     files = find_images(args.folder)
-    progress = Progress(len(files))
+    progress = Progress(len(files), (INDEXED, PRESENT, BROKEN))
     again = "run the same command again to go on from here"
     if args.recreate:
         again += " (without --recreate)"
     try:
-        with Client(args.url, key_for(args)) as client:
+        with connection(args, max_items=MAX_BATCH) as client:
             prepare(client, args.collection, recreate=args.recreate)
             index_files(client, args.collection, args.folder, files, batch=args.batch, report=progress)
     except KeyboardInterrupt:
         progress.end(f"interrupted: {progress.summary()}; {again}")
         return 130
-    except (StartupError, Refused) as error:
+    except AmclError as error:
         sentence = error.detail
-        if isinstance(error, Refused) and error.code == "collection_mismatch":
+        if isinstance(error, CollectionMismatch):
             sentence += "; --recreate makes this collection anew"
         if progress.done:
             sentence += f" ({progress.summary()}; {again})"
         progress.end()
         raise StartupError(sentence) from None
     progress.end(progress.summary())
-    return 0 if progress.counts["indexed"] or progress.counts["present"] else 1
+    return 0 if progress.counts[INDEXED] or progress.counts[PRESENT] else 1
 
 
 def find_images(folder: Path) -> list[str]:
-    """Paths of the images in the tree, relative to `folder`, sorted; links to folders are not followed."""
-    if not folder.is_dir():
-        raise StartupError(f"{folder} is no folder")
-    found = []
-    for place, _, names in os.walk(folder):
-        inner = Path(place).relative_to(folder)
-        found += [(inner / name).as_posix() for name in names if Path(name).suffix.lower() in SUFFIXES]
-    if not found:
-        raise StartupError(f"{folder} holds no images: no file that ends in {', '.join(sorted(SUFFIXES))}")
-    return sorted(found)
+    """Paths of the images in the tree, relative to `folder`, sorted; raises as `walk`."""
+    return sorted(path.relative_to(folder).as_posix() for path in walk(folder))
 
 
 def prepare(client: Client, collection: str, *, recreate: bool) -> None:
     """Make the collection (Cosine, of the model's size) if it is missing, or in any case with `recreate`."""
-    path = _path(collection)
     if recreate:
-        client.call("DELETE", path)
+        client.delete_collection(collection)
     try:
-        client.call("GET", path)
-    except Refused as error:
-        if error.code != "collection_not_found":
-            raise
-        client.call("PUT", path, json={"vectors": {"distance": "Cosine"}})
+        client.collection(collection)
+    except CollectionNotFound:
+        client.create_collection(collection)
 
 
 def index_files(client: Client, collection: str, folder: Path, files: list[str], *, batch: int, report: Report) -> None:
     """Send what the collection does not have yet; `report` is called for a file once its outcome is certain."""
-    points = f"{_path(collection)}/points"
     for group in _groups(folder, files, batch, report):
         wanted = {str(item.id): item for item in group}
-        body = {"limit": len(group), "filter": {"must": [{"has_id": list(wanted)}]}}
-        for point in client.call("POST", f"{points}/scroll", json=body)["points"]:
-            item = wanted[point["id"]]
+        stored = {"must": [{"has_id": list(wanted)}]}
+        for point in client.scroll(collection, limit=len(group), filter=stored)["points"]:
+            item = wanted[str(point["id"])]
             if point["payload"].get("sha256") == item.sha256:
-                del wanted[point["id"]]
-                report(item.path, "present", "")
-        _send(client, points, list(wanted.values()), report)
-
-
-class Progress:
-    """Counts outcomes and shows them on stderr: a line that renews itself on a terminal, else one every 5 seconds."""
-
-    def __init__(self, total: int) -> None:
-        self.counts: dict[Outcome, int] = {"indexed": 0, "present": 0, "broken": 0}
-        self._total = total
-        self._started = time.monotonic()
-        self._shown = self._started
-        self._live = sys.stderr.isatty()
-
-    def __call__(self, path: str, outcome: Outcome, reason: str) -> None:
-        """Count one file."""
-        self.counts[outcome] += 1
-        if outcome == "broken":
-            self._line(f"skipped {printable(path)}: {printable(reason)}")
-        now = time.monotonic()
-        if now - self._shown >= (0.2 if self._live else 5.0):
-            self._shown = now
-            rate = self.done / (now - self._started)
-            text = (
-                f"{self.done}/{self._total} images, {rate:.1f} images/s, {(self._total - self.done) / rate:.0f} s left"
-            )
-            print(
-                f"\r{text}\x1b[K" if self._live else text, end="" if self._live else "\n", file=sys.stderr, flush=True
-            )
-
-    @property
-    def done(self) -> int:
-        """Files whose outcome is certain."""
-        return sum(self.counts.values())
-
-    def summary(self) -> str:
-        """All counts in one clause."""
-        counts = self.counts
-        return (
-            f"{counts['indexed']} indexed, {counts['present']} already there, {counts['broken']} skipped as broken, "
-            f"of {self._total} images in {time.monotonic() - self._started:.1f} s"
-        )
-
-    def end(self, sentence: str = "") -> None:
-        """Leave the renewed line and print a last one."""
-        self._line(sentence)
-
-    def _line(self, text: str) -> None:
-        if self._live:
-            print("\r\x1b[K", end="", file=sys.stderr)
-        if text:
-            print(text, file=sys.stderr, flush=True)
+                del wanted[str(item.id)]
+                report(item.path, PRESENT, "")
+        _send(client, collection, list(wanted.values()), report)
 
 
 @dataclass(frozen=True)
@@ -188,10 +129,10 @@ def _groups(folder: Path, files: list[str], batch: int, report: Report) -> Itera
             data = (folder / path).read_bytes()
             item = _Item(path, uuid5(NAMESPACE, path), hashlib.sha256(data).hexdigest(), data)
         except OSError as error:
-            report(path, "broken", f"cannot be read: {error.strerror}")
+            report(path, BROKEN, f"cannot be read: {error.strerror}")
             continue
         except UnicodeEncodeError:
-            report(path, "broken", "its name is not UTF-8")
+            report(path, BROKEN, "its name is not UTF-8")
             continue
         if group and (len(group) == batch or sum(len(other.data) for other in group) + len(data) > BATCH_BYTES):
             yield group
@@ -201,36 +142,31 @@ def _groups(folder: Path, files: list[str], batch: int, report: Report) -> Itera
         yield group
 
 
-def _send(client: Client, points: str, group: list[_Item], report: Report) -> None:
+def _send(client: Client, collection: str, group: list[_Item], report: Report) -> None:
     """Upsert a group, without its broken images, and in halves where it is too large for the server."""
     while group:
-        described = [{"id": i.id, "payload": {"path": i.path, "sha256": i.sha256}} for i in group]
-        files = [("files", ("image", item.data)) for item in group]
+        points = [Point(item.id, {"path": item.path, "sha256": item.sha256}, image=item.data) for item in group]
         try:
-            client.call("PUT", points, files=files, data={"points": orjson.dumps(described).decode()})
-        except Refused as error:
-            if error.code in ("body_too_large", "too_many_items") and len(group) > 1:
+            client.upsert(collection, points)
+        except AmclError as error:
+            if isinstance(error, BodyTooLarge | TooManyItems) and len(group) > 1:
                 half = len(group) // 2
-                _send(client, points, group[:half], report)
+                _send(client, collection, group[:half], report)
                 group = group[half:]
                 continue
             named = _BAD_ITEM.findall(error.detail) if error.status < 500 else []  # else the server is at fault
             broken = {int(index): reason for index, reason in named}
-            if error.code == "body_too_large":
+            if isinstance(error, BodyTooLarge):
                 broken = {0: error.detail}
             if not broken:
                 raise
             for index, reason in broken.items():
-                report(group[index].path, "broken", reason)
+                report(group[index].path, BROKEN, reason)
             group = [item for index, item in enumerate(group) if index not in broken]
             continue
         for item in group:
-            report(item.path, "indexed", "")
+            report(item.path, INDEXED, "")
         return
-
-
-def _path(collection: str) -> str:
-    return f"/collections/{quote(collection, safe='')}"
 
 
 def _number(text: str) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 import orjson
 
-from amcl_serve.commands.client import Client, Refused, add_connection, key_for, printable
+from amcl_serve.commands.client import add_connection, connection
+from amcl_serve.commands.progress import printable
 from amcl_serve.errors import StartupError
 
 if TYPE_CHECKING:
+    from amcl_serve.client.shapes import Found
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
@@ -36,24 +38,16 @@ def run(args: argparse.Namespace) -> int:
         data = args.image.read_bytes()
     except OSError as error:
         raise StartupError(f"{args.image} cannot be read: {error.strerror}") from None
-    try:
-        with Client(args.url, key_for(args)) as client:
-            result = client.call(
-                "POST",
-                f"/collections/{quote(args.collection, safe='')}/points/query",
-                files={"file": ("image", data)},
-                data={"limit": str(args.limit), "with_payload": "true"},
-            )
-    except Refused as error:
-        raise StartupError(error.detail) from None
+    with connection(args) as client:
+        points = client.query(args.collection, image=data, limit=args.limit, with_payload=True)
     if args.json:
-        print(orjson.dumps(result["points"], option=orjson.OPT_INDENT_2).decode())
+        print(orjson.dumps(points, option=orjson.OPT_INDENT_2).decode())
     else:
-        print(table(result["points"]))
+        print(table(points))
     return 0
 
 
-def table(points: list[dict[str, Any]]) -> str:
+def table(points: list[Found]) -> str:
     """A line for each point: its score, and its payload's path or else its id."""
     lines = [f"{'score':>10}  path"]
     lines += [f"{p['score']:>10.4f}  {printable(str(p['payload'].get('path', p['id'])))}" for p in points]

@@ -20,9 +20,9 @@ import httpx
 import pytest
 
 from amcl_serve.cli import main
-from amcl_serve.commands.client import Client, Refused
+from amcl_serve.client import Client, Point, Retry
 from amcl_serve.commands.index import NAMESPACE, find_images, index_files, prepare
-from amcl_serve.errors import StartupError
+from amcl_serve.errors import AmclError, Unreachable
 from tests.fakes import make_bundle
 from tests.images import photo, truncated
 
@@ -123,7 +123,7 @@ def test_a_server_killed_while_indexing_keeps_every_acknowledged_point(
     killer.start()
     with Client(server.url) as client:
         prepare(client, "photos", recreate=False)
-        with pytest.raises(StartupError, match="no server answers"):
+        with pytest.raises(Unreachable, match="no server answers"):
             index_files(client, "photos", folder, files, batch=4, report=report)
     killer.join()
     assert 60 <= len(acknowledged) < IMAGES
@@ -234,15 +234,14 @@ def test_batches_and_files_that_are_too_large(
 
 def test_a_failure_of_the_server_is_not_a_broken_image(tmp_path: Path) -> None:
     class Failing:
-        def call(self, method: str, path: str, **request: Any) -> Any:
-            if method == "PUT":
-                raise Refused(
-                    500, "internal_error", "files[0]: the server failed to embed this image; its log says why"
-                )
+        def scroll(self, name: str, **_: Any) -> Any:
             return {"points": []}
 
+        def upsert(self, name: str, points: list[Point]) -> int:
+            raise AmclError("files[0]: the server failed to embed this image; its log says why")
+
     outcomes: list[str] = []
-    with pytest.raises(Refused, match="the server failed"):
+    with pytest.raises(AmclError, match="the server failed"):
         index_files(
             Failing(),  # type: ignore[arg-type]
             "c",
@@ -374,8 +373,10 @@ class Scripted(BaseHTTPRequestHandler):
     """Answers with what the test put into `answers`, in order."""
 
     answers: list[tuple[int, dict[str, str], bytes]]
+    keys: list[str | None] = []  # noqa: RUF012
 
     def do_POST(self) -> None:
+        self.keys.append(self.headers["authorization"])
         self.rfile.read(int(self.headers["content-length"]))
         status, headers, body = self.answers.pop(0)
         self.send_response(status)
@@ -402,9 +403,11 @@ def test_a_busy_server_is_waited_for(
     scripted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(Client, "_sleep", staticmethod(waits.append))
+    monkeypatch.setenv("AMCL_API_KEY", "secret")
     busy = b'{"code": "overloaded", "detail": "busy"}'
     found = b'{"result": {"points": []}, "status": "ok", "time": 0}'
+    Scripted.keys = []
     Scripted.answers = [
         (429, {"retry-after": "7"}, busy),
         (503, {}, busy),
@@ -413,8 +416,11 @@ def test_a_busy_server_is_waited_for(
     ]
     small(tmp_path, "a.jpg")
     assert main(["search", str(tmp_path / "a.jpg"), "--collection", "a", "--url", scripted]) == 0
-    assert waits == [7.0, 1.0, 1.0]
-    monkeypatch.setattr("amcl_serve.commands.client.PATIENCE", -1.0)
+    assert waits[0] == 7.0
+    assert 0 <= waits[1] <= 1.0
+    assert 0 <= waits[2] <= 2.0
+    assert Scripted.keys == ["Bearer secret"] * 4
+    monkeypatch.setattr("amcl_serve.commands.client.PATIENCE", Retry(attempts=1))
     Scripted.answers = [(429, {}, busy)]
     assert main(["search", str(tmp_path / "a.jpg"), "--collection", "a", "--url", scripted]) == 1
     assert "busy" in capfd.readouterr().err
