@@ -1,4 +1,4 @@
-# `make help` lists what there is. Two environments: .venv serves and holds no PyTorch, .venv-dev tests, trains and exports.
+# `make help` lists what there is. .venv serves and holds no PyTorch, .venv-dev tests, trains and exports, .venv-bench compares servers.
 
 PYTHON ?= python3
 PORT ?= 8000

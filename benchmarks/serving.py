@@ -17,6 +17,7 @@ that did best in a search at the start. Servers run one at a time and take turns
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import shutil
 import signal
@@ -121,7 +122,7 @@ class Bench:
         self.base = base_peer(self.bundle)
         bundles = {self.scaled: self.bundle.folder, not self.scaled: _other_decoding(self.bundle, folder / "other")}
         bodies = write_bodies(folder, self.images)
-        self.stage = Stage(bodies, {scaled: self._expected(scaled) for scaled in bundles}, bundles, folder / "data")
+        self.stage = Stage(bodies, {scaled: self._expected(scaled) for scaled in bundles}, bundles, folder)
 
     def _expected(self, scaled: bool) -> Vector:
         spec = self.bundle.card.input.model_copy(update={"scaled_jpeg_decoding": scaled})
@@ -134,6 +135,7 @@ class Bench:
             f"{platform.processor() or 'CPU'}, {self.cores} cores, onnxruntime {ort.__version__}; bundle "
             f"{self.bundle.card.name}, int8, {self.bundle.card.input.size} px; {IMAGES} drawn JPEG images of "
             f"{WIDTH}x{HEIGHT} pixels and {FILE_BYTES // 1000} KB; wrk, one thread, on the same cores\n"
+            f"load average before: {os.getloadavg()[0]:.1f}; other work on these cores makes all figures worthless\n"
             f"decoding, by the card: {'scaled' if self.scaled else 'full'} (input.scaled_jpeg_decoding)",
             flush=True,
         )

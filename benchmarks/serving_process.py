@@ -124,12 +124,17 @@ def _wait_ready(process: subprocess.Popen[bytes], url: str, content_type: str, b
 
 def _end(process: subprocess.Popen[bytes], server: Running) -> None:
     """SIGTERM to the first process; what is left after some seconds, wherever it moved, is killed."""
-    members = server.tree()
-    process.terminate()
-    psutil.wait_procs(members, timeout=STOP_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for member in members:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    process.wait()
+    interrupts = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, interrupts)  # the second Ctrl-C of the impatient waits
+    try:
+        members = server.tree()
+        process.terminate()
+        psutil.wait_procs(members, timeout=STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for member in members:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        process.wait()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts)

@@ -81,10 +81,10 @@ class Start:
         return [sys.executable, "-m", "benchmarks.serving_mosec", *options]
 
     def environment(self, bundle: Path, folder: Path) -> dict[str, str]:
-        """Of the process; `bundle` and a `folder` for collections are for ours."""
+        """Of the process; `bundle` is for ours, `folder` for what servers write."""
         if self.peer is not None:
-            return self.peer.environment()
-        return {"AMCL_MODEL": str(bundle), "AMCL_DATA_DIR": str(folder), "AMCL_PRECISION": "int8"}
+            return {"TMPDIR": str(folder)} | self.peer.environment()
+        return {"AMCL_MODEL": str(bundle), "AMCL_DATA_DIR": str(folder / "data"), "AMCL_PRECISION": "int8"}
 
 
 def _ours() -> str:

@@ -51,7 +51,7 @@ class Stage:
     bodies: dict[str, Bodies]
     expected: dict[bool, Vector]  # of the first image, by whether decoding is scaled
     bundles: dict[bool, Path]  # for ours, by the same
-    folder: Path  # for what ours writes
+    folder: Path  # for what servers write
 
 
 def turn(start: Start, tasks: Sequence[Task], seconds: int, stage: Stage) -> list[Sample]:
