@@ -1,4 +1,5 @@
-# `make help` lists what there is. .venv serves and holds no PyTorch, .venv-dev tests, trains and exports, .venv-bench compares servers.
+# `make help` lists what there is. .venv serves and holds no PyTorch, .venv-dev tests, trains and exports; .venv-bench holds
+# the servers that ours is compared with.
 
 PYTHON ?= python3
 PORT ?= 8000

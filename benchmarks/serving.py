@@ -1,6 +1,6 @@
 """How fast the server is: `make bench-serving`.
 
-    python -m benchmarks.serving [--bundle DIR] [--seconds 4] [--rounds 3] [--only peers|bound|precision]
+    python -m benchmarks.serving [--bundle DIR] [--seconds 4] [--rounds 3] [--only peers|bound|profile|precision]
 
 - `vs_litserve_json`, `vs_litserve_raw`, `vs_plain_json`: answers a second at 16 connections over LitServe's and over a
   plain FastAPI endpoint's, one image a request, the same kind of body on both sides. `p50_rank`: place of our median
@@ -47,6 +47,7 @@ from benchmarks.serving_load import (
     rank,
     write_bodies,
 )
+from benchmarks.serving_profile import cpu_by_thread
 from benchmarks.serving_servers import (
     LITSERVE,
     MOSEC,
@@ -60,9 +61,9 @@ from benchmarks.serving_servers import (
     start,
     usable_cores,
 )
-from benchmarks.serving_turns import Key, Results, Stage, Task, Vector, turn
+from benchmarks.serving_turns import Key, Results, Stage, Task, Vector, serving, turn
 
-PARTS = ("peers", "bound", "precision")
+PARTS = ("peers", "bound", "profile", "precision")
 FIGURES = (  # printed last
     "vs_litserve_json",
     "vs_litserve_raw",
@@ -112,7 +113,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 class Bench:
-    """The three parts, each a method that prints what it measures and returns the figures for the end."""
+    """The four parts, each a method that prints what it measures and returns the figures for the end."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options, self.cores = options, usable_cores()
@@ -235,6 +236,20 @@ class Bench:
         figures = {f"vs_bound_{body}": ratios[body] for body in ("multipart32", "json32")}
         figures |= {"vs_bound_batch32": min(figures.values()), "vs_bound_single": ratios["raw"]}
         return {name: f"{value:.3f}" for name, value in figures.items()}
+
+    def profile(self) -> dict[str, str]:
+        """CPU time of our threads; no figure for the end."""
+        for body in BODIES:
+            begin, kind = start(OURS, self.base, None, body=body, scaled=self.scaled), self.stage.bodies[body]
+            with serving(begin, self.stage) as server:
+                try:
+                    spent = cpu_by_thread(server.pid, server.url, kind, connections=16, seconds=self.options.seconds)
+                except RuntimeError as error:
+                    print(f"no profile: {error}", flush=True)
+                    break
+            threads = ", ".join(f"{name} {ms:.2f}" for name, ms in spent.items() if ms >= 0.005)
+            print(f"CPU ms a request, {body}: {sum(spent.values()):.2f}, of which {threads}", flush=True)
+        return {}
 
     def precision(self) -> dict[str, str]:
         """int8 against the wider encoder that the bundle has."""

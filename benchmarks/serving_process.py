@@ -27,6 +27,7 @@ class Running:
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/embed"
+        self.pid = process.pid
         self.peak = 0.0
         self._root = psutil.Process(process.pid)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.serving_load import Bodies, Load, send
-from benchmarks.serving_process import post, running
+from benchmarks.serving_process import Running, post, running
 from benchmarks.serving_servers import Start
 
 _WARM_UP = 1  # seconds at 16 connections
@@ -54,15 +55,22 @@ class Stage:
     folder: Path  # for what servers write
 
 
-def turn(start: Start, tasks: Sequence[Task], seconds: int, stage: Stage) -> list[Sample]:
-    """Start the server, see that it answers rightly, warm it up, send each task's load, end it."""
+@contextmanager
+def serving(start: Start, stage: Stage) -> Iterator[Running]:
+    """Start the server, see that it answers rightly, warm it up; it is ended after the block."""
     kind = stage.bodies[start.body]
     body = kind.files[0].read_bytes()
     environment = start.environment(stage.bundles[start.scaled], stage.folder)
-    samples = []
     with running(start.server, start.command, environment, kind.content_type, body) as server:
         _check(json.loads(post(server.url, kind.content_type, body)), stage.expected[start.scaled])
         send(server.url, kind, connections=16, seconds=_WARM_UP)
+        yield server
+
+
+def turn(start: Start, tasks: Sequence[Task], seconds: int, stage: Stage) -> list[Sample]:
+    """One server's turn: each task's load in order."""
+    samples = []
+    with serving(start, stage) as server:
         for task in tasks:
             before = server.cpu_seconds()
             load = send(server.url, stage.bodies[task.body], connections=task.connections, seconds=seconds)
