@@ -1,4 +1,5 @@
-# `make help` lists what there is. Two environments: .venv serves and holds no PyTorch, .venv-dev tests, trains and exports.
+# `make help` lists what there is. .venv serves and holds no PyTorch, .venv-dev tests, trains and exports; .venv-bench holds
+# the servers that ours is compared with.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -7,7 +8,7 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check openapi bench-model bench-training chromium clean
+.PHONY: help install serve test test-slow check openapi bench-model bench-training bench-serving chromium wrk clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -40,12 +41,23 @@ bench-model: .venv-dev/.stamp ## recompute the figures on the default bundle's c
 bench-training: .venv-dev/.stamp ## measure how fast training is, against its own steps and lightly: ARGS="--table"
 	$(DEV)/python -m benchmarks.training $(ARGS)
 
+bench-serving: .venv-bench/.stamp wrk ## measure how fast the server is, against others and its bound: ARGS="--only peers"
+	.venv-bench/bin/python -m benchmarks.serving $(ARGS)
+
 chromium:
-	@command -v chromium >/dev/null || { \
-	  echo 'make: installing chromium for the browser tests'; \
-	  if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; \
-	  else echo 'make: neither root nor sudo; without chromium the browser tests are skipped'; exit 0; fi; \
-	  $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	@$(call debian,chromium,for the browser tests,without it they are skipped)
+
+wrk:
+	@$(call debian,wrk,which sends the load,without it nothing can be measured)
+
+# The Debian package $(1), whose command has the same name: installed where it is missing and that is allowed.
+define debian
+command -v $(1) >/dev/null || { \
+  echo 'make: installing $(1), $(2)'; \
+  if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; \
+  else echo 'make: $(1) is missing, and this is neither root nor sudo; $(3)'; exit 0; fi; \
+  $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
+endef
 
 .venv/.stamp: requirements/serve.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -59,6 +71,11 @@ chromium:
 	.venv-dev/bin/python $(PIP) --no-deps -e .
 	@touch $@
 
-clean: ## remove both environments and every cache
-	rm -rf .venv .venv-dev build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+.venv-bench/.stamp: requirements/bench-serving.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python $(PIP) -r requirements/bench-serving.txt
+	@touch $@
+
+clean: ## remove the environments and every cache
+	rm -rf .venv .venv-dev .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,12 +13,13 @@ from packaging.utils import canonicalize_name
 from tests.app.server import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FILES = ("serve.txt", "gpu.txt", "dev.txt")
+FILES = ("serve.txt", "gpu.txt", "dev.txt", "bench-serving.txt")
 EXTRAS = PROJECT["optional-dependencies"]
 NEEDED = {
     "serve.txt": [*PROJECT["dependencies"], *EXTRAS["cpu"], *EXTRAS["demo"]],
     "gpu.txt": [*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["demo"]],
     "dev.txt": [*PROJECT["dependencies"], *(line for name, lines in EXTRAS.items() if name != "gpu" for line in lines)],
+    "bench-serving.txt": [*PROJECT["dependencies"], *EXTRAS["cpu"]],
 }
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -58,6 +59,13 @@ def test_what_the_project_needs_is_pinned_within_its_range(name: str) -> None:
 @pytest.mark.parametrize("name", ["serve.txt", "gpu.txt"])
 def test_serving_has_no_torch(name: str) -> None:
     assert not {"torch", "torchvision"} & set(pins(name))
+
+
+def test_the_servers_are_compared_on_what_ours_is_installed_with() -> None:
+    served, compared = pins("serve.txt"), pins("bench-serving.txt")
+    assert {name: version(served[name]) for name in served.keys() & compared.keys()} == {
+        name: version(compared[name]) for name in served.keys() & compared.keys()
+    }
 
 
 def test_one_onnxruntime_each() -> None:
