@@ -30,8 +30,7 @@ from amcl_serve.errors import AmclError, EmptyImage, ImageTooLarge, UndecodableI
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 OWN_FILES_MAX_PIXELS = 178_956_970  # Pillow's own limit, where the files are the user's own and no stranger's
 ACCEPTED = "JPEG, PNG, WebP, GIF, TIFF, BMP and AVIF"
-
-MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10, and each costs a pass over all pixels, however few bytes it has
+MAX_SCANS = 100  # of a progressive JPEG: encoders write about 10; a scan of a dozen bytes costs a pass over all pixels
 
 _SCAN = re.compile(rb"\xff\xda\0[\x06\x08\x0a\x0c][\x01-\x04]")  # the start of one; what is compressed never holds it
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")

@@ -9,11 +9,10 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
 
 import amcl_serve
-from amcl_serve.api import collections, docs, embed, health, metrics, models, problem, similarity
+from amcl_serve.api import collections, docs, embed, health, metrics, models, openapi, problem, similarity
+from amcl_serve.api.collection_shapes import QueryRequest, UpsertRequest
 from amcl_serve.api.limits import BodyLimit, InFlight
 from amcl_serve.api.schemas import EmbedRequest, Pointer, Problem, SimilarityRequest
 from amcl_serve.collections.store import SqliteStore
@@ -22,13 +21,8 @@ from amcl_serve.settings import Settings
 
 log = logging.getLogger("amcl_serve")
 
-# Every error of every route; the codes are those of amcl_serve.errors.
-_PROBLEM = {
-    "description": "What was wrong, as problem details; `code` is stable",
-    "content": {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
 # Shapes that routes name by reference, because FastAPI sees the raw request only.
-_NAMED = (Problem, EmbedRequest, SimilarityRequest)
+_NAMED = (Problem, EmbedRequest, SimilarityRequest, UpsertRequest, QueryRequest)
 
 
 def create_app(settings: Settings, *, registry: Registry | None = None, index: bool = True) -> FastAPI:
@@ -43,7 +37,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
         lifespan=_lifespan,
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
-        responses={"default": _PROBLEM},
+        responses={"default": openapi.DEFAULT},
     )
     app.state.settings = settings
     app.state.registry = registry
@@ -63,14 +57,9 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """FastAPI's schema, with the shapes that routes name by reference."""
+        """The schema, made once."""
         if self.openapi_schema is None:
-            schema = get_openapi(title=self.title, version=self.version, summary=self.summary, routes=self.routes)
-            _, named = models_json_schema(
-                [(model, "validation") for model in _NAMED], ref_template="#/components/schemas/{model}"
-            )
-            schema.setdefault("components", {}).setdefault("schemas", {}).update(named["$defs"])
-            self.openapi_schema = schema
+            self.openapi_schema = openapi.openapi_of(self, _NAMED)
         return self.openapi_schema
 
 

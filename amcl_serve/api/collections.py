@@ -18,6 +18,7 @@ from amcl_serve.api import collection_shapes as shapes
 from amcl_serve.api.collection_input import NewPoint, Search, check_count, read_points, read_query, to_search
 from amcl_serve.api.embed import embed_images
 from amcl_serve.api.input import Image
+from amcl_serve.api.openapi import also
 from amcl_serve.api.output import timed_json
 from amcl_serve.api.state import metrics_of, model_of, settings_of
 from amcl_serve.batching import Embedded, Timing
@@ -34,13 +35,7 @@ _FILE = {"type": "string", "format": "binary"}
 _POINTS_BODY = {
     "required": True,
     "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["points"],
-                "properties": {"points": {"type": "array", "items": shapes.PointBody.model_json_schema()}},
-            }
-        },
+        "application/json": {"schema": {"$ref": "#/components/schemas/UpsertRequest"}},
         "multipart/form-data": {
             "schema": {
                 "type": "object",
@@ -94,7 +89,7 @@ async def collections(request: Request, started: Started) -> Response:
     return _answer({"collections": [{"name": name} for name in names]}, started)
 
 
-@router.put("/{name}", summary="Create a collection", response_model=shapes.Envelope[bool])
+@router.put("/{name}", summary="Create a collection", response_model=shapes.Envelope[bool], responses=also(409, 507))
 async def create(request: Request, name: str, body: shapes.CreateRequest, started: Started) -> Response:
     """Make an empty collection; without a size, its vectors are as long as the model's features."""
     size = body.vectors.size or model_of(request).bundle.card.feature_dim
@@ -115,7 +110,7 @@ async def describe(request: Request, name: str, started: Started) -> Response:
     return _answer(result, started)
 
 
-@router.delete("/{name}", summary="Remove a collection", response_model=shapes.Envelope[bool])
+@router.delete("/{name}", summary="Remove a collection", response_model=shapes.Envelope[bool], responses=also(507))
 async def drop(request: Request, name: str, started: Started) -> Response:
     """Remove it with its points; the result is false if there was none."""
     return _answer(await _do(_store(request).drop, name), started)
@@ -125,6 +120,7 @@ async def drop(request: Request, name: str, started: Started) -> Response:
     "/{name}/points",
     summary="Write points",
     response_model=shapes.Envelope[shapes.Operation],
+    responses=also(409, 507),
     openapi_extra={"requestBody": _POINTS_BODY},
 )
 async def upsert(request: Request, name: str, started: Started) -> Response:
@@ -144,7 +140,12 @@ async def upsert(request: Request, name: str, started: Started) -> Response:
     return _answer(_operation(operation), started, request, timing)
 
 
-@router.post("/{name}/points/delete", summary="Delete points", response_model=shapes.Envelope[shapes.Operation])
+@router.post(
+    "/{name}/points/delete",
+    summary="Delete points",
+    response_model=shapes.Envelope[shapes.Operation],
+    responses=also(507),
+)
 async def delete(request: Request, name: str, body: shapes.DeleteRequest, started: Started) -> Response:
     """Delete by ids, or all that a filter matches; ids that are not there are no error, a filter of nothing is."""
     ids = body.points or []
@@ -170,18 +171,11 @@ async def count(request: Request, name: str, body: shapes.CountRequest, started:
     return _answer({"count": await _do(_store(request).count, name, body.filter)}, started)
 
 
-@router.get("/{name}/points/{point}", summary="One point", response_model=shapes.Envelope[shapes.PointRecord])
-async def get(request: Request, name: str, point: str, started: Started) -> Response:
-    """A point with payload and vector."""
-    number = point.isascii() and point.isdecimal() and len(point) <= 20
-    record = await _do(_store(request).get, name, parse_point_id(int(point) if number else point))
-    return _answer(_record(record, True, True), started)
-
-
 @router.post(
     "/{name}/points/query",
     summary="Search",
     response_model=shapes.Envelope[shapes.QueryResult],
+    responses=also(409),
     openapi_extra={"requestBody": _QUERY_BODY},
 )
 async def query(request: Request, name: str, started: Started) -> Response:
@@ -192,7 +186,10 @@ async def query(request: Request, name: str, started: Started) -> Response:
 
 
 @router.post(
-    "/{name}/points/query/batch", summary="Search many times", response_model=shapes.Envelope[list[shapes.QueryResult]]
+    "/{name}/points/query/batch",
+    summary="Search many times",
+    response_model=shapes.Envelope[list[shapes.QueryResult]],
+    responses=also(409, 415),
 )
 async def query_batch(request: Request, name: str, body: shapes.QueryBatchRequest, started: Started) -> Response:
     """One result a search, in order; an error of one of them, which it names, refuses the request."""
@@ -203,6 +200,15 @@ async def query_batch(request: Request, name: str, body: shapes.QueryBatchReques
     places = [f"searches[{i}].query" for i in range(len(searches))]
     results, timing = await _search(request, name, searches, places)
     return _answer(results, started, request, timing)
+
+
+# Behind the routes whose paths it fits too, so that `Allow` of those names their own methods.
+@router.get("/{name}/points/{point}", summary="One point", response_model=shapes.Envelope[shapes.PointRecord])
+async def get(request: Request, name: str, point: str, started: Started) -> Response:
+    """A point with payload and vector."""
+    number = point.isascii() and point.isdecimal() and len(point) <= 20
+    record = await _do(_store(request).get, name, parse_point_id(int(point) if number else point))
+    return _answer(_record(record, True, True), started)
 
 
 async def _search(

@@ -22,6 +22,9 @@ from amcl_serve.registry import LoadedModel
 router = APIRouter(tags=["embedding"])
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS = {
+    "x-failed-indices": {"schema": {"type": "string"}, "description": f"of {NPY}: the images without a row, by commas"}
+}
 _FORM = {
     "schema": {
         "type": "object",
@@ -48,7 +51,7 @@ BODY = {
     "/embed",
     summary="Embed images",
     response_model=EmbedAnswer,
-    responses={200: {"content": {NPY: _BINARY}, "description": "The vectors, in the order of the images"}},
+    responses={200: {"content": {NPY: _BINARY}, "headers": _HEADERS, "description": "The vectors, in order"}},
     openapi_extra={"requestBody": BODY},
 )
 async def embed(

@@ -174,7 +174,8 @@ def test_openapi_resolves_and_says_problem_json(settings: Settings) -> None:
         return set().union(*map(references, node)) if isinstance(node, list) else set()
 
     for reference in references(schema):
-        assert reference.removeprefix("#/components/schemas/") in schema["components"]["schemas"]
+        kind, name = reference.removeprefix("#/components/").split("/")
+        assert name in schema["components"][kind]
     for path in schema["paths"].values():
         for operation in path.values():
             assert set(operation["responses"]["default"]["content"]) == {"application/problem+json"}
