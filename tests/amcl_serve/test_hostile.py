@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from amcl_serve.registry import find_bundle
+from benchmarks.own_server import Server, serving
 from tests import images
 from tests.hostile import EMPTY, MAX_PIXELS, OK, Hostile, corpus
-from tests.serving import Server, serving
 
 MiB = 1024 * 1024
 STATUS = {OK: 200, EMPTY: 400, "undecodable_image": 400, "image_too_large": 413, "unsupported_image": 415}
@@ -28,7 +28,16 @@ Outcome = str | list[float]  # the code of an error, or the features
 
 @pytest.fixture(scope="module")
 def server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    flags = ("--max-pixels", str(MAX_PIXELS), "--decode-threads", "2", "--request-deadline", "20")
+    flags = (
+        "--session-threads",
+        "1",
+        "--max-pixels",
+        str(MAX_PIXELS),
+        "--decode-threads",
+        "2",
+        "--request-deadline",
+        "20",
+    )
     # One arena of memory: what glibc keeps for each thread would hide what the server keeps.
     with serving(tiny_bundle, tmp_path_factory.mktemp("hostile"), *flags, MALLOC_ARENA_MAX="1") as server:
         yield server

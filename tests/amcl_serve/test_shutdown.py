@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.own_server import Server, serving
 from tests.images import photo
-from tests.serving import Server, serving
 
 DEADLINE = 20
 IMAGES = [("files", (str(seed), photo(seed, (800, 600)), "image/jpeg")) for seed in range(4)]
@@ -41,7 +41,7 @@ def test_every_admitted_request_is_answered(tiny_bundle: Path, tmp_path: Path) -
         with contextlib.suppress(httpx.ConnectError):  # the sixth may come after the end of listening
             answers.append(httpx.post(f"{server.url}/embed", files=slow, timeout=60))
 
-    flags = ("--decode-threads", "1", "--request-deadline", str(DEADLINE))
+    flags = ("--session-threads", "1", "--decode-threads", "1", "--request-deadline", str(DEADLINE))
     with serving(tiny_bundle, tmp_path, *flags) as server:
         clients = [threading.Thread(target=send) for _ in range(6)]
         for client in clients:
@@ -81,7 +81,7 @@ def test_no_answer_is_cut_off_while_clients_keep_coming(tiny_bundle: Path, tmp_p
                     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
                     assert int(answer.headers["retry-after"]) > 0
 
-    flags = ("--decode-threads", "2", "--request-deadline", str(DEADLINE))
+    flags = ("--session-threads", "1", "--decode-threads", "2", "--request-deadline", str(DEADLINE))
     with serving(tiny_bundle, tmp_path, *flags) as server:
         clients = [threading.Thread(target=send) for _ in range(6)]
         for client in clients:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.serving import ROOT  # noqa: F401 - where other tests find it
-from tests.serving import serving as process_serving
+from benchmarks.own_server import ROOT  # noqa: F401 - where other tests find it
+from benchmarks.own_server import serving as process_serving
 
 CHROMIUM_FLAGS = (
     "--no-sandbox",
@@ -28,7 +28,7 @@ CHROMIUM_FLAGS = (
 @contextmanager
 def serving(bundle: Path | str, folder: Path, *flags: str) -> Iterator[str]:
     """The base URL of a server of `bundle` with the page, whose data and home lie in `folder`."""
-    with process_serving(bundle, folder, *flags, program=("-m", "app")) as server:
+    with process_serving(bundle, folder, "--session-threads", "1", *flags, program=("-m", "app")) as server:
         yield server.url
 
 

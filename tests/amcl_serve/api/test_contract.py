@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving import Server, serving
+from benchmarks.own_server import Server, serving
 
 COMMAND = Path(sys.executable).with_name("schemathesis")
 HOOKS = Path(__file__).with_name("contract_checks.py")
@@ -23,7 +23,7 @@ LEFT_OUT = "positive_data_acceptance"
 
 @pytest.fixture(scope="module")
 def server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    limits = ("--max-items", "4", "--max-body-bytes", "65536", "--decode-threads", "1")
+    limits = ("--session-threads", "1", "--max-items", "4", "--max-body-bytes", "65536", "--decode-threads", "1")
     with serving(tiny_bundle, tmp_path_factory.mktemp("contract"), *limits) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""A server as its own process on a free port of this machine, for tests that need the real thing."""
+"""Our server as a process of its own on a free port of this machine, for benchmarks and for tests of the real thing."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ class Server:
         """File handles that the process has open, sockets included."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
+    def cpu_seconds(self) -> float:
+        """Processor time that the process has taken, in user code and in the kernel."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _status(self, name: str) -> int:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
@@ -52,7 +57,7 @@ def serving(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (folder / "home").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, *program, "--model", str(model), "--port", str(port), "--session-threads", "1"]
+    command = [sys.executable, *program, "--model", str(model), "--port", str(port)]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AMCL_", "GRADIO_", "XDG_"))}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
