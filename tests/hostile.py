@@ -244,6 +244,7 @@ def _foreign() -> Iterator[Hostile]:
     for brand in (b"isom", b"heic", b"mif1"):
         box = struct.pack(">I", 24) + b"ftyp" + brand + b"\0\0\2\0" + brand * 2
         yield Hostile("foreign", brand.decode(), box + b"\0\0\0\x08mdat", UNREADABLE)
+    yield Hostile("foreign", "mp3", b"\xff\xfb\x90\x44" + b"\0" * 400, frozenset({FOREIGN}))  # in base64: //uQRA…
     yield Hostile("foreign", "zip", b"PK\3\4" + b"\0" * 40, frozenset({FOREIGN}))
     yield Hostile("foreign", "pickle", b"\x80\x04cos\nsystem\n(S'id'\ntR.", frozenset({FOREIGN}))
     yield Hostile("foreign", "elf", b"\x7fELF" + b"\1" * 60, frozenset({FOREIGN}))

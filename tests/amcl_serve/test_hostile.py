@@ -133,7 +133,8 @@ def check(server: Server, files: Sequence[Hostile], rounds: int) -> None:
 def test_the_corpus_is_what_it_should_be() -> None:
     files = corpus()
     assert len(files) >= 400
-    assert files == corpus()
+    again = [one.data for one in corpus() if one.kind == "flipped"]
+    assert again == [one.data for one in files if one.kind == "flipped"]  # the seed's doing
     assert {one.kind for one in files} == {
         "truncated", "flipped", "bomb", "nothing", "odd", "exif", "mime", "polyglot", "foreign",
     }  # fmt: skip
