@@ -7,7 +7,7 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check bench-model bench-training chromium clean
+.PHONY: help install serve test test-slow check bench-model bench-training bench-overload soak chromium clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -36,6 +36,12 @@ bench-model: .venv-dev/.stamp ## recompute the figures on the default bundle's c
 
 bench-training: .venv-dev/.stamp ## measure how fast training is, against its own steps and lightly: ARGS="--table"
 	$(DEV)/python -m benchmarks.training $(ARGS)
+
+bench-overload: .venv-dev/.stamp ## offer a server four times what it can do: ARGS="--seconds 60"
+	$(DEV)/python -m benchmarks.overload $(ARGS)
+
+soak: .venv-dev/.stamp ## half an hour of mixed load, and what memory it costs: ARGS="--minutes 30"
+	$(DEV)/python -m benchmarks.soak $(ARGS)
 
 chromium:
 	@command -v chromium >/dev/null || { \

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+MiB = 1024 * 1024
 ROOT = Path(__file__).parent.parent
 API = ("-m", "amcl_serve.cli", "serve")  # without the page
 
