@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import multiprocessing
 import random
+import resource
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 UNANSWERED = 0  # the status of a request that got no answer, or only a part of one
-MOST_CONNECTIONS = 4000  # of one process, which all wait for answers; further requests count as unanswered
+MOST_CONNECTIONS = 10_000  # of one process, which all wait for answers; further requests count as unanswered
 
 
 class Sent(NamedTuple):
@@ -72,6 +73,8 @@ def offer(load: Load, *, processes: int = 1) -> Future[list[Offered]]:
 
 def _run(load: Load) -> Offered:
     began = time.process_time()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sent = asyncio.run(_offer(load))
     return Offered(sent, time.process_time() - began)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import resource
 import signal
 import threading
 import time
@@ -98,3 +99,10 @@ def test_no_answer_is_cut_off_while_clients_keep_coming(tiny_bundle: Path, tmp_p
     for when, error in refused:
         assert when > signalled
         assert "complete message body" not in str(error), "an answer was cut off"
+
+
+def test_the_server_may_hold_as_many_connections_as_the_system_lets_it(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A shell's soft limit, often 1024 file handles, is no limit on connections."""
+    with serving(tiny_bundle, tmp_path) as server:
+        soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
