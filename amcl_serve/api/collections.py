@@ -202,10 +202,9 @@ async def query_batch(request: Request, name: str, body: shapes.QueryBatchReques
     return _answer(results, started, request, timing)
 
 
-# Behind the routes whose paths it fits too, so that `Allow` of those names their own methods.
 @router.get("/{name}/points/{point}", summary="One point", response_model=shapes.Envelope[shapes.PointRecord])
 async def get(request: Request, name: str, point: str, started: Started) -> Response:
-    """A point with payload and vector."""
+    """A point with payload and vector."""  # after the routes whose paths it fits too, for their `Allow`
     number = point.isascii() and point.isdecimal() and len(point) <= 20
     record = await _do(_store(request).get, name, parse_point_id(int(point) if number else point))
     return _answer(_record(record, True, True), started)
