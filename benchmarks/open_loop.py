@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 UNANSWERED = 0  # the status of a request that got no answer, or only a part of one
 MOST_CONNECTIONS = 10_000  # of one process, which all wait for answers; further requests count as unanswered
+IDLE = 3.0  # seconds after which a connection is not used again: servers close theirs, ours after 5
 
 
 class Sent(NamedTuple):
@@ -101,8 +102,8 @@ async def _offer(load: Load) -> list[Sent]:
         if wait > 0:
             await asyncio.sleep(wait)
         left = time.time()
-        while idle and idle[-1].closed:
-            idle.pop()
+        while idle and (idle[-1].closed or left - idle[-1].since > IDLE):
+            idle.pop().end()
         if idle:
             idle.pop().send(due, left, request)
         elif len(every) + len(opening) < MOST_CONNECTIONS:
@@ -143,6 +144,7 @@ class _Connection(asyncio.Protocol):
     idle: list[_Connection]
     waiting: bool = False
     closed: bool = False
+    since: float = 0.0  # when it last became idle
     _buffer: bytearray = field(default_factory=bytearray)
     _due: float = 0.0
     _left: float = 0.0
@@ -170,6 +172,7 @@ class _Connection(asyncio.Protocol):
         if b"\r\nconnection: close" in head:
             self.closed = True
         else:
+            self.since = time.time()
             self.idle.append(self)
 
     def connection_lost(self, _: Exception | None) -> None:
