@@ -8,7 +8,8 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check openapi bench-model bench-training bench-serving chromium wrk clean
+.PHONY: help install serve test test-slow check openapi bench-model bench-training bench-serving bench-overload soak \
+	chromium wrk clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -43,6 +44,12 @@ bench-training: .venv-dev/.stamp ## measure how fast training is, against its ow
 
 bench-serving: .venv-bench/.stamp wrk ## measure how fast the server is, against others and its bound: ARGS="--only peers"
 	.venv-bench/bin/python -m benchmarks.serving $(ARGS)
+
+bench-overload: .venv-dev/.stamp ## offer a server four times what it can do: ARGS="--seconds 60"
+	$(DEV)/python -m benchmarks.overload $(ARGS)
+
+soak: .venv-dev/.stamp ## half an hour of mixed load, and what memory it costs: ARGS="--minutes 30"
+	$(DEV)/python -m benchmarks.soak $(ARGS)
 
 chromium:
 	@$(call debian,chromium,for the browser tests,without it they are skipped)

@@ -16,7 +16,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from time import perf_counter
 
 import numpy as np
@@ -67,7 +66,7 @@ class Engine:
     """Admission, decoding and batching around one encoder.
 
     Three kinds of threads meet here: event loops (`embed`), decode threads, and the one inference thread. `_lock`
-    guards what they share; `_filled` wakes the inference thread, `_emptied` wakes `stop`.
+    guards what they share; `_queued` wakes decode threads, `_filled` the inference thread, `_emptied` `stop`.
     """
 
     def __init__(self, encoder: Encoder, *, settings: Settings) -> None:
@@ -75,9 +74,10 @@ class Engine:
         self._encoder = encoder
         self._settings = settings
         self._lock = threading.Lock()
+        self._queued = threading.Condition(self._lock)
         self._filled = threading.Condition(self._lock)
         self._emptied = threading.Condition(self._lock)
-        self._undecoded: SimpleQueue[_Job | None] = SimpleQueue()
+        self._undecoded: deque[_Job] = deque()
         self._waiting: deque[_Job] = deque()
         self._depth = 0
         self._accepting = False
@@ -143,8 +143,8 @@ class Engine:
                 free = places - self._depth
                 raise Overloaded(f"the queue has room for {free} more images, not for {size}; try again in a moment")
             self._depth += size
-        for index, data in enumerate(images):
-            self._undecoded.put(_Job(request, index, data))
+            self._undecoded.extend(_Job(request, index, data) for index, data in enumerate(images))
+            self._queued.notify(size)
 
     def _abandon(self, request: _Request) -> None:
         """Free the places of what is still open of a request, so that it is not worked on; nothing is, if answered."""
@@ -158,12 +158,20 @@ class Engine:
 
     def _decode_all(self) -> None:
         """A decode thread, from `start` to `stop`."""
-        while (job := self._undecoded.get()) is not None:
+        while (job := self._next_job()) is not None:
             try:
                 self._decode(job)
-            except BaseException:
-                _lose([job])
-                raise
+            except BaseException as error:
+                self._answer([job], [AmclError("the server failed to decode this image; its log says why")])
+                if not isinstance(error, Exception):
+                    raise
+                logger.exception("an image failed to decode in a way that no image should")
+
+    def _next_job(self) -> _Job | None:
+        """Wait for an image that is not decoded; None when the engine ends."""
+        with self._queued:
+            self._queued.wait_for(lambda: self._undecoded or self._ended.is_set())
+            return self._undecoded.popleft() if self._undecoded else None
 
     def _decode(self, job: _Job) -> None:
         """Bytes to pixels, then into the line for the encoder."""
@@ -193,8 +201,8 @@ class Engine:
                 _lose(batch)
                 if not isinstance(error, Exception):
                     raise
-                logger.exception("a batch of %d images failed; the encoder is opened again", len(batch))
-                self._reopen()
+                logger.exception("a batch of %d images failed", len(batch))
+                self._recover()
 
     def _next_batch(self) -> list[_Job]:
         """Wait for images and take as many as a batch holds; none when the engine ends."""
@@ -213,19 +221,23 @@ class Engine:
             job.lap("inference")
         self._answer(batch, [Embedded(*row) for row in zip(found.features, found.heads, strict=True)])
 
-    def _reopen(self) -> None:
-        """Try until the encoder works again. No image is to blame for a failed batch: to the encoder all are alike."""
-        self._broken = True
-        pause = _RETRY
+    def _recover(self) -> None:
+        """Go on once the probe succeeds, with a new session where this one fails it; until then readiness is off.
+
+        No image is to blame for a failed batch: to the encoder all are alike.
+        """
+        again, pause = False, _RETRY
         while not self._ended.is_set():
             try:
-                self._encoder.reopen()
+                if again:
+                    self._encoder.reopen()
                 self._encoder.verify_probe()
             except Exception:
-                logger.exception("the encoder cannot be opened again; next attempt in %.1f s", pause)
+                logger.exception("the encoder does not work; it is opened again in %.1f s", pause)
             else:
                 self._broken = False
                 return
+            self._broken, again = again, True
             self._ended.wait(pause)
             pause = min(2 * pause, _LONGEST_RETRY)
 
@@ -251,9 +263,8 @@ class Engine:
         with self._emptied:
             self._emptied.wait_for(lambda: not self._depth, timeout=self._settings.request_deadline)
             self._ended.set()
+            self._queued.notify_all()
             self._filled.notify_all()
-        for _ in range(self._settings.decode_threads):
-            self._undecoded.put(None)
         for stage in (self._decoders, self._inference):
             stage.join(self._settings.request_deadline)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -29,8 +30,10 @@ from amcl_serve.errors import AmclError, EmptyImage, ImageTooLarge, UndecodableI
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 OWN_FILES_MAX_PIXELS = 178_956_970  # Pillow's own limit, where the files are the user's own and no stranger's
 ACCEPTED = "JPEG, PNG, WebP, GIF, TIFF, BMP and AVIF"
+MAX_SCANS = 100  # of a progressive JPEG: encoders write about 10; a scan of a dozen bytes costs a pass over all pixels
 
 _STRIP = 1 << 20  # pixels that are converted at a time
+_SCAN = re.compile(rb"\xff\xda\0[\x06\x08\x0a\x0c][\x01-\x04]")  # the start of one; what is compressed never holds it
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
 _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -82,6 +85,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_size(image, max_pixels)
+            _check_scans(image, data)
             yield image
     except AmclError:
         raise
@@ -97,8 +101,15 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile is decoded whole, however small the image
+        width, height = max(width, image.tag_v2.get(322, 0)), max(height, image.tag_v2.get(323, 0))
     if width * height > max_pixels:
         raise ImageTooLarge(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted")
+
+
+def _check_scans(image: Image.Image, data: bytes) -> None:
+    if image.info.get("progressive") and len(_SCAN.findall(data)) > MAX_SCANS:
+        raise UndecodableImage(f"the image is a JPEG of more than {MAX_SCANS} scans, which no encoder writes")
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

@@ -27,20 +27,20 @@ Components = Items[StrictFloat]
 Conditions = Annotated[dict[str, Any], Field(description="must, should, must_not: lists of conditions on the payload")]
 
 
-class VectorParams(Shape):
+class VectorParams(Shape, strict=True):
     """What the vectors of a collection are."""
 
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = Field(None, description="default: the model's D")
     distance: Distance
 
 
-class CreateRequest(Shape):
+class CreateRequest(Shape, strict=True):
     """Body of PUT /collections/{name}."""
 
     vectors: VectorParams
 
 
-class PointBody(Shape):
+class PointBody(Shape, strict=True):
     """A point to be stored, by its vector or by an image that the server embeds."""
 
     id: Id
@@ -55,20 +55,20 @@ class PointBody(Shape):
         return self
 
 
-class UpsertRequest(Shape):
+class UpsertRequest(Shape, strict=True):
     """JSON body of PUT …/points."""
 
     points: Items[PointBody]
 
 
-class FilePoint(Shape):
+class FilePoint(Shape, strict=True):
     """A point of a multipart upsert: its image is the file at the same place in `files`."""
 
     id: Id
     payload: dict[str, Any] | None = None
 
 
-class DeleteRequest(Shape):
+class DeleteRequest(Shape, strict=True):
     """Body of POST …/points/delete: ids or a filter."""
 
     points: Items[Id] | None = None
@@ -81,7 +81,7 @@ class DeleteRequest(Shape):
         return self
 
 
-class ScrollRequest(Shape):
+class ScrollRequest(Shape, strict=True):
     """Body of POST …/points/scroll."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 10
@@ -91,20 +91,20 @@ class ScrollRequest(Shape):
     with_vector: bool = False
 
 
-class CountRequest(Shape):
+class CountRequest(Shape, strict=True):
     """Body of POST …/points/count."""
 
     filter: Conditions | None = None
     exact: bool = Field(True, description="counts are always exact")
 
 
-class ImageQuery(Shape):
+class ImageQuery(Shape, strict=True):
     """The image to search by."""
 
     image: str = Field(description="base64 or data URI; URLs are not fetched")
 
 
-class SearchParams(Shape):
+class SearchParams(Shape, strict=True):
     """How to search."""
 
     exact: bool = Field(True, description="this version's search is always exact")
@@ -128,7 +128,7 @@ def _kind_of_query(value: object) -> str:
     return "vector" if isinstance(value, list) else "image" if isinstance(value, dict | ImageQuery) else "id"
 
 
-class QueryRequest(QueryOptions):
+class QueryRequest(QueryOptions, strict=True):
     """JSON body of POST …/points/query: the nearest to a vector, to a stored point, or to an image."""
 
     query: Annotated[
@@ -137,7 +137,7 @@ class QueryRequest(QueryOptions):
     ]
 
 
-class QueryBatchRequest(Shape):
+class QueryBatchRequest(Shape, strict=True):
     """Body of POST …/points/query/batch."""
 
     searches: Items[QueryRequest]
@@ -244,13 +244,7 @@ _FILE = {"type": "string", "format": "binary"}
 POINTS_BODY = {
     "required": True,
     "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["points"],
-                "properties": {"points": {"type": "array", "items": PointBody.model_json_schema()}},
-            }
-        },
+        "application/json": {"schema": {"$ref": "#/components/schemas/UpsertRequest"}},
         "multipart/form-data": {
             "schema": {
                 "type": "object",

@@ -100,7 +100,11 @@ async def upsert(request: Request, name: str, started: Started, wanted: Wanted =
     return _answer(_operation(operation), started, request, timing)
 
 
-@router.post("/{name}/points/delete", summary="Delete points", response_model=shapes.Envelope[shapes.Operation])
+@router.post(
+    "/{name}/points/delete",
+    summary="Delete points",
+    response_model=shapes.Envelope[shapes.Operation],
+)
 async def delete(request: Request, name: str, body: shapes.DeleteRequest, started: Started) -> Response:
     """Delete by ids, or all that a filter matches; ids that are not there are no error, a filter of nothing is."""
     ids = body.points or []
@@ -126,14 +130,6 @@ async def count(request: Request, name: str, body: shapes.CountRequest, started:
     return _answer({"count": await _do(_store(request).count, name, body.filter)}, started)
 
 
-@router.get("/{name}/points/{point}", summary="One point", response_model=shapes.Envelope[shapes.PointRecord])
-async def get(request: Request, name: str, point: str, started: Started) -> Response:
-    """A point with payload and vector."""
-    number = point.isascii() and point.isdecimal() and len(point) <= 20
-    record = await _do(_store(request).get, name, parse_point_id(int(point) if number else point))
-    return _answer(_record(record, True, True), started)
-
-
 @router.post(
     "/{name}/points/query",
     summary="Search",
@@ -148,7 +144,9 @@ async def query(request: Request, name: str, started: Started, wanted: Wanted = 
 
 
 @router.post(
-    "/{name}/points/query/batch", summary="Search many times", response_model=shapes.Envelope[list[shapes.QueryResult]]
+    "/{name}/points/query/batch",
+    summary="Search many times",
+    response_model=shapes.Envelope[list[shapes.QueryResult]],
 )
 async def query_batch(
     request: Request, name: str, body: shapes.QueryBatchRequest, started: Started, wanted: Wanted = None
@@ -161,6 +159,14 @@ async def query_batch(
     places = [f"searches[{i}].query" for i in range(len(searches))]
     results, timing = await _search(request, name, searches, places, wanted)
     return _answer(results, started, request, timing)
+
+
+@router.get("/{name}/points/{point}", summary="One point", response_model=shapes.Envelope[shapes.PointRecord])
+async def get(request: Request, name: str, point: str, started: Started) -> Response:
+    """A point with payload and vector."""  # after the routes whose paths it fits too, for their `Allow`
+    number = point.isascii() and point.isdecimal() and len(point) <= 20
+    record = await _do(_store(request).get, name, parse_point_id(int(point) if number else point))
+    return _answer(_record(record, True, True), started)
 
 
 async def _search(

@@ -50,7 +50,7 @@ BODY = {
     "/embed",
     summary="Embed images",
     response_model=EmbedAnswer,
-    responses={200: {"content": {NPY: _BINARY}, "description": "The vectors, in the order of the images"}},
+    responses={200: {"content": {NPY: _BINARY}, "description": "The vectors, in order"}},
     openapi_extra={"requestBody": BODY},
 )
 async def embed(

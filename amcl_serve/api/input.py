@@ -99,7 +99,7 @@ async def read_similarity(request: Request, *, max_items: int) -> SimilarityInpu
 def from_text(text: str) -> Image:
     """The bytes of an image given as base64 or data URI, or UndecodableImage as a value; InvalidRequest for a URL."""
     start = text[:64].lstrip().lower()
-    if start.startswith(("http:", "https:", "ftp:", "file:", "//")):
+    if start.startswith(("http:", "https:", "ftp:", "file:")) or (start[:2] == "//" and "." in start):  # no base64
         raise InvalidRequest(
             "images are never fetched by URL: send the bytes, as base64, data URI or multipart/form-data"
         )

@@ -16,13 +16,17 @@ from amcl_serve.settings import Settings
 
 @dataclass
 class InFlight:
-    """Bytes of bodies that requests under way have sent; one for all BodyLimits of a server."""
+    """Requests with a body under way, and the bytes that they have sent; one for all BodyLimits of a server."""
 
     bytes: int = 0
+    requests: int = 0
 
 
 class BodyLimit:
     """ASGI middleware: refuses a Content-Length above the limit at once, watches any other body as it comes.
+
+    With as many requests under way as the queue holds images, it refuses a further one before it costs any work: under
+    overload most of a server's time would go into requests that end in 429.
 
     It raises BodyTooLarge, Overloaded (the requests under way would hold more than `max_inflight_bytes`; one alone
     always may go on) or DeadlineExceeded out of the route's own reading, so that parsers close what they opened.
@@ -43,6 +47,14 @@ class BodyLimit:
         if declared.isdecimal() and int(declared) > self.settings.max_body_bytes:
             self.metrics.rejected.labels(BodyTooLarge.code).inc()
             await problem_response(self._too_large(), scope["path"])(scope, receive, send)
+            return
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self.app(scope, receive, send)
+            return
+        if self.in_flight.requests >= self.settings.max_queue_items:
+            self.metrics.rejected.labels(Overloaded.code).inc()
+            busy = Overloaded("as many requests are under way as the queue has places; try again in a moment")
+            await problem_response(busy, scope["path"])(scope, receive, send)
             return
         deadline = asyncio.get_running_loop().time() + self.settings.request_deadline
         read = 0
@@ -68,9 +80,11 @@ class BodyLimit:
                 raise Overloaded("the requests under way fill the server's room for bodies; try again in a moment")
             return message
 
+        self.in_flight.requests += 1
         try:
             await self.app(scope, counted, send)
         finally:
+            self.in_flight.requests -= 1
             self.in_flight.bytes -= read
 
     def _too_large(self) -> BodyTooLarge:

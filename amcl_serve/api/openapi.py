@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from amcl_serve import errors
 from amcl_serve.api.auth import OPEN, is_write
+from amcl_serve.api.collection_shapes import QueryRequest, UpsertRequest
 from amcl_serve.api.openai_shapes import EmbeddingsRequest
 from amcl_serve.api.problem import MEDIA_TYPE
 from amcl_serve.api.schemas import EmbedRequest, Problem, SimilarityRequest
@@ -19,7 +20,7 @@ from amcl_serve.errors import AmclError
 Errors = tuple[type[AmclError], ...]
 
 # Shapes that routes name by reference, because FastAPI sees the raw request only.
-_NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest)
+_NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest, UpsertRequest, QueryRequest)
 
 _BODY: Errors = (
     errors.BadRequest, errors.BodyTooLarge, errors.InvalidRequest, errors.Overloaded, errors.DeadlineExceeded,

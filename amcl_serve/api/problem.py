@@ -87,8 +87,12 @@ def _http(request: Request, error: Exception) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "_")
     detail = f"no route {request.url.path}; see /docs" if error.status_code == 404 else str(error.detail)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names the methods of one route, and a path may have several
+        path = getattr(request.scope.get("route"), "path", "")
+        headers = {"allow": ", ".join(sorted(request.app.openapi()["paths"][path])).upper()}
     metrics_of(request).rejected.labels(code).inc()
-    return _response(error.status_code, code, detail, request.url.path, dict(error.headers or {}))
+    return _response(error.status_code, code, detail, request.url.path, headers)
 
 
 def _disconnect(request: Request, _: Exception) -> Response:

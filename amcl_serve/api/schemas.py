@@ -27,7 +27,7 @@ class EmbedOptions(Shape):
     model: Name | None = Field(default=None, description="a loaded model; by default the first")
 
 
-class EmbedRequest(EmbedOptions):
+class EmbedRequest(EmbedOptions, strict=True):
     """JSON body of /embed."""
 
     images: Items[str] = Field(description="images as base64 or data URI; URLs are not fetched")
@@ -49,7 +49,7 @@ class PointRef(Shape):
     id: Annotated[StrictInt, Field(ge=0, le=2**64 - 1)] | UUID
 
 
-class SimilarityRequest(SimilarityOptions):
+class SimilarityRequest(SimilarityOptions, strict=True):
     """JSON body of /similarity."""
 
     a: Items[str | PointRef] = Field(description="images as base64 or data URI, or stored points")

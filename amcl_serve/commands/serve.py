@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import logging
 import math
+import resource
 import signal
 import socket
 import sys
@@ -96,6 +97,8 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
             await super().shutdown(sockets)  # ends the requests under way
             await self.lifespan_context.__aexit__(None, None, None)
 
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one is a connection; the usual 1024 are soon in use
     # uvicorn raises the signal again once all is closed; by default that would end the process before its own clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with sock:

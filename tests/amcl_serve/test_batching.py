@@ -172,7 +172,8 @@ def test_a_lost_decode_thread_is_seen_and_replaced(monkeypatch: pytest.MonkeyPat
             lost, kept = await asyncio.gather(
                 engine.embed([b"deadly"]), engine.embed(PHOTOS[:1]), return_exceptions=True
             )
-            assert isinstance(lost, NotReady)
+            assert isinstance(lost, EmbedResult)
+            assert [item.code for item in lost.items if isinstance(item, AmclError)] == ["internal_error"]
             assert isinstance(kept, EmbedResult)  # the new thread's work
             assert engine.healthy
 
@@ -182,7 +183,9 @@ def test_a_lost_decode_thread_is_seen_and_replaced(monkeypatch: pytest.MonkeyPat
 def test_a_thread_that_dies_between_images_is_replaced() -> None:
     async def main() -> None:
         async with running(FakeEncoder(), decode_threads=1) as engine:
-            engine._undecoded.put(object())  # type: ignore[arg-type]
+            with engine._queued:
+                engine._undecoded.append(object())  # type: ignore[arg-type]
+                engine._queued.notify()
             await until(lambda: not engine.healthy)
             await until(lambda: engine.healthy)
             assert isinstance((await engine.embed(PHOTOS[:1])).items[0], Embedded)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image, ImageFile, ImageOps
 from amcl_serve.bundle import InputSpec
 from amcl_serve.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 from amcl_serve.images import decode
-from tests import images
+from tests import hostile, images
 
 SPEC = InputSpec(size=16)
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -300,3 +301,18 @@ HEADS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"BM",
 def test_no_other_error_escapes_from_any_bytes(tail: bytes, head: bytes) -> None:
     with contextlib.suppress(EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage):
         decode(head + tail, SPEC, max_pixels=100_000)
+
+
+def test_a_tile_is_as_large_as_an_image_may_be() -> None:
+    """libtiff unpacks whole tiles: one of 60,000 x 60,000 would take gigabytes for an image of 16 x 16."""
+    with pytest.raises(ImageTooLarge, match="60000 x 60000"):
+        pixels(hostile.tiff(16, 16, tile=60_000))
+    rows = zlib.compress(b"\x80" * 64 * 64)
+    assert is_colour(pixels(hostile.tiff(16, 16, tile=64, packed=rows)), (128, 128, 128))
+
+
+def test_scans_of_a_jpeg_are_counted() -> None:
+    with pytest.raises(UndecodableImage, match="more than 100 scans"):
+        pixels(hostile.scans_jpeg(100, (32, 32)))
+    ten = hostile.scans_jpeg(10, (32, 32))
+    assert is_colour(pixels(ten + b"\xff\xda" * 200), (128, 128, 128))  # what follows, a film for one, is no scan

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-ROOT = Path(__file__).parent.parent.parent
+from benchmarks.own_server import ROOT  # noqa: F401 - where other tests find it
+from benchmarks.own_server import serving as process_serving
+
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -31,39 +27,9 @@ CHROMIUM_FLAGS = (
 
 @contextmanager
 def serving(bundle: Path | str, folder: Path, *flags: str) -> Iterator[str]:
-    """The base URL of a server of `bundle` whose data and home lie in `folder`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (folder / "home").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "app", "--model", str(bundle), "--port", str(port), "--session-threads", "1"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AMCL_", "GRADIO_", "XDG_"))}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--data-dir", str(folder / "data"), *flags],
-            cwd=ROOT,
-            env=environment | {"HOME": str(folder / "home")},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _wait(process, f"http://127.0.0.1:{port}", folder / "log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _wait(process: subprocess.Popen[bytes], base: str, log: Path, seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(f"{base}/readyz", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise AssertionError(f"not ready after {seconds} s: {log.read_text()}")
+    """The base URL of a server of `bundle` with the page, whose data and home lie in `folder`."""
+    with process_serving(bundle, folder, "--session-threads", "1", *flags, program=("-m", "app")) as server:
+        yield server.url
 
 
 @contextmanager

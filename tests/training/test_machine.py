@@ -14,8 +14,8 @@ if sys.argv[1] == "kept":
 def touch():
     torch.ones(16 << 20)  # 64 MiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-touch()
-before = touch()
+for _ in range(4):
+    before = touch()
 for _ in range(4):
     after = touch()
 print(after - before)
@@ -28,4 +28,4 @@ def test_freed_tensors_are_given_out_again_without_page_faults() -> None:
         int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
         for how in ("kept", "returned")
     )
-    assert kept < 100 < returned
+    assert 2 * kept < returned

@@ -139,3 +139,25 @@ def test_bodies_under_way_share_their_room(settings: Settings) -> None:
         assert app.state.in_flight.bytes == 0
 
     asyncio.run(scenario())
+
+
+def test_requests_beyond_the_places_of_the_queue_cost_nothing(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"max_queue_items": 2}))
+
+    async def scenario() -> None:
+        held = [Upload(app), Upload(app)]
+        for upload in held:
+            await upload.put(b" ")
+        third = Upload(app)  # nothing of its body has come, nor need it
+        assert await third.status() == 429
+        assert (b"retry-after", b"1") in third.answer[0]["headers"]
+        assert TestClient(app).get("/livez").status_code == 200
+        for upload in held:
+            await upload.put(BODY, more=False)
+            assert await upload.status() == 503  # not started: through to the route
+        assert app.state.in_flight.requests == 0
+        later = Upload(app)
+        await later.put(BODY, more=False)
+        assert await later.status() == 503
+
+    asyncio.run(scenario())
