@@ -191,6 +191,8 @@ class Engine:
             if job.request.open:
                 self._waiting.append(job)
                 self._filled.notify()
+        if self._broken:
+            self._lose_all()
 
     def _infer_all(self) -> None:
         """The inference thread, from `start` to `stop`."""
@@ -238,8 +240,18 @@ class Engine:
                 self._broken = False
                 return
             self._broken, again = again, True
+            if self._broken:
+                self._lose_all()
             self._ended.wait(pause)
             pause = min(2 * pause, _LONGEST_RETRY)
+
+    def _lose_all(self) -> None:
+        """What has been admitted is not kept waiting for an encoder that may not come back."""
+        with self._lock:
+            jobs = [*self._undecoded, *self._waiting]
+            self._undecoded.clear()
+            self._waiting.clear()
+        _lose(jobs)
 
     def _answer(self, jobs: Sequence[_Job], answers: Sequence[Embedded | AmclError]) -> None:
         """Note the answers and wake the requests that now have all of theirs."""
