@@ -22,6 +22,7 @@ import numpy as np
 from anyio import to_thread
 
 from amcl_serve import machine
+from amcl_serve.batching import batch_sizes
 from amcl_serve.bundle import CARD_FILE, Bundle
 from amcl_serve.errors import BundleError, Conflict, LoadFailed, ModelBusy, ModelNotFound, StartupError
 from amcl_serve.machine import give_memory_back, mebibytes
@@ -151,11 +152,6 @@ class Loader:
         await engine.stop()
         del engine
         await to_thread.run_sync(give_memory_back)
-
-
-def batch_sizes(max_batch: int) -> list[int]:
-    """1, 2, 4, … and `max_batch`: the sizes that a model is warmed up with."""
-    return [1 << power for power in range(max_batch.bit_length()) if 1 << power < max_batch] + [max_batch]
 
 
 def warm_up(model: LoadedModel, max_batch: int) -> None:

@@ -1,10 +1,11 @@
-"""This machine: its memory under every limit on this process, and CUDA's libraries. Linux knows most of it."""
+"""This machine: cores, memory under every limit on this process, CUDA's libraries. Linux knows most of it."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,11 @@ class Memory(NamedTuple):
 
     free: int
     bound: str
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory(root: Path = Path("/")) -> Memory | None:

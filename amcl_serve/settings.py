@@ -10,12 +10,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from amcl_serve.machine import cores
+
 MiB = 1024 * 1024
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]+")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _data_dir() -> Path:
@@ -66,13 +64,18 @@ class Settings(BaseSettings):
         min_length=1,
         description="provider that must run every model; where another would, the command exits with 1",
     )
-    session_threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        default_factory=_cores, description="threads of the onnxruntime session"
+    session_threads: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="threads of one call of the encoder; none: the cores if an image takes one 5 ms, else 1",
     )
     decode_threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        default_factory=_cores, description="threads that decode images"
+        default_factory=cores, description="threads that decode images and, on a CPU, call the encoder"
     )
-    max_batch: Annotated[int, Field(ge=1, le=1024)] = Field(32, description="images in one call of the encoder")
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = Field(
+        32, description="images in one call of the encoder; on a CPU 8 at most"
+    )
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(64 * MiB, description="bytes of a request's body")
     max_inflight_bytes: Annotated[int, Field(ge=1024)] = Field(
         256 * MiB, description="bytes of the bodies of all requests under way"

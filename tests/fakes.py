@@ -171,11 +171,24 @@ def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: dic
 
 
 class FakeEncoder(Encoder):
-    """Features are the mean colour, repeated; `gate` blocks, `delay` (seconds) slows, `failure` breaks each call."""
+    """Features are the mean colour, repeated; `gate` blocks, `delay` (seconds) slows, `failure` breaks each call.
 
-    def __init__(self, *, size: int = 16, delay: float = 0.0, failure: BaseException | None = None) -> None:
+    It counts as a device; `provider` CPUExecutionProvider makes it one of the cores' own work.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 16,
+        delay: float = 0.0,
+        failure: BaseException | None = None,
+        provider: str = "FakeExecutionProvider",
+        session_threads: int = 1,
+    ) -> None:
         self.bundle: Any = SimpleNamespace(card=SimpleNamespace(name="fake", input=InputSpec(size=size)))
         self.precision = "fp32"
+        self.session_threads = session_threads
+        self._provider = provider
         self.delay = delay
         self.failure = failure
         self.gate = threading.Event()
@@ -185,7 +198,7 @@ class FakeEncoder(Encoder):
 
     @property
     def provider(self) -> str:
-        return "CPUExecutionProvider"
+        return self._provider
 
     def encode(self, pixels: npt.NDArray[np.uint8]) -> Embeddings:
         self.batches.append(len(pixels))

@@ -21,12 +21,12 @@ from amcl_serve.api.input import Image
 from amcl_serve.api.output import timed_json
 from amcl_serve.api.schemas import Name
 from amcl_serve.api.state import metrics_of, model_of, registry_of, settings_of
-from amcl_serve.batching import Embedded, Timing
 from amcl_serve.collections.filters import compile_filter
 from amcl_serve.collections.protocol import MAX_REACH, Hit, ModelRef, Point, Record, VectorStore
 from amcl_serve.collections.protocol import Query as StoreQuery
 from amcl_serve.collections.values import parse_point_id
 from amcl_serve.errors import AmclError, InvalidRequest, NotReady
+from amcl_serve.jobs import Embedded, Timing
 from amcl_serve.registry import LoadedModel
 
 router = APIRouter(prefix="/collections", tags=["collections"])

@@ -15,9 +15,9 @@ from amcl_serve.api.input import Image, read_embed
 from amcl_serve.api.output import NPY, failed, timed_json, timed_npy
 from amcl_serve.api.schemas import EmbedAnswer, Name, Output
 from amcl_serve.api.state import metrics_of, model_of, settings_of
-from amcl_serve.batching import Embedded, EmbedResult, Timing
 from amcl_serve.encoder import unit_norm
 from amcl_serve.errors import AmclError, InvalidRequest
+from amcl_serve.jobs import Embedded, EmbedResult, Timing
 from amcl_serve.registry import LoadedModel
 
 router = APIRouter(tags=["embedding"])

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amcl_serve.api.state import metrics_of
-from amcl_serve.batching import Timing
+from amcl_serve.jobs import Timing
 from amcl_serve.registry import LoadedModel
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

@@ -13,8 +13,8 @@ import orjson
 from starlette.responses import Response
 
 from amcl_serve.api.metrics import Metrics, milliseconds
-from amcl_serve.batching import Timing
 from amcl_serve.errors import AmclError
+from amcl_serve.jobs import Timing
 
 NPY = "application/x-npy"
 

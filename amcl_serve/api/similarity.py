@@ -16,8 +16,8 @@ from amcl_serve.api.input import read_similarity
 from amcl_serve.api.output import failed, timed_json
 from amcl_serve.api.schemas import CrossAnswer, Mode, Name, PairsAnswer
 from amcl_serve.api.state import metrics_of, model_of, settings_of
-from amcl_serve.batching import Embedded, stack
 from amcl_serve.errors import AmclError, InvalidRequest
+from amcl_serve.jobs import Embedded, stack
 from amcl_serve.pairs import PairScorer, PairScores
 
 router = APIRouter(tags=["similarity"])

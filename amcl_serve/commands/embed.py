@@ -18,7 +18,7 @@ from amcl_serve.commands.unfinished import Item, Unfinished, sync
 from amcl_serve.errors import AmclError, StartupError
 
 if TYPE_CHECKING:
-    from amcl_serve.batching import Embedded
+    from amcl_serve.jobs import Embedded
     from amcl_serve.registry import LoadedModel
     from amcl_serve.settings import Settings
 

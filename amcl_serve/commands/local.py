@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.batching import Embedded
 from amcl_serve.errors import AmclError, UnreadableFile
 from amcl_serve.images import decode
+from amcl_serve.jobs import Embedded
 from amcl_serve.registry import LoadedModel
 from amcl_serve.settings import Settings
 

@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     import orjson
 
-    from amcl_serve.batching import Embedded, stack
     from amcl_serve.commands.local import embed_files
+    from amcl_serve.jobs import Embedded, stack
     from amcl_serve.registry import load_model
 
     model = load_model(settings)

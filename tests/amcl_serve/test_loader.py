@@ -16,9 +16,10 @@ import pytest
 
 from amcl_serve import loader as loading
 from amcl_serve import machine
-from amcl_serve.batching import Embedded, Engine
+from amcl_serve.batching import Engine
 from amcl_serve.encoder import Encoder
 from amcl_serve.errors import BundleError, Conflict, LoadFailed, ModelBusy, ModelNotFound
+from amcl_serve.jobs import Embedded
 from amcl_serve.loader import Loader, batch_sizes
 from amcl_serve.machine import Memory
 from amcl_serve.registry import LoadedModel, Registry, find_bundle, load_models

@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 
 from amcl_serve.api import collection_shapes as shapes
 from amcl_serve.api.app import create_app
-from amcl_serve.batching import EmbedResult, Timing
 from amcl_serve.collections.store import SqliteStore
 from amcl_serve.errors import AmclError, StorageError, StorageFull, UndecodableImage
+from amcl_serve.jobs import EmbedResult, Timing
 from amcl_serve.settings import Settings
 from tests.fakes import D, make_bundle
 from tests.images import bomb_png, photo, truncated

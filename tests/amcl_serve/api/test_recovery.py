@@ -18,8 +18,9 @@ from starlette.testclient import TestClient
 
 from amcl_serve import images as decoding
 from amcl_serve.api.app import create_app
-from amcl_serve.batching import Embedded, Engine
+from amcl_serve.batching import Engine
 from amcl_serve.errors import AmclError
+from amcl_serve.jobs import Embedded
 from amcl_serve.settings import Settings
 from tests.fakes import FakeEncoder
 from tests.images import photo
