@@ -16,6 +16,7 @@ import amcl_serve
 from amcl_serve import logs
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.errors import StartupError
+from amcl_serve.machine import free_large_blocks_at_once
 from amcl_serve.settings import Settings
 
 log = logging.getLogger("amcl_serve")
@@ -75,6 +76,7 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     address = sock.getsockname()[0]
     if not app.state.keys and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         log.warning("no key is set: whoever reaches %s port %d may read and write", address, settings.port)
+    free_large_blocks_at_once()
     config = uvicorn.Config(
         app,
         lifespan="off",  # entered by the server below, so that its error is one line and not uvicorn's traceback

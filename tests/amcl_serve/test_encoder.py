@@ -171,3 +171,12 @@ def test_the_fake_bundle_is_what_it_says(tiny_bundle: Path) -> None:
     onnx.checker.check_model(onnx.load(bundle.encoder_path("fp32")), full_check=True)
     onnx.checker.check_model(onnx.load(bundle.temperature_path), full_check=True)
     assert file_entry(bundle.temperature_path) == bundle.card.files["temperature.onnx"]
+
+
+@pytest.mark.parametrize(("seconds", "asked", "threads"), [(0.02, None, 4), (0.001, None, 1), (0.02, 2, 2)])
+def test_a_slow_network_gets_every_core_for_a_call(
+    seconds: float, asked: int | None, threads: int, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amcl_serve.encoder.cores", lambda: 4)
+    monkeypatch.setattr(Encoder, "_seconds", lambda _: seconds)
+    assert Encoder.load(Bundle.open(tiny_bundle), session_threads=asked).session_threads == threads
