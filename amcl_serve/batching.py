@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amcl_serve import images as decoding
-from amcl_serve.encoder import Encoder
+from amcl_serve.encoder import Embeddings, Encoder
 from amcl_serve.errors import AmclError, DeadlineExceeded, NotReady, Overloaded, TooManyItems
 from amcl_serve.jobs import DECODE, INFERENCE, QUEUE, Embedded, EmbedResult, Job, Request, Timing, wake
 from amcl_serve.sessions import CPU
@@ -199,10 +199,7 @@ class Engine:
         try:
             for job in batch:
                 job.lap(QUEUE)
-            start = perf_counter()
-            found = self._encoder.encode(self._stacked(batch))
-            if self.on_batch is not None:
-                self.on_batch(len(batch), perf_counter() - start)
+            found = self._call(batch)
             for job in batch:
                 job.lap(INFERENCE)
             rows = zip(found.features, found.heads, strict=True)
@@ -212,12 +209,22 @@ class Engine:
             if not isinstance(error, Exception):
                 raise
             logger.exception("a batch of %d images failed", len(batch))
-            self._suspect = True
+
+    def _call(self, batch: Sequence[Job]) -> Embeddings:
+        """One call of the encoder; another may begin while the answers of this one are given out."""
+        start, failed = perf_counter(), True
+        try:
+            found = self._encoder.encode(self._stacked(batch))
+            failed = False
         finally:
             with self._lock:
                 self._calling -= 1
+                self._suspect |= failed
                 if self._waiting:
                     self._work.notify()
+        if self.on_batch is not None:
+            self.on_batch(len(batch), perf_counter() - start)
+        return found
 
     def _stacked(self, batch: Sequence[Job]) -> npt.NDArray[np.uint8]:
         """The batch's pixels [N, S, S, 3]; for a device N is one of `batch_sizes`, for it prepares for each N anew."""
