@@ -99,7 +99,7 @@ def complete(schema: dict[str, Any], *, keys: bool) -> dict[str, Any]:
             if "application/x-npy" in response.get("content", {}):
                 response["headers"] |= _references("x-failed-indices")
         for status, found in sorted(_by_status(_errors_of(method, path, operation, keys=keys)).items()):
-            responses.setdefault(str(status), _problem(status, found))
+            responses.setdefault(str(status), _problem(found))
         if keys and OPEN.fullmatch(path):
             operation["security"] = []
     return schema
@@ -139,9 +139,9 @@ def _by_status(found: list[type[AmclError]]) -> dict[int, list[type[AmclError]]]
     return {status: [error for error in found if error.status == status] for status in {e.status for e in found}}
 
 
-def _problem(status: int, found: list[type[AmclError]]) -> dict[str, Any]:
+def _problem(found: list[type[AmclError]]) -> dict[str, Any]:
     said = "; ".join(f"`{error.code}`: {_sentence(error)}" for error in sorted(found, key=lambda error: error.code))
-    names = ["x-request-id"] if status >= 500 and AmclError in found else list(_ALL)
+    names = list(_ALL)
     if any(error.retry_after is not None for error in found):
         names.append("retry-after")
     if any(error.challenge is not None for error in found):
