@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from amcl_serve.api.disconnect import unless_gone
+from amcl_serve.api.headers import header
 from amcl_serve.api.input import Image, read_embed
 from amcl_serve.api.output import NPY, failed, timed_json, timed_npy
 from amcl_serve.api.schemas import EmbedAnswer, Name, Output
@@ -69,7 +70,7 @@ async def embed(
     model = model_of(request, found.options.model or name)
     wanted: set[Output] = set(found.options.outputs or outputs or ["features"])
     unit = bool(found.options.normalize if found.options.normalize is not None else normalize)
-    npy = NPY in request.headers.get("accept", "")
+    npy = NPY in header(request.scope, b"accept")
     if npy and len(wanted) > 1:
         raise InvalidRequest(f"{NPY} holds one array: ask for outputs=features or outputs=heads")
     result = await embed_images(request, model, found.images)
