@@ -64,7 +64,8 @@ async def embed(
     """Embed one image (multipart, raw body or JSON) or many (multipart `files`, JSON `images`).
 
     A bad image among several carries its own `error`; the error of a single image is the response. With
-    `Accept: application/x-npy` the good rows come as one array and `x-failed-indices` lists the others.
+    `Accept: application/x-npy` the good rows come as one array, `x-failed-indices` lists the others, and
+    `x-model-digest` is the model's digest.
     """
     found = await read_embed(request, max_items=settings_of(request).max_items)
     model = model_of(request, found.options.model or name)
@@ -83,7 +84,8 @@ async def embed(
     if npy:
         rows = [_row(item, wanted, unit) for item in result.items if isinstance(item, Embedded)]
         bad = [index for index, item in enumerate(result.items) if isinstance(item, AmclError)]
-        return timed_npy(_array(rows, model, wanted).astype(dtype), bad, result.timing, metrics)
+        array = _array(rows, model, wanted).astype(dtype)
+        return timed_npy(array, model.bundle.digest, bad, result.timing, metrics)
     answer = {
         "model": model.name,
         "digest": model.bundle.digest,
