@@ -12,7 +12,7 @@ from starlette.types import Receive
 
 Value = TypeVar("Value")
 
-_SOON = 0.05  # seconds for which nobody is looked after: work that ends within them is not worth cancelling
+_SOON = 0.2  # seconds for which nobody is looked after: work that ends within them is not worth cancelling
 
 
 async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:

@@ -45,8 +45,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="check that the server can start here",
-        description="Check the keys, onnxruntime, CUDA's libraries, memory, the models, the data folder, the disk and the "
-        "port. Exit code 1 if anything fails.",
+        description="Check the keys, onnxruntime, CUDA's libraries, memory, the models, the data folder, the disk and "
+        "the port. Exit code 1 if anything fails.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object: ok, and the checks")
     add_settings(parser)
