@@ -24,7 +24,7 @@ class Direct:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or pass it on."""
         route = None
-        if scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]:
+        if scope["type"] == "http" and scope["method"] == "POST" and not scope.get("query_string"):
             route = self.routes.get(scope["path"])
         if route is None:
             await self.app(scope, receive, send)
