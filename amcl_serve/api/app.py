@@ -26,6 +26,7 @@ from amcl_serve.api import (
     similarity,
 )
 from amcl_serve.api.auth import KEY_HEADERS, KeyCheck
+from amcl_serve.api.direct import Direct
 from amcl_serve.api.limits import BodyLimit, InFlight
 from amcl_serve.api.schemas import Pointer
 from amcl_serve.collections.store import SqliteStore
@@ -47,6 +48,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
         lifespan=_lifespan,
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the log are ours
         responses={"default": {}},  # each operation's errors are in amcl_serve.api.openapi, not FastAPI's own 422
     )
     app.state.settings = settings
@@ -56,9 +58,10 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
     app.state.in_flight = InFlight()
     app.state.keys = Keys.load(settings)
     app.state.ready = False
-    problem.install(app)
+    app.add_middleware(Direct, routers=(embed.router, similarity.router, openai.router))
     app.add_middleware(BodyLimit, settings=settings, in_flight=app.state.in_flight, metrics=app.state.metrics)
     app.add_middleware(KeyCheck, keys=app.state.keys, metrics=app.state.metrics)
+    problem.install(app)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from amcl_serve.api.disconnect import unless_gone
+from amcl_serve.api.headers import header
 from amcl_serve.api.input import Image, read_embed
 from amcl_serve.api.output import NPY, failed, timed_json, timed_npy
 from amcl_serve.api.schemas import EmbedAnswer, Name, Output
@@ -63,13 +64,14 @@ async def embed(
     """Embed one image (multipart, raw body or JSON) or many (multipart `files`, JSON `images`).
 
     A bad image among several carries its own `error`; the error of a single image is the response. With
-    `Accept: application/x-npy` the good rows come as one array and `x-failed-indices` lists the others.
+    `Accept: application/x-npy` the good rows come as one array, `x-failed-indices` lists the others, and
+    `x-model-digest` is the model's digest.
     """
     found = await read_embed(request, max_items=settings_of(request).max_items)
     model = model_of(request, found.options.model or name)
     wanted: set[Output] = set(found.options.outputs or outputs or ["features"])
     unit = bool(found.options.normalize if found.options.normalize is not None else normalize)
-    npy = NPY in request.headers.get("accept", "")
+    npy = NPY in header(request.scope, b"accept")
     if npy and len(wanted) > 1:
         raise InvalidRequest(f"{NPY} holds one array: ask for outputs=features or outputs=heads")
     result = await embed_images(request, model, found.images)
@@ -82,7 +84,8 @@ async def embed(
     if npy:
         rows = [_row(item, wanted, unit) for item in result.items if isinstance(item, Embedded)]
         bad = [index for index, item in enumerate(result.items) if isinstance(item, AmclError)]
-        return timed_npy(_array(rows, model, wanted).astype(dtype), bad, result.timing, metrics)
+        array = _array(rows, model, wanted).astype(dtype)
+        return timed_npy(array, model.bundle.digest, bad, result.timing, metrics)
     answer = {
         "model": model.name,
         "digest": model.bundle.digest,

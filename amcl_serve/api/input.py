@@ -14,7 +14,9 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from amcl_serve.api.headers import header
 from amcl_serve.api.problem import invalid
 from amcl_serve.api.schemas import EmbedOptions, EmbedRequest, PointRef, SimilarityOptions, SimilarityRequest
 from amcl_serve.errors import (
@@ -33,6 +35,7 @@ Value = TypeVar("Value")
 MULTIPART, JSON, OCTETS = "multipart/form-data", "application/json", "application/octet-stream"
 MAX_FIELDS = 16  # text fields of a form: the options
 MAX_FIELD_BYTES = 4096
+_NO_OPTIONS = EmbedOptions()
 _SMALL = 1 << 21  # bytes of JSON that are parsed, and decoded from base64, in a third of a millisecond
 
 
@@ -63,12 +66,12 @@ async def read_embed(request: Request, *, max_items: int) -> EmbedInput:
         files, fields = await read_form(request, ("files",), max_items, f"at most {max_items} images a request")
         found = EmbedInput(list(files["files"]), _options(EmbedOptions, fields, lists=("outputs",)))
     elif kind == JSON:
-        body = await _read_json(request, EmbedRequest)
+        body, size = await read_json(request, EmbedRequest)
         _count(len(body.images), max_items, "images")
         options = EmbedOptions(outputs=body.outputs, normalize=body.normalize, model=body.model)
-        found = EmbedInput(await _away(request, _from_texts, "images", body.images), options)
+        found = EmbedInput(await away(size, _from_texts, "images", body.images), options)
     elif kind == OCTETS or kind.startswith("image/"):
-        found = EmbedInput([await request.body()], EmbedOptions())
+        found = EmbedInput([await read_body(request)], _NO_OPTIONS)
     else:
         raise _unsupported(kind, f"{MULTIPART} with `files`, a raw image/* body, or {JSON} with `images`")
     if not found.images:
@@ -84,9 +87,9 @@ async def read_similarity(request: Request, *, max_items: int) -> SimilarityInpu
         files, fields = await read_form(request, ("a", "b"), 2 * max_items, limit)
         found = SimilarityInput(list(files["a"]), list(files["b"]), _options(SimilarityOptions, fields))
     elif kind == JSON:
-        body = await _read_json(request, SimilarityRequest)
+        body, size = await read_json(request, SimilarityRequest)
         _count(max(len(body.a), len(body.b)), max_items, "images in `a` or `b`")
-        a, b = [await _away(request, _from_texts, name, getattr(body, name)) for name in ("a", "b")]
+        a, b = [await away(size, _from_texts, name, getattr(body, name)) for name in ("a", "b")]
         found = SimilarityInput(a, b, SimilarityOptions(mode=body.mode, model=body.model))
     else:
         raise _unsupported(kind, f"{MULTIPART} or {JSON}, with `a` and `b`")
@@ -131,7 +134,7 @@ def _from_texts(name: str, texts: Sequence[str | PointRef]) -> list[Image]:
 
 def media_type(request: Request) -> str:
     """The request's content type without its parameters; empty if there is none."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return header(request.scope, b"content-type").partition(";")[0].strip().lower()
 
 
 def _unsupported(kind: str, wanted: str) -> UnsupportedMediaType:
@@ -143,14 +146,27 @@ def _count(count: int, limit: int, what: str) -> None:
         raise TooManyItems(f"{count} {what}; the limit is {limit} a request")
 
 
-async def _read_json(request: Request, model: type[Model]) -> Model:
-    body = await request.body()
-    return await _away(request, validated, model.model_validate_json, body)
+async def read_body(request: Request) -> bytes:
+    """The whole body, at less cost than starlette's own; ClientDisconnect if the client leaves before its end."""
+    chunks, more = [], True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(chunks)
 
 
-async def _away(request: Request, function: Callable[..., Value], *args: Any) -> Value:
-    """`function(*args)`, whose work grows with the request's body: in a thread, unless that would cost more."""
-    if len(await request.body()) < _SMALL:
+async def read_json(request: Request, model: type[Model]) -> tuple[Model, int]:
+    """The body as `model`, and its size in bytes; BadRequest or InvalidRequest if it is none."""
+    body = await read_body(request)
+    return await away(len(body), validated, model.model_validate_json, body), len(body)
+
+
+async def away(size: int, function: Callable[..., Value], *args: Any) -> Value:
+    """`function(*args)`, whose work grows with the `size` of a body: in a thread, unless that would cost more."""
+    if size < _SMALL:
         return function(*args)
     return await to_thread.run_sync(function, *args)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from amcl_serve.api.deadline import Deadline
+from amcl_serve.api.headers import header
 from amcl_serve.api.metrics import Metrics
 from amcl_serve.api.problem import problem_response
 from amcl_serve.errors import BodyTooLarge, DeadlineExceeded, Overloaded
@@ -43,7 +43,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
+        declared = header(scope, b"content-length")
         if declared.isdecimal() and int(declared) > self.settings.max_body_bytes:
             self.metrics.rejected.labels(BodyTooLarge.code).inc()
             await problem_response(self._too_large(), scope["path"])(scope, receive, send)
@@ -56,7 +56,7 @@ class BodyLimit:
             busy = Overloaded("as many requests are under way as the queue has places; try again in a moment")
             await problem_response(busy, scope["path"])(scope, receive, send)
             return
-        deadline = asyncio.get_running_loop().time() + self.settings.request_deadline
+        deadline = Deadline(self.settings.request_deadline)
         read = 0
         complete = False
 
@@ -65,15 +65,16 @@ class BodyLimit:
             if complete:  # what comes now is the client's going away
                 return await receive()
             try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
+                message = await deadline.wait(receive)
             except TimeoutError:
                 seconds = self.settings.request_deadline
                 raise DeadlineExceeded(f"the body was not complete within {seconds:g} seconds") from None
             size = len(message.get("body", b""))
             read += size
             self.in_flight.bytes += size
-            complete = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                complete = True
+                deadline.end()
             if read > self.settings.max_body_bytes:
                 raise self._too_large()
             if self.in_flight.bytes > max(read, self.settings.max_inflight_bytes):
@@ -84,6 +85,7 @@ class BodyLimit:
         try:
             await self.app(scope, counted, send)
         finally:
+            deadline.end()
             self.in_flight.requests -= 1
             self.in_flight.bytes -= read
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from anyio import to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from amcl_serve.api.embed import embed_images
-from amcl_serve.api.input import from_text, media_type, validated
+from amcl_serve.api.input import away, from_text, media_type, read_json
 from amcl_serve.api.openai_shapes import EmbeddingsAnswer, EmbeddingsRequest, OpenAIModel, OpenAIModelList
 from amcl_serve.api.output import timed_json
 from amcl_serve.api.state import metrics_of, model_of, registry_of, settings_of
@@ -41,8 +40,7 @@ async def embeddings(request: Request) -> Response:
     """
     if (kind := media_type(request)) != "application/json":
         raise UnsupportedMediaType(f"the content type is {kind or 'missing'}; this route reads application/json")
-    # Parsed in a thread: tens of megabytes of base64 take a while.
-    body = await to_thread.run_sync(validated, EmbeddingsRequest.model_validate_json, await request.body())
+    body, size = await read_json(request, EmbeddingsRequest)
     model = model_of(request, body.model)
     if body.dimensions not in (None, model.bundle.card.feature_dim):
         raise BadRequest(
@@ -51,7 +49,7 @@ async def embeddings(request: Request) -> Response:
     limit = settings_of(request).max_items
     if not isinstance(body.input, str) and len(body.input) > limit:
         raise TooManyItems(f"{len(body.input)} images in `input`; the limit is {limit} a request")
-    result = await embed_images(request, model, await to_thread.run_sync(_images, body.input))
+    result = await embed_images(request, model, await away(size, _images, body.input))
     rows = []
     for place, item in zip(_places(body.input), result.items, strict=True):
         if isinstance(item, AmclError):

@@ -63,6 +63,10 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "x-queue-time": {"description": "milliseconds that images waited; with images only", "schema": _MILLISECONDS},
     "x-decode-time": {"description": "milliseconds of decoding; with images only", "schema": _MILLISECONDS},
     "x-inference-time": {"description": "milliseconds of the encoder; with images only", "schema": _MILLISECONDS},
+    "x-model-digest": {
+        "description": "of application/x-npy: the `digest` of the model, as an answer in JSON has it",
+        "schema": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
+    },
     "x-failed-indices": {
         "description": "of application/x-npy: the images that have no row, separated by commas",
         "schema": {"type": "string", "pattern": r"^(\d+(,\d+)*)?$"},
@@ -97,9 +101,9 @@ def complete(schema: dict[str, Any], *, keys: bool) -> dict[str, Any]:
         for response in responses.values():
             response["headers"] = _references(*_ALL, *(_TIMES if _takes_images(method, path) else ()))
             if "application/x-npy" in response.get("content", {}):
-                response["headers"] |= _references("x-failed-indices")
+                response["headers"] |= _references("x-model-digest", "x-failed-indices")
         for status, found in sorted(_by_status(_errors_of(method, path, operation, keys=keys)).items()):
-            responses.setdefault(str(status), _problem(status, found))
+            responses.setdefault(str(status), _problem(found))
         if keys and OPEN.fullmatch(path):
             operation["security"] = []
     return schema
@@ -139,9 +143,9 @@ def _by_status(found: list[type[AmclError]]) -> dict[int, list[type[AmclError]]]
     return {status: [error for error in found if error.status == status] for status in {e.status for e in found}}
 
 
-def _problem(status: int, found: list[type[AmclError]]) -> dict[str, Any]:
+def _problem(found: list[type[AmclError]]) -> dict[str, Any]:
     said = "; ".join(f"`{error.code}`: {_sentence(error)}" for error in sorted(found, key=lambda error: error.code))
-    names = ["x-request-id"] if status >= 500 and AmclError in found else list(_ALL)
+    names = list(_ALL)
     if any(error.retry_after is not None for error in found):
         names.append("retry-after")
     if any(error.challenge is not None for error in found):

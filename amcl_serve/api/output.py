@@ -31,13 +31,16 @@ def timed_json(content: Mapping[str, Any], timing: Timing, metrics: Metrics) -> 
     return Response(body, headers=_headers(timing), media_type="application/json")
 
 
-def timed_npy(array: npt.NDArray[Any], failed: list[int], timing: Timing, metrics: Metrics) -> Response:
-    """`array` as a .npy file, with the time headers; `x-failed-indices` lists the images that have no row."""
+def timed_npy(array: npt.NDArray[Any], digest: str, failed: list[int], timing: Timing, metrics: Metrics) -> Response:
+    """`array` as a .npy file, with the time headers and what has no place in it.
+
+    `x-model-digest` says whose vectors these are, `x-failed-indices` lists the images that have no row.
+    """
     started = time.perf_counter()
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     metrics.timed(timing, time.perf_counter() - started)
-    headers = _headers(timing) | {"x-failed-indices": ",".join(map(str, failed))}
+    headers = _headers(timing) | {"x-model-digest": digest, "x-failed-indices": ",".join(map(str, failed))}
     return Response(stream.getvalue(), headers=headers, media_type=NPY)
 
 

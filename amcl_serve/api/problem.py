@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,23 +10,29 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from amcl_serve.api.state import metrics_of
 from amcl_serve.errors import AmclError, BadRequest, InvalidRequest
-from amcl_serve.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers; the unexpected ones answer 500 and are logged with their traceback by the server."""
-    app.add_exception_handler(AmclError, _amcl)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(ClientDisconnect, _disconnect)
-    app.add_exception_handler(Exception, _unexpected)
+    """Register the handlers; the unexpected ones answer 500 and are logged with their traceback by the server.
+
+    Middlewares that are to see the 500 too are added after this: FastAPI's own place for it is around them all.
+    """
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, _known)
+    app.add_middleware(ServerErrorMiddleware, handler=_unexpected)
+
+
+def known_answer(request: Request, error: Exception) -> Response | None:
+    """The answer to a request that ended in `error`; None if such an error is a fault of the server."""
+    return next((_ANSWERS[kind](request, error) for kind in type(error).__mro__ if kind in _ANSWERS), None)
 
 
 def problem_response(error: AmclError, path: str) -> Response:
@@ -68,20 +74,17 @@ def _openai_type(status: int) -> str:
     return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
 
 
-def _amcl(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AmclError)
+def _amcl(request: Request, error: AmclError) -> Response:
     metrics_of(request).rejected.labels(error.code).inc()
     return problem_response(error, request.url.path)
 
 
-def _validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _validation(request: Request, error: RequestValidationError) -> Response:
     # FastAPI's places begin with "body", "query" or "path"; the field's name is enough.
     return _amcl(request, invalid({**found, "loc": found["loc"][1:]} for found in error.errors()))
 
 
-def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _http(request: Request, error: HTTPException) -> Response:
     if isinstance(error.__cause__, AmclError):  # FastAPI wraps what reading the body raised, such as BodyTooLarge
         return _amcl(request, error.__cause__)
     phrase = HTTPStatus(error.status_code).phrase
@@ -99,8 +102,20 @@ def _disconnect(request: Request, _: Exception) -> Response:
     return _amcl(request, BadRequest("the client closed the connection before it had its answer"))
 
 
-def _unexpected(request: Request, _: Exception) -> Response:
-    response = _amcl(request, AmclError("the server failed on this request; its log says why"))
-    if (number := request_id.get()) is not None:  # this answer goes around the middleware that would add it
-        response.headers["x-request-id"] = number
+_ANSWERS: dict[type, Callable[[Request, Any], Response]] = {
+    AmclError: _amcl,
+    RequestValidationError: _validation,
+    HTTPException: _http,
+    ClientDisconnect: _disconnect,
+}
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    """Async, because frameworks run other handlers in a thread."""
+    response = known_answer(request, error)
+    assert response is not None
     return response
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    return _amcl(request, AmclError("the server failed on this request; its log says why"))

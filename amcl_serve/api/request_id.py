@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import time
 from urllib.parse import quote
-from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from amcl_serve.api.headers import header
 from amcl_serve.logs import request_id
 from amcl_serve.settings import Settings
 
 HEADER = "x-request-id"
+_NAME = HEADER.encode()
+_numbers = random.Random()  # noqa: S311  ids are no secrets, and asking the system gives the interpreter's lock away
 ALLOWED = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 log = logging.getLogger("amcl_serve.requests")
@@ -37,8 +39,8 @@ class RequestIds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get(HEADER, "")
-        number = sent if ALLOWED.fullmatch(sent) else uuid4().hex
+        sent = header(scope, _NAME)
+        number = sent if ALLOWED.fullmatch(sent) else f"{_numbers.getrandbits(128):032x}"
         before = request_id.set(number)
         started = time.perf_counter()
         status = 500  # of a request whose handler raised
@@ -47,7 +49,7 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = number
+                message["headers"] = [*message["headers"], (_NAME, number.encode())]
             await send(message)
 
         try:

@@ -17,6 +17,7 @@ from amcl_serve.collections.database import Database
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.commands.serve import listen
 from amcl_serve.errors import StartupError, StorageError
+from amcl_serve.keys import Keys
 from amcl_serve.machine import mebibytes
 from amcl_serve.settings import Settings
 
@@ -44,8 +45,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="check that the server can start here",
-        description="Check onnxruntime, CUDA's libraries, memory, the models, the data folder, the disk and the port. "
-        "Exit code 1 if anything fails.",
+        description="Check the keys, onnxruntime, CUDA's libraries, memory, the models, the data folder, the disk and "
+        "the port. Exit code 1 if anything fails.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object: ok, and the checks")
     add_settings(parser)
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def examine(settings: Settings) -> Iterator[Finding]:
     """The findings, in the order in which the server would come to each."""
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.machine()}")
+    yield _keys(settings)
     yield _runtime()
     yield from _providers(settings)
     yield _memory(settings)
@@ -75,6 +77,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _data_dir(settings)
     yield _disk(settings)
     yield _port(settings)
+
+
+def _keys(settings: Settings) -> Finding:
+    try:
+        keys = Keys.load(settings)
+    except StartupError as error:
+        return Finding("fail", "keys", error.detail)
+    return Finding("ok", "keys", "asked for" if keys else "none: whoever reaches the port may read and write")
 
 
 def _runtime() -> Finding:

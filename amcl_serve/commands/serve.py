@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import ipaddress
 import logging
 import math
@@ -103,6 +104,8 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one is a connection; the usual 1024 are soon in use
     # uvicorn raises the signal again once all is closed; by default that would end the process before its own clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    gc.collect()
+    gc.freeze()  # the modules and the application stay to the end; what is loaded from now on, the models first, may go
     with sock:
         Server(config).run([sock])
     return 0

@@ -25,7 +25,7 @@ from tests.fakes import make_bundle
 __all__ = ["clean_environment"]  # a fixture that every test here uses
 
 MiB = 2**20
-CHECKS = ["python", "onnxruntime", "providers", "memory", "model", "data folder", "disk", "port"]
+CHECKS = ["python", "keys", "onnxruntime", "providers", "memory", "model", "data folder", "disk", "port"]
 
 Doctor = Callable[..., tuple[int, dict[str, str]]]
 
@@ -62,6 +62,18 @@ def test_json(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert {tuple(check) for check in report["checks"]} == {("status", "check", "detail")}
         status = {check["check"]: check["status"] for check in report["checks"]}
         assert status["data folder"] == ("ok" if ok else "fail")
+
+
+def test_keys(ask: Doctor, tmp_path: Path) -> None:
+    file, missing = tmp_path / "keys", tmp_path / "missing"
+    file.write_text("secret-key")
+    code, lines = ask("--api-key-file", str(file))
+    assert (code, lines["keys"]) == (0, "ok asked for")
+    code, lines = ask("--api-key-file", str(missing))
+    assert (code, list(lines)) == (1, CHECKS)
+    assert re.match(rf"fail the key file {missing} cannot be read", lines["keys"])
+    code, lines = ask("--api-key-file", str(file), "--read-only-api-key-file", str(file))
+    assert (code, lines["keys"][:5], "secret-key" in str(lines)) == (1, "fail ", False)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,15 @@ def test_work_for_a_client_that_stays_is_done() -> None:
     asyncio.run(main())
 
 
+def test_work_that_ends_at_once_is_not_watched() -> None:
+    async def main() -> None:
+        messages: list[Message] = [{"type": "http.disconnect"}]
+        assert await unless_gone(request(messages), asyncio.sleep(0, 7)) == 7
+        assert messages
+
+    asyncio.run(main())
+
+
 def test_work_for_a_client_that_leaves_is_cancelled() -> None:
     ended = []
 

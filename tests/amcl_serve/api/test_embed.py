@@ -103,6 +103,7 @@ def test_npy_gives_the_good_rows_and_names_the_others(client: TestClient) -> Non
     array = np.load(io.BytesIO(response.content), allow_pickle=False)
     assert response.headers["content-type"] == "application/x-npy"
     assert response.headers["x-failed-indices"] == "1"
+    assert response.headers["x-model-digest"] == client.get("/models/tiny").json()["digest"]
     assert array.dtype == np.float32
     assert array.tolist() == [pytest.approx(alone(client, A)), pytest.approx(alone(client, B))]
     half = client.post("/embed?dtype=float16&outputs=heads", files=files(A, B), headers=headers)

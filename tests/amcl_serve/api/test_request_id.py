@@ -49,6 +49,7 @@ def test_every_error_has_it(settings: Settings) -> None:
     }
     for status, response in responses.items():
         assert (response.status_code, response.headers["x-request-id"]) == (status, "mine")
+        assert float(response.headers["x-total-time"]) >= 0
     preflight = {"origin": "https://example.org", "access-control-request-method": "POST", "x-request-id": "mine"}
     assert client.options("/embed", headers=preflight).headers["x-request-id"] == "mine"
 
@@ -109,7 +110,9 @@ def cross_origin(settings: Settings, origins: str) -> FastAPI:
 
 
 def test_an_allowed_origin(settings: Settings) -> None:
-    client = TestClient(cross_origin(settings, f"http://localhost:3000, {ORIGIN}"))
+    app = cross_origin(settings, f"http://localhost:3000, {ORIGIN}")
+    app.add_api_route("/bug", lambda: 1 / 0)
+    client = TestClient(app, raise_server_exceptions=False)
     asked = {"access-control-request-method": "PUT", "access-control-request-headers": "authorization,content-type"}
     preflight = client.options("/collections/c", headers={"origin": ORIGIN} | asked)  # browsers send no key with it
     assert preflight.status_code == 200
@@ -119,6 +122,8 @@ def test_an_allowed_origin(settings: Settings) -> None:
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ORIGIN)
     assert "x-request-id" in refused.headers["access-control-expose-headers"]
     assert "access-control-allow-credentials" not in refused.headers  # cookies stay at home
+    failed = client.get("/bug", headers={"origin": ORIGIN, "x-api-key": "key"})
+    assert (failed.status_code, failed.headers["access-control-allow-origin"]) == (500, ORIGIN)
     other = {"origin": "https://example.com"}
     assert client.options("/collections/c", headers=other | asked).status_code == 400
     assert "access-control-allow-origin" not in client.get("/livez", headers=other).headers
