@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--train-images", type=Path, metavar="FOLDER", help="labelled training images, the bank of the kNN"
     )
+    parser.add_argument(
+        "--large-images", type=Path, metavar="FOLDER", help="photographs that decide on scaled JPEG decoding"
+    )
     parser.add_argument("--name", help="name of the model (default: that of DIR)")
     parser.add_argument("--description", default="", help="one sentence for the card")
     parser.add_argument("--training-data", metavar="TEXT", help="what it was trained on, for the card")
@@ -90,6 +93,7 @@ def _request(options: argparse.Namespace) -> Request:
         words=Words(name, options.description, options.training_data, options.licence, tuple(options.note)),
         images=options.images,
         train_images=options.train_images,
+        large_images=options.large_images,
         optional=("int8",) if options.precision is None and options.images is not None else (),
     )
 

@@ -35,7 +35,15 @@ from export.images import ImageSet, folder_images, pixels, range_indices, report
 from export.metrics import KNN_K, measure_knn, measure_pairs
 from export.networks import BATCH, Network, Pixels, embed, onnx_network, torch_network, untrained_network
 from export.onnx import ServedEncoder, write_encoder, write_temperature
-from export.verify import misses, parity, refuse_misses, scaled_decoding_keeps, table
+from export.verify import (
+    SCALED_DECODING_COSINE,
+    SCALED_DECODING_IMAGES,
+    misses,
+    parity,
+    refuse_misses,
+    scaled_decoding,
+    table,
+)
 from training.checkpoint import load_model
 from training.config import Config
 from training.machine import cores
@@ -61,6 +69,7 @@ class Request:
     optional: tuple[Precision, ...] = ()
     images: Path | None = None
     train_images: Path | None = None
+    large_images: Path | None = None
 
 
 def export(request: Request) -> ModelCard:
@@ -78,7 +87,7 @@ def export(request: Request) -> ModelCard:
         write_encoder(served, folder / encoder_file("fp32"))
         write_temperature(model, folder / TEMPERATURE_FILE)
         fp32 = onnx_network(folder / encoder_file("fp32"))
-        spec = _input_spec(config, fp32, held_out)
+        spec, decoding = _input_spec(config, fp32, held_out, request.large_images)
         ranges, checked = _samples(held_out, spec)
         reference = embed(torch_network(served), checked)
         _refuse_unequal_batches(fp32, checked)
@@ -105,7 +114,10 @@ def export(request: Request) -> ModelCard:
         kept = {p: networks[p] for p in request.precisions if p in networks}
         written = card(model, config, request.words, spec, {p: parities[p] for p in kept}, kept)
         written = written.model_copy(
-            update={"files": {path.name: file_entry(path) for path in sorted(folder.glob("*.onnx"))}}
+            update={
+                "files": {path.name: file_entry(path) for path in sorted(folder.glob("*.onnx"))},
+                "metrics": {} if decoding is None else {"scaled_decoding_cosine": decoding},
+            }
         )
         _write_card(folder, written)
         if held_out is not None:
@@ -158,10 +170,21 @@ def _measured_on(request: Request) -> tuple[ImageSet | None, ImageSet | None]:
     return held_out, bank
 
 
-def _input_spec(config: Config, fp32: Network, held_out: ImageSet | None) -> InputSpec:
+def _input_spec(
+    config: Config, fp32: Network, held_out: ImageSet | None, large: Path | None
+) -> tuple[InputSpec, Metric | None]:
+    """How images enter the network, and what decided on scaled JPEG decoding, if anything did."""
     spec = InputSpec(size=config.data.image_size)
-    keeps = held_out is not None and scaled_decoding_keeps(fp32, held_out, spec)
-    return spec.model_copy(update={"scaled_jpeg_decoding": keeps})
+    photographs = held_out if large is None else folder_images(large)
+    found = None if photographs is None else scaled_decoding(fp32, photographs, spec)
+    if found is None:
+        if large is not None:
+            raise UsageError(
+                f"--large-images {large} holds too few JPEGs with sides of {4 * spec.size} pixels or more; "
+                f"at least {SCALED_DECODING_IMAGES} are needed"
+            )
+        return spec, None
+    return spec.model_copy(update={"scaled_jpeg_decoding": found.value >= SCALED_DECODING_COSINE}), found
 
 
 def _samples(held_out: ImageSet | None, spec: InputSpec) -> tuple[Pixels, Pixels]:
@@ -200,7 +223,7 @@ def _measured(
     bundle = Bundle(folder, written, "")
     encoder = Encoder.load(bundle, session_threads=cores())
     pairs = measure_pairs(encoder.encode, PairScorer.load(bundle), held_out, written.input, precision=encoder.precision)
-    metrics = dict(pairs.metrics)
+    metrics = {**written.metrics, **pairs.metrics}
     if bank is not None:
         named: dict[str, Network] = {str(precision): network for precision, network in networks.items()}
         named["untrained"] = untrained_network(config)

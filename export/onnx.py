@@ -30,14 +30,16 @@ class ServedEncoder(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model)
         mean, std = torch.tensor(config.data.mean), torch.tensor(config.data.std)
-        self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1))
-        self.register_buffer("shift", (-mean / std).view(3, 1, 1))
         self.size = config.data.image_size
+        self.register_buffer("scale", (1 / (255 * std)).repeat(self.size))
+        self.register_buffer("shift", (-mean / std).repeat(self.size))
         self.eval().requires_grad_(False)
 
     def forward(self, pixels_NSS3: Tensor) -> tuple[Tensor, Tensor]:
         """Features and unit-norm heads of uint8 pixels."""
-        x_N3SS = pixels_NSS3.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        # By rows of 3 S numbers: onnxruntime broadcasts slowly over a last axis of 3, where it moves a transpose to.
+        rows_NSR = pixels_NSS3.reshape(-1, self.size, 3 * self.size).float() * self.scale + self.shift
+        x_N3SS = rows_NSR.reshape(-1, self.size, self.size, 3).permute(0, 3, 1, 2)
         features_ND, heads_NCD = self.model(x_N3SS)
         # Not F.normalize: its `expand` becomes four needless nodes of the graph.
         return features_ND, heads_NCD / torch.linalg.vector_norm(heads_NCD, dim=-1, keepdim=True).clamp_min(1e-12)

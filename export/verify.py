@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.bundle import InputSpec, Parity, Precision
+from amcl_serve.bundle import InputSpec, Metric, Parity, Precision
 from amcl_serve.encoder import Embeddings
 from export.errors import ToleranceError
 from export.images import ImageSet, is_large_jpeg, pixels
@@ -24,8 +24,8 @@ TOLERANCE: Mapping[Precision, Mapping[str, float]] = {
         "heads_p01_cosine": 0.97,
     },
 }
-_SCALED_DECODING_COSINE = 0.999
-_SCALED_DECODING_IMAGES = 32
+SCALED_DECODING_COSINE = 0.999
+SCALED_DECODING_IMAGES = 32
 
 
 def parity(reference: Embeddings, found: Embeddings) -> Parity:
@@ -80,18 +80,23 @@ def table(parities: Mapping[Precision, Parity]) -> str:
     return "\n".join(lines)
 
 
-def scaled_decoding_keeps(network: Network, images: ImageSet, spec: InputSpec) -> bool:
-    """Whether JPEG decoding at reduced scale keeps the embeddings: mean cosine >= 0.999 on the large JPEGs of `images`.
+def scaled_decoding(network: Network, images: ImageSet, spec: InputSpec) -> Metric | None:
+    """Mean cosine of the features between JPEG decoding at reduced scale and at full, of the large JPEGs of `images`.
 
-    Takes 32 JPEGs with sides of 4 × size or more, spread over the set; false when it has fewer: nothing is known then.
+    They have sides of 4 × size or more; up to 256 images, spread over the set, are looked at. None when fewer than 32
+    are large: nothing is known then. Scaled decoding keeps the embeddings at SCALED_DECODING_COSINE or more.
     """
-    spread = np.linspace(0, len(images) - 1, min(len(images), 8 * _SCALED_DECODING_IMAGES)).astype(int)
-    large = [int(i) for i in spread if is_large_jpeg(images, int(i), spec.size)][:_SCALED_DECODING_IMAGES]
-    if len(large) < _SCALED_DECODING_IMAGES:
-        return False
+    spread = np.linspace(0, len(images) - 1, min(len(images), 8 * SCALED_DECODING_IMAGES)).astype(int)
+    large = [int(i) for i in spread if is_large_jpeg(images, int(i), spec.size)]
+    if len(large) < SCALED_DECODING_IMAGES:
+        return None
     full = embed(network, pixels(images, large, spec.model_copy(update={"scaled_jpeg_decoding": False})))
     scaled = embed(network, pixels(images, large, spec.model_copy(update={"scaled_jpeg_decoding": True})))
-    return float(_cosine(full.features, scaled.features).mean()) >= _SCALED_DECODING_COSINE
+    return Metric(
+        value=float(_cosine(full.features, scaled.features).mean()),
+        protocol=f"mean cosine of features, JPEG decoding at reduced scale against full; {len(large)} JPEGs with sides "
+        f"of {4 * spec.size} pixels or more, fp32 encoder",
+    )
 
 
 def _cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

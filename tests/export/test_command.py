@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from PIL import Image
 
 from amcl_serve.bundle import CARD_FILE, Bundle, encoder_file
 from amcl_serve.encoder import Encoder
@@ -58,6 +59,20 @@ def test_the_bundle_holds_no_path_of_its_author(run, tmp_path):
             assert secret not in data, path.name
     card = json.loads((tmp_path / "model" / CARD_FILE).read_text())
     assert card["config"]["data"]["spec"] == card["training_data"] == "folder:photos"
+
+
+def test_large_photographs_decide_on_scaled_decoding(run, photo_folder, tmp_path):
+    for index, photo in enumerate(photos(40, seed=6, size=160)):
+        Image.fromarray(photo).save(tmp_path / f"{index}.jpg", quality=95)
+    given = ("--checkpoint", run, "--precision", "fp32")
+    assert export(*given, "--out", tmp_path / "small", "--images", photo_folder) == 0
+    assert export(*given, "--out", tmp_path / "large", "--images", photo_folder, "--large-images", tmp_path) == 0
+    small, large = (Bundle.open(tmp_path / name).card for name in ("small", "large"))
+    assert not small.input.scaled_jpeg_decoding
+    assert "scaled_decoding_cosine" not in small.metrics
+    assert large.metrics["scaled_decoding_cosine"].value >= 0.999
+    assert large.input.scaled_jpeg_decoding
+    assert "pair_auroc" in large.metrics
 
 
 def test_precision_chooses_the_files(run, tmp_path):
@@ -159,6 +174,7 @@ def test_wrong_usage_is_one_line_and_status_2(run, photo_folder, tmp_path, capsy
         ((*out, "--train-images", photo_folder), "--train-images needs --images"),
         ((*out, "--images", photo_folder, "--train-images", flat), "kNN needs labels"),
         ((*out, "--images", photo_folder, "--train-images", few), "holds 10 images; at least 20"),
+        ((*out, "--large-images", photo_folder), "too few JPEGs with sides of 128 pixels or more; at least 32"),
         (("--checkpoint", tmp_path, "--out", tmp_path / "model"), "no checkpoint at"),
         (("--checkpoint", few / "n00000000" / "n00000000_0.JPEG", "--out", tmp_path / "model"), "not a checkpoint"),
         (("--checkpoint", run, "--out", tmp_path / "notes"), "is no bundle"),

@@ -13,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 from export.networks import embed, onnx_network
 from export.onnx import ServedEncoder, write_encoder, write_temperature
 from export.quantize import to_fp16, to_int8
-from tests.export.tiny import make_run, photos
+from tests.export.tiny import SIZE, make_run, photos
 from training.checkpoint import load_model
 
 
@@ -99,6 +99,20 @@ def test_int8_quantises_every_layer_and_keeps_the_better_method(fp32, tmp_path):
     assert len(kernels) == 20
     assert all(np.abs(w.astype(int)).max() <= 64 for w in kernels)  # 7 bits
     assert {node.domain for node in model.graph.node} == {""}
+
+
+def test_pixels_are_normalised_in_float_by_long_rows_and_moved_only_once(fp32, tmp_path):
+    to_int8(fp32, tmp_path / "int8.onnx", photos(32, seed=20), lambda _: 0.0)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    options.log_severity_level = 3  # it warns that such a file fits this machine alone
+    ort.InferenceSession(tmp_path / "int8.onnx", options, providers=["CPUExecutionProvider"])
+    loaded = onnx.load(tmp_path / "loaded.onnx").graph
+    order = [node.op_type for node in loaded.node]
+    assert order[: order.index("QLinearConv")] == ["Reshape", "Cast", "Mul", "Add", "QuantizeLinear", "Reshape"]
+    constants = {w.name: w.dims for w in loaded.initializer}
+    (multiply,) = (node for node in loaded.node if node.op_type == "Mul")
+    assert [list(constants[name]) for name in multiply.input if name in constants] == [[3 * SIZE]]
 
 
 @pytest.mark.parametrize("standard", [False, True])

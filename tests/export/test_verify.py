@@ -12,7 +12,7 @@ from amcl_serve.bundle import InputSpec
 from amcl_serve.encoder import Embeddings
 from export.errors import ToleranceError
 from export.images import ImageSet
-from export.verify import misses, parity, refuse_misses, scaled_decoding_keeps, table
+from export.verify import SCALED_DECODING_COSINE, misses, parity, refuse_misses, scaled_decoding, table
 
 
 def embeddings(seed=0, count=200):
@@ -84,12 +84,14 @@ def raw_pixels(pixels):
     return Embeddings(features, np.ones((len(pixels), 1, 2), np.float32))
 
 
-def test_scaled_decoding_is_kept_only_where_it_is_measured_and_harmless():
+def test_scaled_decoding_is_measured_on_enough_large_jpegs_or_not_at_all():
     spec = InputSpec(size=16)
-    assert scaled_decoding_keeps(raw_pixels, jpegs(40, side=96, noisy=False), spec)
-    assert not scaled_decoding_keeps(raw_pixels, jpegs(40, side=96, noisy=True), spec)
-    assert not scaled_decoding_keeps(raw_pixels, jpegs(20, side=96, noisy=False), spec)  # too few to know
-    assert not scaled_decoding_keeps(raw_pixels, jpegs(40, side=60, noisy=False), spec)  # none is decoded at a scale
+    smooth = scaled_decoding(raw_pixels, jpegs(40, side=96, noisy=False), spec)
+    noisy = scaled_decoding(raw_pixels, jpegs(40, side=96, noisy=True), spec)
+    assert smooth.value >= SCALED_DECODING_COSINE > noisy.value > 0
+    assert "40 JPEGs with sides of 64 pixels or more" in smooth.protocol
+    assert scaled_decoding(raw_pixels, jpegs(20, side=96, noisy=False), spec) is None  # too few to know
+    assert scaled_decoding(raw_pixels, jpegs(40, side=60, noisy=False), spec) is None  # none is decoded at a scale
 
 
 def test_the_refusal_names_the_way_out_when_only_int8_misses():
