@@ -17,6 +17,7 @@ from PIL import (  # noqa: F401
     ExifTags,
     GifImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -56,6 +57,7 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int) -> npt.NDArray[np.u
     with _opened(data, max_pixels) as image:
         if spec.scaled_jpeg_decoding:
             image.draft(None, (2 * spec.size, 2 * spec.size))  # JPEG only; the result is never smaller than this
+        image.decodermaxblock = len(data)  # not in blocks, for each of which a thread queues up for the interpreter
         image.load()
         # The square is its own mirror image, so turning it at the end is the same as turning the whole image first.
         return np.array(_turned(fit(_to_rgb(image), spec.size), _orientation(image)), dtype=np.uint8)
@@ -78,7 +80,7 @@ def fit(image: Image.Image, size: int) -> Image.Image:
 
 
 @contextmanager
-def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """The image behind its header, small enough; whatever goes wrong in the block becomes one of the four errors."""
     if not data:
         raise EmptyImage("zero bytes where an image was expected")
