@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amcl_serve.commands.files import SUFFIXES, expand
+from amcl_serve.commands.interrupts import held_back
 from amcl_serve.commands.options import MODEL, add_settings, settings_from
 from amcl_serve.commands.parquet import ROW_GROUP, require_pyarrow, write_parquet
 from amcl_serve.commands.progress import BROKEN, Progress
@@ -79,15 +80,17 @@ def _print(args: argparse.Namespace, model: LoadedModel, settings: Settings) -> 
     failed = 0
     kind = "heads" if args.outputs == "heads" else "embedding"
     groups = batches(expand(args.paths), settings.max_batch)
-    for files, items in embed_batches(model, groups, settings):
-        for file, item in zip(files, items, strict=True):
-            row = _row(item, args)
-            if isinstance(row, AmclError):
-                print(f"{file}: {row.detail}", file=sys.stderr)
-                failed += 1
-                continue
-            line = {"file": os.fsencode(file).decode("utf-8", "replace"), kind: row}
-            print(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+    with held_back() as check:
+        for files, items in embed_batches(model, groups, settings):
+            for file, item in zip(files, items, strict=True):
+                row = _row(item, args)
+                if isinstance(row, AmclError):
+                    print(f"{file}: {row.detail}", file=sys.stderr)
+                    failed += 1
+                    continue
+                line = {"file": os.fsencode(file).decode("utf-8", "replace"), kind: row}
+                print(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+            check()
     return 1 if failed else 0
 
 
@@ -116,14 +119,16 @@ def _write(args: argparse.Namespace, model: LoadedModel, settings: Settings) -> 
     try:
         if unfinished.done:
             progress.end(f"going on after {unfinished.done} of {unfinished.total} images")
-        for files, items in embed_batches(model, unfinished.remaining(), settings):
-            rows = [_row(item, args) for item in items]
-            unfinished.record(rows)
-            for file, row in zip(files, rows, strict=True):
-                if isinstance(row, AmclError):
-                    progress(str(file), BROKEN, row.detail)
-                else:
-                    progress(str(file), "embedded")
+        with held_back() as check:
+            for files, items in embed_batches(model, unfinished.remaining(), settings):
+                rows = [_row(item, args) for item in items]
+                unfinished.record(rows)
+                for file, row in zip(files, rows, strict=True):
+                    if isinstance(row, AmclError):
+                        progress(str(file), BROKEN, row.detail)
+                    else:
+                        progress(str(file), "embedded")
+                check()
         _finish(unfinished, shape, {"model": model.name, "digest": model.bundle.digest})
     except KeyboardInterrupt:
         progress.end(f"interrupted: {progress.summary()}; {AGAIN}")
