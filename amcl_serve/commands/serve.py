@@ -104,8 +104,6 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one is a connection; the usual 1024 are soon in use
     # uvicorn raises the signal again once all is closed; by default that would end the process before its own clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # Under overload the loop is always busy; the workers would get the interpreter every 5 ms.
-    sys.setswitchinterval(0.0001)
     gc.collect()
     gc.set_threshold(10_000)  # a thousand requests under way are no reason to look for garbage all the time
     gc.freeze()  # the modules and the application stay to the end; what is loaded from now on, the models first, may go
