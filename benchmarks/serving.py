@@ -34,6 +34,7 @@ from amcl_serve.bundle import CARD_FILE, Bundle
 from amcl_serve.encoder import Encoder
 from amcl_serve.errors import AmclError
 from amcl_serve.images import decode
+from amcl_serve.machine import cores
 from amcl_serve.registry import find_bundle
 from benchmarks import serving_bound
 from benchmarks.serving_load import (
@@ -59,7 +60,6 @@ from benchmarks.serving_servers import (
     candidates,
     described,
     start,
-    usable_cores,
 )
 from benchmarks.serving_turns import Key, Results, Stage, Task, Vector, serving, turn
 
@@ -116,7 +116,7 @@ class Bench:
     """The four parts, each a method that prints what it measures and returns the figures for the end."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
-        self.options, self.cores = options, usable_cores()
+        self.options, self.cores = options, cores()
         self.bundle = Bundle.open(find_bundle(options.bundle))
         self.images = [draw_image(seed) for seed in range(IMAGES)]
         self.scaled = self.bundle.card.input.scaled_jpeg_decoding

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,11 +18,6 @@ PEERS = (LITSERVE, MOSEC, PLAIN)
 _EXTRAS = ("httptools", "uvloop")
 
 Settings = dict[str, Any]
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def candidates(cores: int) -> dict[str, list[Settings]]:
