@@ -31,7 +31,7 @@ from benchmarks.own_server import Server, serving
 
 IMAGES, SIZE = 64, (160, 120)
 BUSY = (429, 503)
-GROWTH = 1.4  # of the rate, from one step of the search to the next
+GROWTH, HALVINGS = 1.4, 3  # of the rate from one step of the search to the next, and steps between the last two
 LEAD = 1.5  # seconds that the generators have to start
 
 
@@ -79,17 +79,23 @@ class Bench:
         self.deadline = float(Settings.model_fields["request_deadline"].default)
 
     def peak(self) -> float:
-        """The best goodput, in requests a second, of steps that each offer 1.4 times what the step before did."""
-        best, rate = 0.0, self.options.first_rate
-        while True:
-            offered = self._offer(rate, self.options.step).result()
-            good = goodput(_all(offered), self.options.step)
-            cpu = sum(part.cpu_seconds for part in offered) / self.options.step
-            print(f"offered {rate:.0f}/s: {good:.0f}/s answered with 200, generators took {cpu:.2f} cores", flush=True)
-            best = max(best, good)
-            if good < 0.85 * rate:
-                return best
-            rate *= GROWTH
+        """The best goodput, in requests a second: of rates that grow until one is too high, then of some in between."""
+        goods: list[float] = []
+        low = high = self.options.first_rate
+        while self._sustained(high, goods):
+            low, high = high, GROWTH * high
+        for _ in range(HALVINGS):
+            middle = (low * high) ** 0.5
+            low, high = (middle, high) if self._sustained(middle, goods) else (low, middle)
+        return max(goods)
+
+    def _sustained(self, rate: float, goods: list[float]) -> bool:
+        """Whether nearly all requests of a step at `rate` are answered in time; their goodput goes to `goods`."""
+        offered = self._offer(rate, self.options.step).result()
+        goods.append(goodput(_all(offered), self.options.step))
+        cpu = sum(part.cpu_seconds for part in offered) / self.options.step
+        print(f"offered {rate:.0f}/s: {goods[-1]:.0f}/s answered with 200, generators took {cpu:.2f} cores", flush=True)
+        return goods[-1] >= 0.9 * rate
 
     def overload(self, peak: float) -> dict[str, str]:
         """Figures of `factor` times the peak, and of the return from it."""

@@ -18,8 +18,18 @@ from amcl_serve.settings import Settings
 class InFlight:
     """Requests with a body under way, and the bytes that they have sent; one for all BodyLimits of a server."""
 
+    most: int  # requests
     bytes: int = 0
     requests: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether a further request is turned away, unless its method is one of SAFE."""
+        return self.requests >= self.most
+
+
+SAFE = ("GET", "HEAD", "OPTIONS")  # their bodies are not read
+FULL = Overloaded("as many requests are under way as the queue has places; try again in a moment")
 
 
 class BodyLimit:
@@ -48,13 +58,12 @@ class BodyLimit:
             self.metrics.rejected.labels(BodyTooLarge.code).inc()
             await problem_response(self._too_large(), scope["path"])(scope, receive, send)
             return
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["method"] in SAFE:
             await self.app(scope, receive, send)
             return
-        if self.in_flight.requests >= self.settings.max_queue_items:
-            self.metrics.rejected.labels(Overloaded.code).inc()
-            busy = Overloaded("as many requests are under way as the queue has places; try again in a moment")
-            await problem_response(busy, scope["path"])(scope, receive, send)
+        if self.in_flight.full:
+            self.metrics.rejected.labels(FULL.code).inc()
+            await problem_response(FULL, scope["path"])(scope, receive, send)
             return
         deadline = Deadline(self.settings.request_deadline)
         read = 0

@@ -19,6 +19,7 @@ from amcl_serve.registry import LoadedModel
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+TOTAL_TIME = "x-total-time"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 router = APIRouter(tags=["operation"])
@@ -112,7 +113,7 @@ class MetricsMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 spent = milliseconds((time.perf_counter() - started) * 1000)
-                message["headers"] = [*message["headers"], (b"x-total-time", spent.encode())]
+                message["headers"] = [*message["headers"], (TOTAL_TIME.encode(), spent.encode())]
             await send(message)
 
         with self.metrics.in_flight.track_inprogress():

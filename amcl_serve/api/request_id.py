@@ -27,6 +27,12 @@ def level_of(settings: Settings) -> int:
     return logging.INFO if settings.log_requests else logging.DEBUG
 
 
+def id_of(scope: Scope) -> str:
+    """The request's own id, if it may have that one, or a new one."""
+    sent = header(scope, _NAME)
+    return sent if ALLOWED.fullmatch(sent) else f"{_numbers.getrandbits(128):032x}"
+
+
 class RequestIds:
     """ASGI middleware, the outermost: gives the request its id and logs its end, at `level`."""
 
@@ -39,8 +45,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent = header(scope, _NAME)
-        number = sent if ALLOWED.fullmatch(sent) else f"{_numbers.getrandbits(128):032x}"
+        number = id_of(scope)
         before = request_id.set(number)
         started = time.perf_counter()
         status = 500  # of a request whose handler raised

@@ -73,6 +73,8 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     """Run `app` on a bound socket until a signal; StartupError out of its lifespan comes through as it is."""
     import uvicorn
 
+    from amcl_serve.api import refusal
+
     logs.configure(settings)
     address = sock.getsockname()[0]
     if not app.state.keys and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
@@ -80,6 +82,7 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     free_large_blocks_at_once()
     config = uvicorn.Config(
         app,
+        http=refusal.protocol(app),
         lifespan="off",  # entered by the server below, so that its error is one line and not uvicorn's traceback
         log_config=None,
         access_log=False,  # the application logs its requests itself

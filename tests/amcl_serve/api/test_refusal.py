@@ -1,0 +1,158 @@
+"""The protocol's own 429, over real connections: the same as BodyLimit's, and no harm to what comes after it."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import generate_latest
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from amcl_serve.api import refusal
+from amcl_serve.api.app import create_app
+from amcl_serve.settings import Settings
+
+PLACES = 2
+BEHIND = PlainTextResponse("behind")  # an application that cannot refuse: a 429 is the protocol's own
+
+
+@pytest.fixture
+def app(settings: Settings) -> FastAPI:
+    """An application without a free place."""
+    app = create_app(settings.model_copy(update={"max_queue_items": PLACES}))
+    app.state.in_flight.requests = PLACES
+    return app
+
+
+@contextmanager
+def listening(asgi: ASGIApp, protocol: type[HttpToolsProtocol]) -> Iterator[int]:
+    config = uvicorn.Config(asgi, port=0, http=protocol, lifespan="off", log_config=None, server_header=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture
+def port(app: FastAPI) -> Iterator[int]:
+    """Of a server with the protocol of a full `app`, and BEHIND behind it."""
+    with listening(BEHIND, refusal.protocol(app)) as port:
+        yield port
+
+
+def request(path: str = "/embed", body: bytes = b"12345", method: str = "POST", *headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "host: x", f"content-length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def answers(connection: socket.socket, count: int) -> list[tuple[int, dict[str, str], bytes]]:
+    """The next `count` answers on a connection."""
+    found = []
+    with connection.makefile("rb") as stream:
+        for _ in range(count):
+            status = int(stream.readline().split()[1])
+            headers = dict(http.client.parse_headers(stream).items())
+            found.append((status, headers, stream.read(int(headers["content-length"]))))
+    return found
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        yield connection
+
+
+def counted(app: FastAPI) -> set[str]:
+    lines = generate_latest(app.state.metrics.registry).decode().splitlines()
+    return {line for line in lines if line.startswith(("amcl_requests_total{", "amcl_rejected_total{"))}
+
+
+@pytest.mark.parametrize("path", ["/embed", "/v1/embeddings", "/collections/x/points?wait=true", "/%65mbed"])
+def test_the_answer_is_that_of_the_middlewares(settings: Settings, path: str) -> None:
+    seen = []
+    for protocol in (refusal.protocol, lambda _: HttpToolsProtocol):
+        app = create_app(settings.model_copy(update={"max_queue_items": PLACES}))
+        app.state.in_flight.requests = PLACES
+        with listening(app, protocol(app)) as port, connected(port) as connection:
+            connection.sendall(request(path, b"{}", "POST", "x-request-id: mine"))
+            ((status, headers, body),) = answers(connection, 1)
+        assert (status, headers["retry-after"], headers["x-request-id"]) == (429, "1", "mine")
+        assert float(headers.pop("x-total-time")) >= 0
+        headers.pop("date")
+        seen.append((headers, body, counted(app)))
+    assert seen[0] == seen[1]
+    assert len(seen[0][2]) == 2
+
+
+def test_what_is_not_refused_reaches_the_application(app: FastAPI, port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(request(method="GET"))
+        assert answers(connection, 1)[0][2] == b"behind"
+        app.state.in_flight.requests -= 1
+        connection.sendall(request())
+        assert answers(connection, 1)[0][2] == b"behind"
+        app.state.in_flight.requests += 1
+        connection.sendall(request())
+        assert answers(connection, 1)[0][0] == 429
+        connection.sendall(request("/embed", b"", "POST", "connection: close"))  # more than an answer to see to
+        assert answers(connection, 1)[0][2] == b"behind"
+
+
+def test_a_connection_goes_on_after_a_refusal(app: FastAPI, port: int) -> None:
+    with connected(port) as connection:
+        head, body = request(body=b"x" * 200_000)[:-200_000], b"x" * 200_000
+        connection.sendall(head)
+        assert answers(connection, 1)[0][0] == 429  # before the body
+        connection.sendall(body[:70_000])
+        connection.sendall(body[70_000:])
+        ids = set()
+        for _ in range(3):
+            connection.sendall(request())
+            ((status, headers, _),) = answers(connection, 1)
+            assert status == 429
+            ids.add(headers["x-request-id"])
+        assert len(ids) == 3
+        app.state.in_flight.requests = 0
+        connection.sendall(request())
+        assert answers(connection, 1)[0][2] == b"behind"
+
+
+def test_requests_sent_at_once_are_answered_in_order(port: int) -> None:
+    numbers = [str(number) for number in range(5)]
+    refused = b"".join(request("/embed", b"a", "POST", f"x-request-id: {number}") for number in numbers)
+    with connected(port) as connection:
+        connection.sendall(refused)
+        found = answers(connection, 5)
+        assert [(status, headers["x-request-id"]) for status, headers, _ in found] == [(429, n) for n in numbers]
+        connection.sendall(request(method="GET") + refused)  # while others wait it is the application's turn
+        assert [status for status, _, _ in answers(connection, 6)] == [200] * 5 + [429]
+
+
+def test_logged_and_cross_origin_requests_go_the_usual_way(settings: Settings) -> None:
+    full = create_app(settings.model_copy(update={"cors_origins": "*"}))
+    assert refusal.protocol(full) is HttpToolsProtocol
+    assert refusal.protocol(create_app(settings)) is not HttpToolsProtocol
+    log = logging.getLogger("amcl_serve.requests")
+    before = log.level
+    try:
+        log.setLevel(logging.INFO)
+        assert refusal.protocol(create_app(settings.model_copy(update={"log_requests": True}))) is HttpToolsProtocol
+    finally:
+        log.setLevel(before)
