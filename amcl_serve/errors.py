@@ -23,6 +23,7 @@ AmclError
 ├── UnsupportedMediaType        415 unsupported_media_type
 ├── InvalidRequest              422 invalid_request
 ├── Overloaded                  429 overloaded              Retry-After
+├── HeadTooLarge                431 head_too_large
 ├── NotReady                    503 not_ready               Retry-After
 ├── DeadlineExceeded            504 deadline_exceeded
 ├── StorageFull                 507 storage_full
@@ -187,6 +188,12 @@ class Overloaded(AmclError):
     """The queue is full; nothing of the request was started."""
 
     status, code, retry_after = 429, "overloaded", 1
+
+
+class HeadTooLarge(AmclError):
+    """The request's line and headers have too many bytes; the connection is closed."""
+
+    status, code = 431, "head_too_large"
 
 
 class NotReady(AmclError):

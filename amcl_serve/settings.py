@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     max_pixels: Annotated[int, Field(ge=1)] = Field(64_000_000, description="pixels of one image, by its header")
     max_queue_items: Annotated[int, Field(ge=1)] = Field(1024, description="images admitted and not yet answered")
     request_deadline: Annotated[float, Field(gt=0)] = Field(
-        30.0, description="seconds for a body to come, then for its images to be answered (504); a stop waits as long"
+        30.0,
+        description="seconds for a request's headers to come, for its body, then for its images to be answered; "
+        "a stop waits as long",
     )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
     cors_origins: str = Field(

@@ -83,6 +83,7 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     config = uvicorn.Config(
         app,
         http=refusal.protocol(app),
+        ws="none",
         lifespan="off",  # entered by the server below, so that its error is one line and not uvicorn's traceback
         log_config=None,
         access_log=False,  # the application logs its requests itself
