@@ -24,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget, Failed, OutOfTime, add_budget, append, pretrain, quality, read
+from benchmarks.split import make_split
 from benchmarks.table_plan import KNN, ROWS, SEARCH, Job, Row, Size, best, cells, rows, search
 from benchmarks.table_print import render
-from training.data import list_images
 from training.machine import cores
 
 OUT_OF_TIME = 3
-HELD_OUT = 10  # one training image of so many is held out by the search
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,21 +126,6 @@ class Table:
     @property
     def _split(self) -> Path:
         return self.options.runs.absolute() / "split"
-
-
-def make_split(train: Path, split: Path) -> None:
-    """Links to the images of `train`: split/val has every tenth of each class, split/train the others."""
-    if split.exists():
-        return
-    half = split.with_name(f"{split.name}.half")
-    for folder in sorted(path for path in train.absolute().iterdir() if path.is_dir()):
-        for part in ("train", "val"):
-            (half / part / folder.name).mkdir(parents=True, exist_ok=True)
-        for number, path in enumerate(list_images(folder)):
-            link = half / ("val" if number % HELD_OUT == HELD_OUT - 1 else "train") / folder.name / path.name
-            if not link.is_symlink():
-                link.symlink_to(path)
-    half.rename(split)
 
 
 def _levels(levels: dict[int, float], tried: Sequence[float]) -> str:
