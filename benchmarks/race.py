@@ -4,10 +4,10 @@
     python -m benchmarks.race --data CIFAR --supervised [--epochs 30]
 
 CIFAR is a folder with train/ and test/, a folder a class below each. Without `--epochs` the first steps are timed, in a
-run that is thrown away, and the schedule gets as many epochs as then end within the budget, evaluation included. kNN and
-linear probe are those of the last epoch, and test labels choose nothing: a recipe is to be chosen by `--validate`, which
-trains on nine tenths of the training images and evaluates on the last tenth. Should the time not do, the run stops with
-a checkpoint and the same command finishes it. A result is one line in `--results`; print them with `--print`.
+run that is thrown away, and the schedule gets as many epochs as then end within the budget, evaluation included. kNN
+and linear probe are those of the last epoch, and test labels choose nothing: a recipe is to be chosen by `--validate`,
+which trains on nine tenths of the training images and evaluates on the last tenth. Should the time not do, the run
+stops with a checkpoint, and the same command finishes it. A result is one line in `--results`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     began = time.monotonic()
     try:
+        if not options.supervised and any(line["name"] == _name(options) for line in read(options.results)):
+            raise ValueError(f"{options.results} has a run {_name(options)} already; give another --name")
         if options.supervised:
             from benchmarks.supervised import train
 
@@ -66,15 +68,15 @@ def race(options: argparse.Namespace, budget: Budget) -> dict[str, Any]:
     if options.validate:
         images = options.runs.absolute() / "split"
         make_split(options.data / "train", images)
-    name = options.name + ("-validated" if options.validate else "")
-    run = options.runs / f"race-{name}"
+    run = options.runs / f"race-{_name(options)}"
     words = ["simclr", *RECIPE, *(["--adaptive"] if options.adaptive else []), *options.words]
     extra = [f"--data=folder:{images / 'train'}", f"train.device={options.device}", f"data.workers={min(8, cores())}"]
-    epochs = _begun(run) or options.epochs or affordable(budget, [*words, *extra], run)
+    begun = _begun(run)
+    epochs = begun or options.epochs or affordable(budget, [*words, *extra], run)
     print(f"{epochs} epochs, {budget.left:.0f} s left", flush=True)
     pretrain(budget, run, [*words, *extra, f"train.epochs={epochs}"])
     found = quality(budget, run, f"folder:{images}", f"--device={options.device}")
-    return {"name": name, "epochs": epochs, "words": words[1:]} | found
+    return {"name": _name(options), "epochs": epochs, "words": words[1:], "in_one_go": not begun} | found
 
 
 def affordable(budget: Budget, words: Sequence[str], run: Path) -> int:
@@ -102,6 +104,10 @@ def fitting(seconds: float, rate: float, images: int) -> int:
     return epochs
 
 
+def _name(options: argparse.Namespace) -> str:
+    return str(options.name) + ("-validated" if options.validate else "")
+
+
 def _begun(run: Path) -> int:
     """Epochs of the run that the folder holds already, 0 for none."""
     begun = (run / "checkpoint.pt").exists()
@@ -110,18 +116,17 @@ def _begun(run: Path) -> int:
 
 def render(lines: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
-    rows = [
-        "| run | epochs | kNN (k = 20) | kNN (k = 200) | linear probe | minutes | training, minutes | GPU | commit |"
-    ]
-    rows.append("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    rows = ["| run | epochs | kNN (k = 20) | kNN (k = 200) | linear probe, or accuracy | minutes | GPU | commit |"]
+    rows.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for line in lines:
         knn = [f"{line[f'knn_{k}']:.4f}" if f"knn_{k}" in line else "" for k in (20, 200)]
         last = line.get("linear_probe", line.get("accuracy"))
+        minutes = f"{line['wall_seconds'] / 60:.1f}" if line.get("in_one_go", True) else "in pieces"
         rows.append(
             f"| {' '.join([line['name'], *line['words']])} | {line['epochs']} | {' | '.join(knn)} | {last:.4f} "
-            f"| {line['wall_seconds'] / 60:.1f} | {line['seconds'] / 60:.1f} | {line['device']} | {line['commit']} |"
+            f"| {minutes}, {line['seconds'] / 60:.1f} of training | {line['device']} | {line['commit']} |"
         )
-    return "\n".join([*rows, "", "The last column but three of a supervised run is its accuracy on the test images."])
+    return "\n".join(rows)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -75,7 +75,7 @@ def _load(folder: Path, config: Config, device: torch.device) -> tuple[Tensor, T
     if images.labels is None:
         raise ValueError(f"the images of {folder} are not labelled: put each class into a folder of its own")
     names, numbers = np.unique(images.labels, return_inverse=True)
-    pixels = load(images, config.data.workers, device, show=False).pixels  # [M, H, 3, W]
+    pixels = load(images, min(8, machine.cores()), device, show=False).pixels  # [M, H, 3, W]
     return pixels.transpose(1, 2).contiguous(), torch.from_numpy(numbers).to(device), [str(name) for name in names]
 
 
