@@ -41,8 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     began = time.monotonic()
     try:
-        if not options.supervised and any(line["name"] == _name(options) for line in read(options.results)):
-            raise ValueError(f"{options.results} has a run {_name(options)} already; give another --name")
         if options.supervised:
             from benchmarks.supervised import train
 
@@ -63,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def race(options: argparse.Namespace, budget: Budget) -> dict[str, Any]:
-    """One run whose schedule ends within the budget, and what it has learnt."""
+    """One run whose schedule ends within the budget, and what it has learnt; ValueError for one that is there."""
+    if any(line["name"] == _name(options) for line in read(options.results)):
+        raise ValueError(f"{options.results} has a run {_name(options)} already; give another --name")
     images = options.data
     if options.validate:
         images = options.runs.absolute() / "split"

@@ -34,7 +34,7 @@ def train(cifar: Path, *, epochs: int, device: str, words: Sequence[str]) -> dic
     place, batch = machine.device(config), config.train.batch_size
     torch.manual_seed(config.train.seed)
     torch.set_num_threads(config.train.threads)
-    (x, y, classes), (test_x, test_y, test_classes) = (_load(cifar / part, config, place) for part in ("train", "test"))
+    (x, y, classes), (test_x, test_y, test_classes) = (_load(cifar / part, place) for part in ("train", "test"))
     if classes != test_classes:
         raise ValueError(f"train/ and test/ of {cifar} hold different classes")
     backbone, dim = backbones.build(config.backbone, config.data.image_size)
@@ -69,7 +69,7 @@ def train(cifar: Path, *, epochs: int, device: str, words: Sequence[str]) -> dic
     }
 
 
-def _load(folder: Path, config: Config, device: torch.device) -> tuple[Tensor, Tensor, list[str]]:
+def _load(folder: Path, device: torch.device) -> tuple[Tensor, Tensor, list[str]]:
     """(pixels uint8 [M, 3, S, S], classes [M], their names)."""
     images = FolderImages(folder)
     if images.labels is None:
