@@ -92,11 +92,10 @@ def measure(spec: str, batch: int, options: argparse.Namespace) -> dict[str, Any
 
 
 def _config(spec: str, batch: int, options: argparse.Namespace) -> Config:
-    words = [
-        f"data.spec={spec}", f"data.image_size={SIZE}", "data.resident=always", "backbone.stem=cifar",
-        f"data.workers={min(8, machine.cores())}", f"train.batch_size={batch}", f"train.device={options.device}", "train.epochs=1000000",
-        "train.log_every=100", "train.checkpoint_every=1000000", "train.collapse_patience=0", *options.words,
-    ]  # fmt: skip
+    words = [f"data.spec={spec}", f"data.image_size={SIZE}", "data.resident=always", "backbone.stem=cifar"]
+    words += [f"data.workers={min(8, machine.cores())}", f"train.batch_size={batch}", f"train.device={options.device}"]
+    words += ["train.epochs=1000000", "train.log_every=100", "train.checkpoint_every=1000000"]
+    words += ["train.collapse_patience=0", *options.words]
     return machine.resolve(override(recipes.simclr(), words))
 
 
