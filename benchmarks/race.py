@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def race(options: argparse.Namespace, budget: Budget) -> dict[str, Any]:
     run = options.runs / f"race-{_name(options)}"
     words = ["simclr", *RECIPE, *(["--adaptive"] if options.adaptive else []), *options.words]
     extra = [f"--data=folder:{images / 'train'}", f"train.device={options.device}", f"data.workers={min(8, cores())}"]
-    begun = _begun(run)
+    begun = begun_epochs(run)
     epochs = begun or options.epochs or affordable(budget, [*words, *extra], run)
     print(f"{epochs} epochs, {budget.left:.0f} s left", flush=True)
     pretrain(budget, run, [*words, *extra, f"train.epochs={epochs}"])
@@ -81,19 +82,38 @@ def race(options: argparse.Namespace, budget: Budget) -> dict[str, Any]:
 
 def affordable(budget: Budget, words: Sequence[str], run: Path) -> int:
     """Epochs that end within the budget at the speed of the first steps; ValueError where there is time for none."""
-    trial = run.with_name(f"{run.name}-trial-{time.time():.0f}")
+    seen = trial(budget, words, run)
+    return fitting(budget.left - seen.start_up - EVALUATION, seen.rate, seen.images)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Images a second, seconds to start and end, and the images of an epoch."""
+
+    rate: float
+    start_up: float
+    images: int
+
+
+def trial(budget: Budget, words: Sequence[str], run: Path) -> Trial:
+    """Time the first steps of a run with these words, beside the folder `run` and thrown away."""
+    folder = run.with_name(f"{run.name}-trial-{time.time():.0f}")
     began = time.monotonic()
-    more = [f"train.max_steps={STEPS}", "train.epochs=1000"]
-    budget.run("training.pretrain", *words, *more, "train.log_every=20", f"--out={trial}", log=Path(f"{trial}.log"))
-    config = json.loads((trial / "config.json").read_text())
-    lines = [json.loads(line) for line in (trial / "metrics.jsonl").read_text().splitlines()]
+    more = [f"train.max_steps={STEPS}", "train.epochs=1000", "train.log_every=20", f"--out={folder}"]
+    budget.run("training.pretrain", *words, *more, log=Path(f"{folder}.log"))
+    wall = time.monotonic() - began
+    config = json.loads((folder / "config.json").read_text())
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
     rate = statistics.median(rates[len(rates) // 4 :])
-    start_up = max(0.0, time.monotonic() - began - STEPS * config["train"]["batch_size"] / rate)
-    images = len(open_images(config["data"]["spec"]))
-    (trial / "checkpoint.pt").unlink()
-    print(f"{rate:.0f} images/s, {start_up:.0f} s to start and end", flush=True)
-    return fitting(budget.left - start_up - EVALUATION, rate, images)
+    (folder / "checkpoint.pt").unlink()
+    found = Trial(
+        rate,
+        max(0.0, wall - STEPS * config["train"]["batch_size"] / rate),
+        len(open_images(config["data"]["spec"])),
+    )
+    print(f"{found.rate:.0f} images/s, {found.start_up:.0f} s to start and end", flush=True)
+    return found
 
 
 def fitting(seconds: float, rate: float, images: int) -> int:
@@ -108,7 +128,7 @@ def _name(options: argparse.Namespace) -> str:
     return str(options.name) + ("-validated" if options.validate else "")
 
 
-def _begun(run: Path) -> int:
+def begun_epochs(run: Path) -> int:
     """Epochs of the run that the folder holds already, 0 for none."""
     begun = (run / "checkpoint.pt").exists()
     return int(json.loads((run / "config.json").read_text())["train"]["epochs"]) if begun else 0
