@@ -11,8 +11,8 @@ ResNet-18, `cifar` stem, 32 px, bf16, channels-last, images kept on the device. 
 - `compiled`: images a second of the compute-bound steps with the backbone under `torch.compile`, which the trainer has
   no key for. It says what such a key would be worth.
 
-Peaks are those that NVIDIA states for dense bf16 products. Beside them `matmul` is the rate of a large bf16 product
-measured here. Each batch size is a line in `--results`. About 5 minutes.
+Peaks are those that NVIDIA states for dense bf16 products; `matmul_tflops` is the rate of a large one, measured here.
+Each batch size is a line in `--results`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from training.config import Config, override
 from training.trainer import Trainer
 
 IMAGES, SIZE = 4096, 32
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # multiply-adds are two operations; SXM, no sparsity
+PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}  # a multiply-add is two operations
 MATMUL = 8192
 
 

@@ -125,7 +125,7 @@ class Table:
 
     @property
     def _split(self) -> Path:
-        return self.options.runs.absolute() / "split"
+        return Path(self.options.runs).absolute() / "split"
 
 
 def _levels(levels: dict[int, float], tried: Sequence[float]) -> str:
