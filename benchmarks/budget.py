@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
-GRACE = 40.0  # seconds that a child has for its last step and its checkpoint
+GRACE = 25.0  # seconds that a child has for its last step and its checkpoint
 # What bends no step and may differ on resume. At a GPU's pace the defaults would write a checkpoint every few seconds.
 PACE = ("train.log_every=100", "train.checkpoint_every=2000", "train.collapse_patience=0")
 

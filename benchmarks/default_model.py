@@ -19,8 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from amcl_serve.bundle import Bundle
-from amcl_serve.registry import find_bundle
+from amcl_serve.bundle import CARD_FILE, MODELS_DIR, Bundle
 from benchmarks.budget import Budget, Failed, OutOfTime, add_budget, append, pretrain, quality, read
 from benchmarks.race import OUT_OF_TIME, begun_epochs, fitting, trial
 from training import checkpoint
@@ -70,11 +69,12 @@ def slim(run: Path) -> None:
 
 def export_command(run: Path, data: Path, epochs: int, seconds: float, device: str) -> str:
     """For a bundle that replaces the default one, whose words about data and licence stay."""
-    old = Bundle.open(find_bundle("default")).card
+    (folder,) = (card.parent for card in MODELS_DIR.glob(f"*/{CARD_FILE}"))
+    old = Bundle.open(folder).card
     config = json.loads((run / "config.json").read_text())
     words = {
         "--checkpoint": run / WEIGHTS,
-        "--out": "amcl_serve/models/simclr-r18-tiny-imagenet",
+        "--out": f"amcl_serve/models/{folder.name}",
         "--precision": "fp16,int8",
         "--images": data / "test",
         "--train-images": data / "train",

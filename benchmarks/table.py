@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Budget(options.minutes) as budget:
         for row in chosen:
             if not table.make(row, budget):
-                print("the time is up; the same command goes on", flush=True)
+                print(f"the time is up, with {table.progress(chosen)}; the same command goes on", flush=True)
                 return OUT_OF_TIME
     print(render(read(options.results)))
     return 1 if table.failures else 0
@@ -76,6 +76,18 @@ class Table:
                 assert levels is not None
                 for job in cells(row, self.size, levels, self.options.adaptive):
                     _ = job.config
+
+    def progress(self, chosen: Sequence[Row]) -> str:
+        """How many of the rows' runs have their line."""
+        lines = read(self.options.results)
+        done = total = 0
+        for row in chosen:
+            jobs = search(row, self.size, self.temperatures)
+            levels = best(row, jobs, lines, self.temperatures[0])
+            total += len(jobs) + row.seeds * len(row.cells)
+            jobs += cells(row, self.size, levels, self.options.adaptive) if levels else []
+            done += sum(job.find(lines) is not None for job in jobs)
+        return f"{done} of {total} runs done"
 
     def make(self, row: Row, budget: Budget) -> bool:
         """Whether the row could be finished, failed runs aside, within the budget."""
