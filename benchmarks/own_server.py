@@ -54,9 +54,7 @@ def serving(
     model: Path | str, folder: Path, *flags: str, program: tuple[str, ...] = API, **environment: str
 ) -> Iterator[Server]:
     """A ready server of `model`, stopped at the end; `folder` gets its data, home and log. Python runs `program`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "home").mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *program, "--model", str(model), "--port", str(port)]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AMCL_", "GRADIO_", "XDG_"))}
@@ -75,6 +73,13 @@ def serving(
         finally:
             process.terminate()
             process.wait(40)
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _wait(server: Server, seconds: float = 180) -> None:
