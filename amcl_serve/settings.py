@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from amcl_serve.machine import cores
 
 MiB = 1024 * 1024
+REQUESTS_PER_CORE = 64
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]+")
 
 
@@ -83,6 +84,10 @@ class Settings(BaseSettings):
     max_items: Annotated[int, Field(ge=1)] = Field(256, description="images, pairs or points of one request")
     max_pixels: Annotated[int, Field(ge=1)] = Field(64_000_000, description="pixels of one image, by its header")
     max_queue_items: Annotated[int, Field(ge=1)] = Field(1024, description="images admitted and not yet answered")
+    max_requests: Annotated[int, Field(ge=1)] = Field(
+        default_factory=lambda: REQUESTS_PER_CORE * cores(),
+        description=f"requests that have come whole and are not yet answered; {REQUESTS_PER_CORE} a core by default",
+    )
     request_deadline: Annotated[float, Field(gt=0)] = Field(
         30.0,
         description="seconds for a request's headers to come, for its body, then for its images to be answered; "

@@ -19,24 +19,34 @@ class InFlight:
     """Requests with a body under way, and the bytes that they have sent; one for all BodyLimits of a server."""
 
     most: int  # requests
+    most_whole: int
     bytes: int = 0
     requests: int = 0
+    whole: int = 0  # of the requests, those whose body is here
+    _shut: bool = False
 
     @property
     def full(self) -> bool:
-        """Whether a further request is turned away, unless its method is one of SAFE."""
-        return self.requests >= self.most
+        """Whether a further request is turned away, unless its method is one of SAFE.
+
+        Once `most_whole` are here, all are until half of those are answered: under overload a server that lets one in for
+        each that leaves has its caches and its event loop busy with two things at once, and answers 5 % fewer.
+        """
+        self._shut = self.whole > self.most_whole // 2 if self._shut else self.whole >= self.most_whole
+        return self._shut or self.requests >= self.most
 
 
 SAFE = ("GET", "HEAD", "OPTIONS")  # their bodies are not read
-FULL = Overloaded("as many requests are under way as the queue has places; try again in a moment")
+FULL = Overloaded("as many requests are under way as the server takes at a time; try again in a moment")
 
 
 class BodyLimit:
     """ASGI middleware: refuses a Content-Length above the limit at once, watches any other body as it comes.
 
-    With as many requests under way as the queue holds images, it refuses a further one before it costs any work: under
-    overload most of a server's time would go into requests that end in 429.
+    With `max_requests` of them whole, or as many on their way as the queue holds images, it refuses a further one before
+    it costs any work: under overload most of a server's time would go into requests that end in 429. Uploads have the
+    larger limit, because a slow one costs little; what is whole gets the smaller, because whoever waits longer is not
+    answered sooner, and a thousand waiting requests crowd the encoder out of the processor's caches.
 
     It raises BodyTooLarge, Overloaded (the requests under way would hold more than `max_inflight_bytes`; one alone
     always may go on) or DeadlineExceeded out of the route's own reading, so that parsers close what they opened.
@@ -83,6 +93,7 @@ class BodyLimit:
             self.in_flight.bytes += size
             if not message.get("more_body", False):
                 complete = True
+                self.in_flight.whole += 1
                 deadline.end()
             if read > self.settings.max_body_bytes:
                 raise self._too_large()
@@ -96,6 +107,7 @@ class BodyLimit:
         finally:
             deadline.end()
             self.in_flight.requests -= 1
+            self.in_flight.whole -= complete
             self.in_flight.bytes -= read
 
     def _too_large(self) -> BodyTooLarge:

@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from amcl_serve.api.app import create_app
+from amcl_serve.api.limits import BodyLimit, InFlight
+from amcl_serve.api.metrics import Metrics
 from amcl_serve.settings import Settings
 from tests.amcl_serve.api.conftest import LIMITS, picture
 
@@ -161,3 +163,45 @@ def test_requests_beyond_the_places_of_the_queue_cost_nothing(settings: Settings
         assert await later.status() == 503
 
     asyncio.run(scenario())
+
+
+def test_whole_requests_have_a_limit_of_their_own(settings: Settings) -> None:
+    answered = asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await answered.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    in_flight = InFlight(most=8, most_whole=1)
+    app: Any = BodyLimit(application, settings, in_flight, Metrics())
+
+    async def scenario() -> None:
+        first, second = Upload(app), Upload(app)
+        for upload in (first, second):
+            await upload.put(b" ")
+        assert (in_flight.requests, in_flight.whole, in_flight.full) == (2, 0, False)
+        await first.put(BODY, more=False)
+        assert (in_flight.requests, in_flight.whole, in_flight.full) == (2, 1, True)
+        assert await Upload(app).status() == 429
+        await second.put(BODY, more=False)  # let in before, and not refused now
+        assert in_flight.full
+        answered.set()
+        assert [await first.status(), await second.status()] == [200, 200]
+        assert (in_flight.requests, in_flight.whole, in_flight.full) == (0, 0, False)
+
+    asyncio.run(scenario())
+
+
+def test_a_full_server_opens_again_once_half_are_answered() -> None:
+    in_flight = InFlight(most=8, most_whole=4)
+    seen = []
+    for in_flight.whole in (3, 4, 3, 2, 3, 4, 2):
+        seen.append(in_flight.full)
+    assert seen == [False, True, True, False, False, True, False]
+    lone = InFlight(most=8, most_whole=1)
+    seen = []
+    for lone.whole in (0, 1, 0, 1):
+        seen.append(lone.full)
+    assert seen == [False, True, False, True]

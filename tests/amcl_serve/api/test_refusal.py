@@ -57,6 +57,16 @@ def test_the_answer_is_that_of_the_middlewares(settings: Settings, path: str) ->
     assert len(seen[0][2]) == 2
 
 
+def test_whole_requests_have_a_limit_of_their_own(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"max_requests": 1}))
+    with listening(BEHIND, refusal.protocol(app)) as port, connected(port) as connection:
+        for whole, answer in ((0, b"behind"), (1, None), (0, b"behind")):
+            app.state.in_flight.whole = whole
+            connection.sendall(request())
+            ((status, _, body),) = answers(connection, 1)
+            assert (body if status == 200 else None) == answer, status
+
+
 def test_what_is_not_refused_reaches_the_application(app: FastAPI, port: int) -> None:
     with connected(port) as connection:
         connection.sendall(request(method="GET"))
