@@ -29,8 +29,8 @@ class InFlight:
     def full(self) -> bool:
         """Whether a further request is turned away, unless its method is one of SAFE.
 
-        Once `most_whole` are here, all are until half of those are answered: under overload a server that lets one in for
-        each that leaves has its caches and its event loop busy with two things at once, and answers 5 % fewer.
+        Once `most_whole` are here, all are until half of those are answered: under overload a server that lets one in
+        for each that leaves has its caches and its event loop busy with two things at once, and answers 5 % fewer.
         """
         self._shut = self.whole > self.most_whole // 2 if self._shut else self.whole >= self.most_whole
         return self._shut or self.requests >= self.most
@@ -43,10 +43,10 @@ FULL = Overloaded("as many requests are under way as the server takes at a time;
 class BodyLimit:
     """ASGI middleware: refuses a Content-Length above the limit at once, watches any other body as it comes.
 
-    With `max_requests` of them whole, or as many on their way as the queue holds images, it refuses a further one before
-    it costs any work: under overload most of a server's time would go into requests that end in 429. Uploads have the
-    larger limit, because a slow one costs little; what is whole gets the smaller, because whoever waits longer is not
-    answered sooner, and a thousand waiting requests crowd the encoder out of the processor's caches.
+    With `max_requests` of them whole, or as many on their way as the queue holds images, it refuses a further one
+    before it costs any work: under overload most of a server's time would go into requests that end in 429. Uploads
+    have the larger limit, because a slow one costs little; what is whole gets the smaller, because whoever waits longer
+    is not answered sooner, and a thousand waiting requests crowd the encoder out of the processor's caches.
 
     It raises BodyTooLarge, Overloaded (the requests under way would hold more than `max_inflight_bytes`; one alone
     always may go on) or DeadlineExceeded out of the route's own reading, so that parsers close what they opened.

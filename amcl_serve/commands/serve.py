@@ -108,8 +108,8 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one is a connection; the usual 1024 are soon in use
     # uvicorn raises the signal again once all is closed; by default that would end the process before its own clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # By default a thread that wants the interpreter's lock from a busy one waits for 5 ms, at each of its turns: an event
-    # loop that answers thousands of requests would hold up the workers, whose turns are short.
+    # By default a thread that wants the interpreter's lock from a busy one waits for 5 ms, at each of its turns: an
+    # event loop that answers thousands of requests would hold up the workers, whose turns are short.
     sys.setswitchinterval(5e-5)
     gc.collect()
     gc.set_threshold(10_000)  # a thousand requests under way are no reason to look for garbage all the time
