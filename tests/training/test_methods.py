@@ -10,6 +10,7 @@ from torch import Tensor
 from training import config as configs
 from training import methods, optim, recipes
 from training.methods.base import Method, Step
+from training.objectives.negative_cosine import negative_cosine_loss
 
 SMALL = [
     "data.image_size=16",
@@ -181,6 +182,49 @@ def test_simsiam_stops_the_targets_gradient() -> None:
             predictor[-1].bias.fill_(1.0)  # predictions that depend on nothing
     method(_views().double(), STEP)[0].backward()
     assert all(not p.grad.any() for p in method.model.backbone.parameters() if p.grad is not None)
+
+
+def test_simsiams_predictors_learn_as_fast_as_a_lone_one() -> None:
+    method = _method("simsiam", "heads.num=3")
+    rates = {name: method.rate(name) for name, _ in method.named_parameters()}
+    predictors = {name for name in rates if ".predictors." in name}
+    assert {rates[name] for name in predictors} == {3.0}
+    assert {rate for name, rate in rates.items() if name not in predictors} == {1.0}
+    one, three = (_predictor_step(_method("simsiam", f"heads.num={num}")) for num in (1, 3))
+    torch.testing.assert_close(three, one)
+
+
+def _predictor_step(method: Method) -> Tensor:
+    """The first predictor's change in a step, when all predictors are alike."""
+    predictors = method.model.heads.predictors
+    for predictor in predictors:
+        predictor.load_state_dict(predictors[0].state_dict())
+    before = predictors[0][0].weight.detach().clone()
+    torch.manual_seed(0)
+    for p in method.model.backbone.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    for p in method.model.heads.projectors.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    train = _config("simsiam", "train.weight_decay=0").train
+    optimiser = optim.build(method, method.rate, train)
+    for group in optimiser.param_groups:
+        group["lr"] = group["rate"]
+    method(_views(), STEP)[0].backward()
+    optimiser.step()
+    return predictors[0][0].weight.detach() - before
+
+
+@pytest.mark.parametrize("similarity", [0.0, 0.5, 1.0])
+def test_simsiams_temperatures_rest_near_the_standard_one(similarity: float) -> None:
+    t = recipes.adaptive(recipes.recipe("simsiam")).temperature
+    tau = torch.tensor([[t.value]], requires_grad=True)
+    optimiser = torch.optim.SGD([tau], lr=0.1)
+    sim = torch.tensor([[similarity]])
+    for _ in range(300):
+        optimiser.zero_grad()
+        negative_cosine_loss(sim, sim, tau, tau, beta=t.beta, eta=t.eta).backward()
+        optimiser.step()
+    assert 0.9 < tau.item() < 1.2
 
 
 def test_simsiam_needs_predictors() -> None:
