@@ -2,17 +2,16 @@
 
     python -m benchmarks.gpu_speed [--data folder:CIFAR/train] [--batch 512,1024] [--no-compile] [--device cuda]
 
-ResNet-18, `cifar` stem, 32 px, bf16, channels-last, images kept on the device. For each batch size:
+ResNet-18, `cifar` stem, 32 px, bf16, channels-last, images kept on the device. For each batch size, once as it is and
+once with `train.compile=true`:
 
 - `end_to_end`: two-view images a second of a run as `training.pretrain` does it, from images to logging;
 - `compute_bound`: the same steps on one batch of finished views, in turns with it; `of_compute_bound` is their ratio;
 - `of_peak`: the products and sums of those steps, forward and backward, over what the chip can do in bf16;
-- `adaptive_step_cost`: how much longer a step takes with three heads and adaptive temperatures, on fixed views;
-- `compiled`: images a second of the compute-bound steps with the backbone under `torch.compile`, which the trainer has
-  no key for. It says what such a key would be worth.
+- `adaptive_step_cost`: how much longer a step takes with three heads and adaptive temperatures, on fixed views.
 
 Peaks are those that NVIDIA states for dense bf16 products; `matmul_tflops` is the rate of a large one, measured here.
-Each batch size is a line in `--results`.
+Each of these is a line in `--results`.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,28 +46,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, note and print."""
     options = _parse(arguments)
     with _images(options.data) as spec:
-        for batch in (int(text) for text in options.batch.split(",")):
-            line = measure(spec, batch, options)
+        for batch, compiled in product((int(text) for text in options.batch.split(",")), (False, True)):
+            if compiled and options.no_compile:
+                continue
+            try:
+                line = measure(spec, batch, compiled, options)
+            except Exception as error:  # of many kinds; the other figures stand
+                if not compiled:
+                    raise
+                print(f"torch.compile failed: {error}".splitlines()[0], flush=True)
+                continue
             append(options.results, line)
             for name, value in line.items():
                 print(f"{name} = {value}", flush=True)
     return 0
 
 
-def measure(spec: str, batch: int, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one batch size."""
-    config, pace = _config(spec, batch, options), Pace(options.blocks, options.seconds, options.steps)
-    device = machine.device(config)
+def measure(spec: str, batch: int, compiled: bool, options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one batch size, with the network compiled or not."""
+    plain, pace = _config(spec, batch, options), Pace(options.blocks, options.seconds, options.steps)
+    config, device = override(plain, [f"train.compile={str(compiled).lower()}"]), machine.device(plain)
     blocks = against(config, fixed_batch, pace)
     end_to_end, compute = blocks.rates(batch)
     with tempfile.TemporaryDirectory() as folder:
         standard = Trainer(config, Path(folder) / "standard", None)
         adaptive = Trainer(recipes.adaptive(config), Path(folder) / "adaptive", None)
         views = torch.rand(2 * batch, 3, SIZE, SIZE, device=device)
-        flops = _step_flops(standard, views) / batch
+        countable = Trainer(plain, Path(folder) / "countable", None)  # compiled code is not counted
+        flops = _step_flops(countable, views) / batch
         cost = 1 / alternate(_steps(adaptive, views), _steps(standard, views), device, pace).speedup - 1
-        compiled = None if options.no_compile else _compiled(standard, views, pace)
-        for trainer in (standard, adaptive):
+        for trainer in (standard, adaptive, countable):
             trainer.reporter.close()
     name = device_name(device)
     peak = next((peak for chip, peak in PEAKS.items() if chip in name), None)
@@ -76,13 +84,13 @@ def measure(spec: str, batch: int, options: argparse.Namespace) -> dict[str, Any
         "commit": options.commit,
         "torch": torch.__version__,
         "batch": batch,
+        "compiled": compiled,
         "precision": config.train.precision,
         "width": config.backbone.width,
         "end_to_end": round(end_to_end, 1),
         "compute_bound": round(compute, 1),
         "of_compute_bound": round(blocks.speedup, 4),
         "adaptive_step_cost": round(cost, 4),
-        "compiled": compiled and round(compiled, 1),
         "gflops_an_image": round(flops / 1e9, 4),
         "tflops": round(compute * flops / 1e12, 2),
         "of_peak": peak and round(compute * flops / peak, 4),
@@ -108,23 +116,6 @@ def _step_flops(trainer: Trainer, views: torch.Tensor) -> int:
     with FlopCounterMode(display=False) as counter:
         fixed_batch(trainer, views, 1)
     return int(counter.get_total_flops())
-
-
-def _compiled(trainer: Trainer, views: torch.Tensor, pace: Pace) -> float | None:
-    """Images a second on fixed views with the backbone compiled, None where it cannot be; nothing comes after it."""
-    backbone = trainer.method.model.backbone
-    backbone.forward = torch.compile(backbone.forward)
-    run, batch = _steps(trainer, views), len(views) // 2
-    try:
-        timed(run, 3, trainer.device)  # compiles
-    except Exception as error:  # of many kinds; the other figures stand
-        print(f"torch.compile failed: {error}".splitlines()[0], flush=True)
-        return None
-    size = pace.steps or 1
-    while (seconds := timed(run, size, trainer.device)) < pace.seconds and not pace.steps:
-        size *= 2
-    found = [seconds] + [timed(run, size, trainer.device) for _ in range(pace.blocks - 1)]
-    return size * batch / statistics.median(found)
 
 
 def _matmul_rate(device: torch.device) -> float:
@@ -154,7 +145,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="changes of the recipe")
     parser.add_argument("--data", help=f"such as folder:PATH, images of {SIZE} px; default: {IMAGES} drawn ones")
     parser.add_argument("--batch", default="512,1024", help="images a step, one or more")
-    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes a minute")
+    parser.add_argument("--no-compile", action="store_true", help="leave out train.compile=true, which takes minutes")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu to rehearse")
     parser.add_argument("--blocks", type=int, default=5, help="timed blocks of each way")
     parser.add_argument("--steps", type=int, default=0, help="steps of a block; 0: as many as take --seconds")

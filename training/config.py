@@ -169,6 +169,7 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = field(
         default="auto", metadata={"help": "bf16 autocast; auto: where the device computes it natively"}
     )
+    compile: bool = field(default=False, metadata={"help": "torch.compile the ResNet: minutes at first, faster steps"})
     threads: int = field(default=0, metadata={"help": "CPU threads; 0: all cores", "min": 0})
     log_every: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl", "min": 1})
     checkpoint_every: int = field(default=200, metadata={"help": "steps between checkpoints", "min": 1})
@@ -265,6 +266,8 @@ def validate(config: Config) -> Config:
         )
     if config.heads.shared_projector and not config.heads.predictor_hidden:
         raise ValueError("heads.shared_projector=true needs predictors: heads.predictor_hidden above 0")
+    if b.name == "vit" and config.train.compile:
+        raise ValueError("train.compile=true is for ResNets; leave it out with backbone.name=vit")
     if b.name == "vit":
         for whole, part, of in (
             (config.data.image_size, b.patch, "data.image_size and backbone.patch"),

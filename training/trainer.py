@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from training import checkpoint, data, distributed, inference, machine, methods, optim
 from training import config as configs
 from training.augment import Augmentation
+from training.backbones import compile_resnets
 from training.config import Config
 from training.methods.base import Seen, Step
 from training.monitor import collapse, statistics, stuck
@@ -69,6 +70,8 @@ class Trainer:
         self.method = methods.build(config).to(memory_format=torch.channels_last).to(self.device)
         if processes > 1 and self.device.type == "cuda":  # it needs CUDA; on CPU each process has its own statistics
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)  # type: ignore[no-untyped-call]
+        if config.train.compile:
+            compile_resnets(self.method)
         self.per_epoch = len(self.images) // batch
         self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages(config)))
         self.step, self.saved, self.seconds = 0, 0, 0.0  # saved: the step of the checkpoint
@@ -227,7 +230,8 @@ class Trainer:
         """kNN to journal and terminal; RunFailed."""
         began, epoch = time.perf_counter(), self.step / self.per_epoch
         try:
-            found = inference.knn(self.method.model.backbone, labelled, self.config, self.device)
+            with torch.compiler.set_stance("force_eager"):  # other sizes, which would be compiled anew
+                found = inference.knn(self.method.model.backbone, labelled, self.config, self.device)
         except ValueError as error:
             raise RunFailed(f"no kNN after step {self.step}: {error}") from None
         self.reporter.record(self.step, epoch=epoch, knn=found.accuracy, k=found.k)

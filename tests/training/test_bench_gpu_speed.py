@@ -40,6 +40,6 @@ def test_leaves_a_line_for_each_batch_size(spec, tmp_path):
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     assert [line["batch"] for line in lines] == [4, 8]
     for line in lines:
-        assert (line["device"], line["commit"], line["of_peak"], line["compiled"]) == ("cpu", "abc", None, None)
+        assert (line["device"], line["commit"], line["of_peak"], line["compiled"]) == ("cpu", "abc", None, False)
         assert line["of_compute_bound"] == pytest.approx(line["end_to_end"] / line["compute_bound"], rel=0.01)
         assert line["gflops_an_image"] > 0

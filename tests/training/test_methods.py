@@ -6,9 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.models import ResNet
 
 from training import config as configs
 from training import methods, optim, recipes
+from training.backbones import compile_resnets
 from training.methods.base import Method, Step
 from training.objectives.negative_cosine import negative_cosine_loss
 
@@ -182,6 +184,19 @@ def test_simsiam_stops_the_targets_gradient() -> None:
             predictor[-1].bias.fill_(1.0)  # predictions that depend on nothing
     method(_views().double(), STEP)[0].backward()
     assert all(not p.grad.any() for p in method.model.backbone.parameters() if p.grad is not None)
+
+
+def test_a_momentum_copy_is_compiled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(ResNet, "compile", lambda self, **_: seen.append(self))
+    method = _method("moco")
+    compile_resnets(method)
+    assert seen == [method.model.backbone, method.key.backbone]
+
+
+def test_a_vit_is_not_compiled() -> None:
+    with pytest.raises(ValueError, match="compile=true is for ResNets"):
+        _config("can", "train.compile=true")
 
 
 def test_simsiams_predictors_learn_as_fast_as_a_lone_one() -> None:

@@ -47,6 +47,17 @@ def _train(folder: Path, out: Path, *more: str) -> int:
     return main([*more, f"--data=folder:{folder}", f"--out={out}", *SMALL])
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU wants a C++ compiler")
+def test_a_compiled_network_takes_the_same_steps(folder: Path, tmp_path: Path) -> None:
+    words = ["moco", f"--eval=folder:{folder}", "momentum.queue=40", "train.precision=fp32", "train.max_steps=4"]
+    assert _train(folder, tmp_path / "plain", *words) == 0
+    assert _train(folder, tmp_path / "compiled", *words, "train.compile=true") == 0
+    plain, compiled = _losses(tmp_path / "plain"), _losses(tmp_path / "compiled")
+    assert plain != compiled  # it is other code
+    assert compiled == pytest.approx(plain, rel=1e-4)
+
+
 def test_a_run_leaves_what_it_should(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _train(folder, tmp_path, "--adaptive", f"--eval=folder:{folder}", "train.epochs=2") == 0
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint.pt", "tensorboard"}

@@ -8,11 +8,11 @@ from __future__ import annotations
 from torch import nn
 
 from training.backbones import resnet
-from training.backbones.resnet import SmallMapConv2d
+from training.backbones.resnet import SmallMapConv2d, compile_resnets
 from training.backbones.vit import ViT
 from training.config import BackboneConfig
 
-__all__ = ["SmallMapConv2d", "ViT", "build"]
+__all__ = ["SmallMapConv2d", "ViT", "build", "compile_resnets"]
 
 
 def build(config: BackboneConfig, image_size: int) -> tuple[nn.Module, int]:
