@@ -266,9 +266,9 @@ def validate(config: Config) -> Config:
         )
     if config.heads.shared_projector and not config.heads.predictor_hidden:
         raise ValueError("heads.shared_projector=true needs predictors: heads.predictor_hidden above 0")
-    if b.name == "vit" and config.train.compile:
-        raise ValueError("train.compile=true is for ResNets; leave it out with backbone.name=vit")
     if b.name == "vit":
+        if config.train.compile:
+            raise ValueError("train.compile=true is for ResNets; leave it out with backbone.name=vit")
         for whole, part, of in (
             (config.data.image_size, b.patch, "data.image_size and backbone.patch"),
             (b.width, b.attention_heads, "backbone.width and backbone.attention_heads"),

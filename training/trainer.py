@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,8 @@ class Trainer:
         """kNN to journal and terminal; RunFailed."""
         began, epoch = time.perf_counter(), self.step / self.per_epoch
         try:
-            with torch.compiler.set_stance("force_eager"):  # other sizes, which would be compiled anew
+            # Other sizes, which would be compiled anew; where nothing is compiled, the compiler stays out of memory.
+            with torch.compiler.set_stance("force_eager") if self.config.train.compile else nullcontext():
                 found = inference.knn(self.method.model.backbone, labelled, self.config, self.device)
         except ValueError as error:
             raise RunFailed(f"no kNN after step {self.step}: {error}") from None

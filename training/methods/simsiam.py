@@ -23,14 +23,13 @@ class SimSiam(Method):
         super().__init__(config)
         t = config.temperature
         self.beta, self.eta = t.beta if t.kind == "adaptive" else 0.0, t.eta  # Ω of a constant has no gradient
-        self.num_heads = config.heads.num
 
     def rate(self, name: str) -> float:
         """Predictors learn C times as fast: the mean over heads leaves each of them 1/C of a lone predictor's gradient.
 
         The others see the gradients of all heads. Predictors that lag behind the projector let it collapse.
         """
-        return float(self.num_heads) if name.startswith("model.heads.predictors.") else 1.0
+        return float(self.model.heads.num) if name.startswith("model.heads.predictors.") else 1.0
 
     def forward(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:  # noqa: ARG002
         """The mean over heads and images of −½ s(z, h⁺)/τ − ½ s(z⁺, h)/τ̃, with Ω of both temperatures."""
