@@ -26,6 +26,10 @@ class DataConfig:
     image_size: int = field(default=64, metadata={"help": "pixels a side", "min": 8, "max": 1024})
     mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, metadata={"help": "channel means, 0 to 1"})
     std: tuple[float, float, float] = field(default=IMAGENET_STD, metadata={"help": "channel deviations, 0 to 1"})
+    early_size: int = field(
+        default=0, metadata={"help": "pixels a side in the first steps (ResNets); 0: image_size in all", "min": 0}
+    )
+    early_share: float = field(default=0.75, metadata={"help": "share of the steps at early_size", "min": 0, "max": 1})
     workers: int = field(default=2, metadata={"help": "processes that read and crop images", "min": 0, "max": 256})
     resident: Literal["auto", "always", "never"] = field(
         default="auto", metadata={"help": "keep all images on the device; auto: small ones of one size that fit"}
@@ -85,9 +89,11 @@ class TemperatureConfig:
     """The temperature: one constant, or a function of head and pair within (low, high)."""
 
     kind: Literal["constant", "adaptive"] = field(default="constant", metadata={"help": "constant or adaptive"})
-    of: Literal["pairs", "channels"] = field(
+    of: Literal["pairs", "views", "channels"] = field(
         default="pairs",
-        metadata={"help": "what adaptive ones belong to: pairs of images, or of channels (Barlow Twins)"},
+        metadata={
+            "help": "what adaptive ones belong to: pairs of images, each view, or pairs of channels (Barlow Twins)"
+        },
     )
     value: float = field(default=0.1, metadata={"help": "the constant; the level of adaptive ones", "above": 0})
     low: float = field(default=0.03, metadata={"help": "lower bound of adaptive temperatures", "above": 0})
@@ -100,13 +106,19 @@ class TemperatureConfig:
     @property
     def varies_between_images(self) -> bool:
         """Whether pairs of images have temperatures of their own, which an exported model then serves."""
-        return self.kind == "adaptive" and self.of == "pairs"
+        return self.kind == "adaptive" and self.of != "channels"
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Which candidates the positive is set against."""
+    """Which candidates the positive is set against, and who judges them."""
 
+    heads: Literal["separate", "joint"] = field(
+        default="separate",
+        metadata={
+            "help": "separate: a loss for each head; joint: one for all, whose logits add up (not SimSiam, Barlow)"
+        },
+    )
     negatives: Literal["posterior", "topk", "max"] = field(
         default="posterior",
         metadata={"help": "posterior: all candidates; topk: the top_k most similar; max: only the most similar"},
@@ -256,8 +268,13 @@ def validate(config: Config) -> Config:
         raise ValueError(f"temperature.value={t.value} must lie inside (low={t.low}, high={t.high})")
     if (t.of == "channels") != (config.recipe == "barlow_twins"):
         raise ValueError(
-            f"temperature.of={t.of} does not suit {config.recipe}: channels are barlow_twins', pairs the others'"
+            f"temperature.of={t.of} does not suit {config.recipe}: channels are barlow_twins', the rest the others'"
         )
+    if config.loss.heads == "joint" and config.recipe in ("simsiam", "barlow_twins"):
+        raise ValueError(f"loss.heads=joint needs candidates to judge, and {config.recipe} has none; leave it out")
+    d = config.data
+    if d.early_size and not 8 <= d.early_size <= d.image_size:
+        raise ValueError(f"data.early_size={d.early_size} must lie between 8 and data.image_size={d.image_size}")
     kinds, b = config.augment.kinds, config.backbone
     if kinds not in PUBLISHED_AUGMENTATIONS and not set(kinds) <= set("abcde"):
         raise ValueError(
@@ -267,6 +284,8 @@ def validate(config: Config) -> Config:
     if config.heads.shared_projector and not config.heads.predictor_hidden:
         raise ValueError("heads.shared_projector=true needs predictors: heads.predictor_hidden above 0")
     if b.name == "vit":
+        if d.early_size:
+            raise ValueError("data.early_size is for ResNets; leave it out with backbone.name=vit")
         if config.train.compile:
             raise ValueError("train.compile=true is for ResNets; leave it out with backbone.name=vit")
         for whole, part, of in (

@@ -160,10 +160,12 @@ class Trainer:
         return 0
 
     def _open_stream(self, last: int) -> Iterable[data.Batch]:
+        sizes = self.config.data
+        grown = round(sizes.early_share * self.ends[-1]) if sizes.early_size else 0
         try:
             return data.batches(
                 self.images,
-                Augmentation(self.config.augment, self.config.data.image_size),
+                Augmentation(self.config.augment, sizes.image_size, sizes.early_size, grown),
                 batch_size=self.config.train.batch_size,
                 seed=self.config.train.seed,
                 start=self.step,

@@ -38,11 +38,28 @@ def test_every_key_survives_json() -> None:
         ("heads.shared_projector=true", "predictor_hidden above 0"),
         ("train.device=tpu", "none of auto, cpu, cuda"),
         ("data.std=0,1,1", "positive"),
+        ("loss.heads=all", "none of separate, joint"),
+        ("data.early_size=65", "between 8 and data.image_size=64"),
+        ("data.early_size=4", "between 8 and data.image_size=64"),
+        ("data.early_share=2", "at most 1"),
     ],
 )
 def test_a_wrong_assignment_is_named(assignment: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         configs.validate(configs.override(SIMCLR, [assignment]))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "assignments", "says"),
+    [
+        ("simsiam", ["loss.heads=joint"], "simsiam has none"),
+        ("barlow_twins", ["loss.heads=joint"], "barlow_twins has none"),
+        ("can", ["data.early_size=32"], "early_size is for ResNets"),
+    ],
+)
+def test_what_does_not_suit_a_recipe_is_named(recipe: str, assignments: list[str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        configs.validate(configs.override(recipes.recipe(recipe), assignments))
 
 
 def test_the_start_of_an_adaptive_temperature_lies_inside_its_bounds() -> None:

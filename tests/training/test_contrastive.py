@@ -23,47 +23,68 @@ def _pairs(seed: int) -> tuple[Tensor, Tensor]:
     return sim.requires_grad_(), tau.requires_grad_()
 
 
-def _loop(sim: Tensor, tau: Tensor, beta: float, eta: float, negatives: str, k: int, with_positive: bool) -> Tensor:
-    """The poster's row and the forms it approximates, one term at a time."""
+def _loop(
+    sim: Tensor, tau: Tensor, beta: float, eta: float, negatives: str, k: int, with_positive: bool, heads: str
+) -> Tensor:
+    """The poster's row and the forms it approximates, one term at a time; a jury is one head, or all of them."""
     total = torch.zeros((), dtype=torch.float64)
-    for c in range(C):
+    juries = [[c] for c in range(C)] if heads == "separate" else [list(range(C))]
+    for jury in juries:
         for i in range(N):
             p = int(POSITIVE[i])
             others = [n for n in range(N) if n not in (i, p)]
 
-            def a(n: int, c: int = c, i: int = i) -> Tensor:
-                t = tau[c, i, n]
-                return sim[c, i, n] / t - beta * (eta * torch.log(t) + 1 / t)
+            def a(n: int, jury: list[int] = jury, i: int = i) -> Tensor:
+                found = torch.zeros((), dtype=torch.float64)
+                for c in jury:
+                    t = tau[c, i, n]
+                    found = found + sim[c, i, n] / t - beta * (eta * torch.log(t) + 1 / t)
+                return found
 
-            hardest_first = sorted(others, key=lambda n: -float(sim[c, i, n].detach()))
+            def alike(n: int, jury: list[int] = jury, i: int = i) -> float:
+                return sum(float(sim[c, i, n].detach()) for c in jury)
+
+            hardest_first = sorted(others, key=lambda n: -alike(n))
             chosen = {"posterior": others, "topk": hardest_first[:k]}.get(negatives)
             if chosen is None:
                 candidates = [*others, p] if with_positive else others
-                star = max(candidates, key=lambda n: float(sim[c, i, n].detach()))
+                star = max(candidates, key=alike)
                 total = total + a(star) - a(p)
             else:
                 terms = [a(n) for n in ([p, *chosen] if with_positive else chosen)]
                 total = total - a(p) + torch.log(torch.stack([torch.exp(t) for t in terms]).sum())
-    return total / (C * N)
+    return total / (len(juries) * N)
 
 
 @pytest.mark.parametrize("negatives", ["posterior", "topk", "max"])
 @pytest.mark.parametrize("with_positive", [True, False])
+@pytest.mark.parametrize("heads", ["separate", "joint"])
 @pytest.mark.parametrize(("beta", "eta"), [(1.0, 4.0), (0.3, 1.0), (0.0, 1.0)])
-def test_equals_its_transcription(negatives: str, with_positive: bool, beta: float, eta: float) -> None:
+def test_equals_its_transcription(negatives: str, with_positive: bool, heads: str, beta: float, eta: float) -> None:
     sim, tau = _pairs(1)
     options = {"beta": beta, "eta": eta, "negatives": negatives, "top_k": 2, "positive_in_denominator": with_positive}
-    ours = contrastive_loss(sim, tau, POSITIVE, SELF, **options)  # type: ignore[arg-type]
-    theirs = _loop(sim, tau, beta, eta, negatives, 2, with_positive)
+    ours = contrastive_loss(sim, tau, POSITIVE, SELF, heads=heads, **options)  # type: ignore[arg-type]
+    theirs = _loop(sim, tau, beta, eta, negatives, 2, with_positive, heads)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     for mine, other in zip(torch.autograd.grad(ours, (sim, tau)), torch.autograd.grad(theirs, (sim, tau)), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("negatives", ["posterior", "topk", "max"])
-def test_gradients_by_finite_differences(negatives: str) -> None:
+@pytest.mark.parametrize("heads", ["separate", "joint"])
+def test_gradients_by_finite_differences(negatives: str, heads: str) -> None:
     def loss(sim: Tensor, tau: Tensor) -> Tensor:
-        return contrastive_loss(sim, tau, POSITIVE, SELF, beta=1, eta=4, negatives=negatives, top_k=2)  # type: ignore[arg-type]
+        return contrastive_loss(
+            sim,
+            tau,
+            POSITIVE,
+            SELF,
+            beta=1,
+            eta=4,
+            negatives=negatives,
+            top_k=2,
+            heads=heads,  # type: ignore[arg-type]
+        )
 
     assert torch.autograd.gradcheck(loss, _pairs(2))
 
@@ -79,6 +100,39 @@ def test_a_constant_temperature_is_the_standard_loss_exactly() -> None:
     torch.testing.assert_close(adaptive, standard, rtol=1e-12, atol=1e-12)
     (mine,), (other,) = torch.autograd.grad(ours, sim), torch.autograd.grad(standard, sim)
     torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("negatives", ["posterior", "topk", "max"])
+def test_one_head_that_judges_jointly_judges_alone(negatives: str) -> None:
+    sim, tau = (t.detach()[:1].requires_grad_() for t in _pairs(7))
+    found = []
+    for heads in ("separate", "joint"):
+        loss = contrastive_loss(
+            sim,
+            tau,
+            POSITIVE,
+            SELF,
+            beta=1.0,
+            eta=4.0,
+            negatives=negatives,
+            top_k=2,
+            heads=heads,  # type: ignore[arg-type]
+        )
+        found.append([loss, *torch.autograd.grad(loss, (sim, tau))])
+    for separate, joint in zip(*found, strict=True):
+        assert torch.equal(separate, joint)
+
+
+def test_a_constant_temperature_judged_jointly_is_one_softmax_over_summed_similarities() -> None:
+    sim, _ = _pairs(8)
+    logits = (sim.sum(0) / 0.6).masked_fill(SELF, -torch.inf)
+    standard = F.cross_entropy(logits, POSITIVE)
+    everywhere = torch.full((C, N, N), 0.6, dtype=torch.float64)
+    for tau in (torch.tensor(0.6, dtype=torch.float64), everywhere):
+        ours = contrastive_loss(sim, tau, POSITIVE, SELF, beta=1.0, eta=4.0, heads="joint")
+        torch.testing.assert_close(ours, standard, rtol=1e-12, atol=1e-12)
+        (mine,), (other,) = torch.autograd.grad(ours, sim), torch.autograd.grad(standard, sim, retain_graph=True)
+        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
 
 
 def test_a_collapsed_embedding_costs_the_log_of_the_candidates() -> None:
@@ -127,3 +181,5 @@ def test_shapes_and_names_are_checked() -> None:
         contrastive_loss(sim[0], tau, POSITIVE)
     with pytest.raises(ValueError, match="none of posterior, topk, max"):
         contrastive_loss(sim, tau, POSITIVE, negatives="all")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="none of separate, joint"):
+        contrastive_loss(sim, tau, POSITIVE, heads="all")  # type: ignore[arg-type]

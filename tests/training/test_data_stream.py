@@ -17,12 +17,14 @@ from training.data.plan import Plan
 from training.data.sources import ArrayImages
 
 CPU = torch.device("cpu")
-AUGMENTATION = Augmentation(AugmentConfig(kinds="abcde"), 16)
+KINDS = AugmentConfig(kinds="abcde")
+AUGMENTATION = Augmentation(KINDS, 16)
 
 
 def _stream(images: data.Images, start: int, stop: int, **change: object) -> list[data.Batch]:
     settings = {"batch_size": 8, "seed": 0, "workers": 0, "device": CPU, "resident": "never", **change}
-    return list(data.batches(images, AUGMENTATION, start=start, stop=stop, **settings))
+    augmentation = settings.pop("augmentation", AUGMENTATION)
+    return list(data.batches(images, augmentation, start=start, stop=stop, **settings))
 
 
 def _views(images: data.Images, start: int, stop: int, **change: object) -> torch.Tensor:
@@ -56,6 +58,18 @@ def test_a_stream_entered_late_is_the_rest_of_the_whole(images: data.Images, wor
     assert torch.equal(whole[4:], rest)
     assert not torch.equal(whole[0], whole[3])  # the same rows of the next epoch
     assert not torch.equal(_views(images, 4, 7, resident=resident, seed=1), rest)
+
+
+@pytest.mark.parametrize("resident", ["always", "never"])
+def test_early_steps_are_smaller_and_see_the_same(images: data.Images, resident: str) -> None:
+    small, large = (
+        _stream(images, 0, 4, resident=resident, augmentation=Augmentation(KINDS, side)) for side in (8, 16)
+    )
+    grown = _stream(images, 0, 4, resident=resident, augmentation=Augmentation(KINDS, 16, early_size=8, grown=3))
+    for found, expected in zip(grown, [*small[:3], large[3]], strict=True):
+        assert torch.equal(found.views(CPU), expected.views(CPU))
+    late = _stream(images, 2, 4, resident=resident, augmentation=Augmentation(KINDS, 16, early_size=8, grown=3))
+    assert [batch.views(CPU).shape[-1] for batch in late] == [8, 16]
 
 
 @pytest.mark.parametrize("kinds", ["a", "ae", "abcde", "barlow_twins"])

@@ -56,15 +56,19 @@ def _transcription(
 ) -> float:
     """Pair by pair: heads, anchors, candidates; a_n = s_n/τ_n − β(η log τ_n + 1/τ_n)."""
     beta, eta, total = options["beta"], options["eta"], 0.0
-    for c in range(len(z)):
+    juries = [[c] for c in range(len(z))] if options["heads"] == "separate" else [list(range(len(z)))]
+    for jury in juries:
         for i in range(N):
             sim, score = {}, {}
             for n in range(keys.shape[1]):
                 if own and n == i:
                     continue
-                t = _numpy_tau(module, c, z[c, i], keys[c, n])
-                sim[n] = sum(float(x) * float(y) for x, y in zip(z[c, i], keys[c, n], strict=True))
-                score[n] = sim[n] / t - beta * (eta * math.log(t) + 1 / t)
+                sim[n] = score[n] = 0.0
+                for c in jury:
+                    t = _numpy_tau(module, c, z[c, i], keys[c, n])
+                    s = sum(float(x) * float(y) for x, y in zip(z[c, i], keys[c, n], strict=True))
+                    sim[n] += s
+                    score[n] += s / t - beta * (eta * math.log(t) + 1 / t)
             p = int(POSITIVE[i])
             others = sorted((n for n in sim if n != p), key=lambda n: -sim[n])
             with_p = [p] if options["positive_in_denominator"] else []
@@ -73,18 +77,19 @@ def _transcription(
                 continue
             kept = others[: options["top_k"]] if options["negatives"] == "topk" else others
             total += math.log(sum(math.exp(score[n]) for n in [*with_p, *kept])) - score[p]
-    return total / (len(z) * N)
+    return total / (len(juries) * N)
 
 
 @pytest.mark.parametrize(("negatives", "with_positive"), FORMS)
-@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize(("heads", "judges"), [(1, "separate"), (3, "separate"), (3, "joint")])
 @pytest.mark.parametrize("kind", ["constant", "adaptive"])
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize(("beta", "eta"), [(1.0, 4.0), (0.3, 1.0), (0.0, 1.0)])
 def test_equals_loops_over_pairs(
-    negatives: str, with_positive: bool, heads: int, kind: str, own: bool, beta: float, eta: float
+    negatives: str, with_positive: bool, heads: int, judges: str, kind: str, own: bool, beta: float, eta: float
 ) -> None:
     options: dict[str, Any] = {
+        "heads": judges,
         "beta": beta,
         "eta": eta,
         "negatives": negatives,
@@ -135,8 +140,12 @@ def _value_and_gradients(module: torch.nn.Module, z: Tensor, keys: Tensor | None
 @pytest.mark.parametrize(("negatives", "with_positive"), FORMS)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("with_keys", [True, False])
-def test_chunks_equal_the_whole(negatives: str, with_positive: bool, training: bool, with_keys: bool) -> None:
+@pytest.mark.parametrize("judges", ["separate", "joint"])
+def test_chunks_equal_the_whole(
+    negatives: str, with_positive: bool, training: bool, with_keys: bool, judges: str
+) -> None:
     options: dict[str, Any] = {
+        "heads": judges,
         "beta": 1.0,
         "eta": 4.0,
         "negatives": negatives,
@@ -252,6 +261,22 @@ def test_autocast_around_the_forward_changes_nothing(chunk: int) -> None:
         assert torch.equal(plain, mixed)
     half = contrast(z.bfloat16(), z.bfloat16(), POSITIVE, module, own_N=OWN, beta=1.0, eta=4.0)
     assert half.dtype == torch.float32
+
+
+def test_the_mean_is_that_of_the_candidates() -> None:
+    z, keys = _rows(3, N, 1), _rows(3, N + 3, 2)
+    out = (torch.arange(N + 3) < N) & (torch.arange(N + 3) != POSITIVE[:, None])
+    cases = [
+        (z, {}, torch.ones(N, N, dtype=torch.bool)),
+        (z, {"own_N": OWN}, ~torch.eye(N, dtype=torch.bool)),
+        (keys, {"excluded_NM": out}, ~out),
+        (z, {"own_N": OWN, "excluded_NM": out[:, :N]}, ~out[:, :N] & ~torch.eye(N, dtype=torch.bool)),
+    ]
+    for candidates, barred, kept in cases:
+        module = _adaptive(3).train()
+        contrast(z, candidates, POSITIVE, module, beta=1.0, eta=4.0, **barred)
+        inner = module.embed(z) @ module.embed(candidates).transpose(1, 2)
+        torch.testing.assert_close(module.centre, inner[:, kept].mean(1).detach(), rtol=1e-12, atol=1e-12)
 
 
 def test_the_running_mean_over_processes_is_that_of_the_joint_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,30 @@ def test_every_recipe_runs_resumes_exactly_and_loads(folder: Path, tmp_path: Pat
     assert config.recipe == name
 
 
+@pytest.mark.parametrize("resident", ["always", "never"])
+def test_a_run_that_grows_its_images_resumes_exactly(folder: Path, tmp_path: Path, resident: str) -> None:
+    settings = ["data.early_size=8", "data.early_share=0.5", f"data.resident={resident}", "train.epochs=2"]
+    assert _train(folder, tmp_path / "whole", *settings) == 0
+    assert _train(folder, tmp_path / "parts", *settings, "train.max_steps=2") == 0
+    for stop in (3, 5, 0):  # as the images grow, and after
+        assert main(["--resume", f"--out={tmp_path / 'parts'}", f"train.max_steps={stop}"]) == 0
+    assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
+    assert _train(folder, tmp_path / "small", *settings, "data.early_share=1") == 0
+    assert _train(folder, tmp_path / "large", *settings, "data.early_size=0") == 0
+    small, whole, large = (_losses(tmp_path / name) for name in ("small", "whole", "large"))
+    assert [whole[step] == small[step] for step in range(1, 7)] == [True] * 3 + [False] * 3
+    assert whole[1] != large[1]
+
+
+@pytest.mark.parametrize("name", ["simclr", "moco", "lgp", "can"])
+@pytest.mark.parametrize("of", ["constant", "pairs", "views"])
+def test_heads_that_judge_together_train(folder: Path, tmp_path: Path, name: str, of: str) -> None:
+    words = ["temperature.kind=constant"] if of == "constant" else [f"temperature.of={of}"]
+    words += ["loss.heads=joint", "temperature.value=0.3", "temperature.low=0.09", "temperature.high=1.5"]
+    assert _train(folder, tmp_path, name, "--adaptive", *OF[name], *words, "train.epochs=1") == 0
+    assert checkpoint.load_model(tmp_path)[1].loss.heads == "joint"
+
+
 def test_stopping_early_does_not_bend_the_schedule(folder: Path, tmp_path: Path) -> None:
     _train(folder, tmp_path / "whole", "train.epochs=2")
     _train(folder, tmp_path / "parts", "train.epochs=2", "train.max_steps=2")

@@ -44,10 +44,16 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What `config` does to the views of an image, which are `size` pixels a side."""
+    """What `config` does to the views of an image, which are `size` pixels a side; `early_size` before `grown`."""
 
     config: AugmentConfig
     size: int
+    early_size: int = 0
+    grown: int = 0  # the first step at `size`
+
+    def size_at(self, step: int) -> int:
+        """Pixels a side of the views of a step."""
+        return self.early_size if step < self.grown else self.size
 
     def decide(self, u_VBU: Floats, widths_B: Floats, heights_B: Floats) -> Drawn:
         """What to do, from uniform numbers [V, B, DRAWS] and the images' sizes in pixels; first views come first."""

@@ -136,7 +136,7 @@ class Resident:
             drawn = self.augmentation.decide(self.plan.uniforms(step), width * ones, height * ones)
             yield Stored(
                 self.store.pixels,
-                self.augmentation.size,
+                self.augmentation.size_at(step),
                 torch.from_numpy(indices),
                 torch.from_numpy(drawn.boxes.astype(np.float32)),
                 torch.from_numpy(drawn.flips),

@@ -66,20 +66,21 @@ class _Steps(Dataset[Cropped]):
         self.plan, self.augmentation = plan, augmentation
 
     def __getitem__(self, step: int) -> Cropped:
-        size = self.augmentation.size
+        size = self.augmentation.size_at(step)
         indices, uniforms = self.plan.indices(step), self.plan.uniforms(step)
         crops = np.empty((2, len(indices), size, size, 3), np.uint8)
         parameters = np.empty((2, len(indices), PARAMETERS), np.float32)
         broken: list[int] = []
         for start in range(0, len(indices), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            crops[:, rows], parameters[:, rows], unread = self._block(indices[rows], uniforms[:, rows])
+            crops[:, rows], parameters[:, rows], unread = self._block(indices[rows], uniforms[:, rows], size)
             broken += unread
         return Cropped(torch.from_numpy(crops).flatten(0, 1), torch.from_numpy(parameters).flatten(0, 1), broken)
 
-    def _block(self, indices: Numbers, uniforms: Floats) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[int]]:
+    def _block(
+        self, indices: Numbers, uniforms: Floats, size: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[int]]:
         """Crops [2, n, S, S, 3], parameters [2, n, P] and the broken of n images, which are forgotten on return."""
-        size = self.augmentation.size
         found = [read(self.plan.images, int(index)) for index in indices]
         # A flat image keeps the batch's size and tells nothing; the run stops above 1 % of such.
         images = [image or Image.new("RGB", (size, size), (127, 127, 127)) for image in found]

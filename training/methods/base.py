@@ -82,6 +82,7 @@ class Method(nn.Module):
             negatives=config.loss.negatives,
             top_k=config.loss.top_k,
             positive_in_denominator=config.loss.positive_in_denominator,
+            heads=config.loss.heads,
         )
 
     def stages(self, config: Config) -> Sequence[int]:

@@ -33,7 +33,8 @@ class LGP(Method):
         self.vit, self.masked, self.epochs = self.model.backbone, config.masked, config.train.epochs
         self.decoder = Decoder(self.vit.num_patches, config.backbone.width, config.masked, self.vit.patch**2 * 3)
         self.key = MomentumEncoder(self.model, config.momentum)
-        self.scale = 2 * config.temperature.value  # MoCo v3's: the gradient's size does not depend on τ
+        # MoCo v3's: the gradient's size does not depend on τ. A joint level is C times that of one head.
+        self.scale = 2 * config.temperature.value / (config.heads.num if config.loss.heads == "joint" else 1)
         self.enter(0)
 
     def stages(self, config: Config) -> Sequence[int]:

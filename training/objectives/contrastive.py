@@ -11,8 +11,14 @@ Legend: C heads, N anchors, M candidates; s similarity in [−1, 1], τ temperat
 The candidates hold the positive (InfoNCE, published SimCLR, the poster's LGP and CAN rows) unless
 `positive_in_denominator` is false (the poster's SimCLR and MoCo row).
 
-A constant τ makes βΩ cancel; the posterior form is then the standard loss exactly. The mean is taken over heads and
-anchors (the poster sums over heads; the mean keeps the learning rate comparable across C).
+`heads` says who judges. "separate": each head has a loss of its own, and the mean is taken over heads and anchors (the
+poster sums over heads; the mean keeps the learning rate comparable across C). "joint" (ours): all heads judge a
+candidate together, a_n = Σ_c a_n^c in one softmax, as independent Gaussians of the heads ask for; the mean is over
+anchors. Logits add up, so a joint temperature that is as sharp as a separate one is C times as high. With one head both
+are the same.
+
+A constant τ makes βΩ cancel; the posterior form is then the standard loss exactly: jointly, that of the summed
+similarities.
 
 `contrast` starts from embeddings, `contrastive_loss` from similarities and temperatures.
 """
@@ -29,6 +35,7 @@ from torch.utils.checkpoint import checkpoint
 from training.temperature import Temperature
 
 Negatives = Literal["posterior", "topk", "max"]
+Judges = Literal["separate", "joint"]
 
 
 def omega(tau: Tensor, eta: float) -> Tensor:
@@ -49,6 +56,7 @@ def contrast(
     negatives: Negatives = "posterior",
     top_k: int = 16,
     positive_in_denominator: bool = True,
+    heads: Judges = "separate",
     chunk_elements: int = 2**25,
 ) -> Tensor:
     """Contrastive loss of unit-norm rows against unit-norm rows, a scalar, in float32 at least and bounded memory.
@@ -68,7 +76,7 @@ def contrast(
     Raises:
         ValueError: as `contrastive_loss`.
     """
-    heads, rows, columns = len(anchors_CND), anchors_CND.shape[1], candidates_CMD.shape[1]
+    rows, columns = anchors_CND.shape[1], candidates_CMD.shape[1]
 
     def of_rows(z_CnD: Tensor, a_CnF: Tensor, chosen: slice) -> Tensor:
         excluded_nM = None if excluded_NM is None else excluded_NM[chosen]
@@ -85,6 +93,7 @@ def contrast(
             negatives=negatives,
             top_k=top_k,
             positive_in_denominator=positive_in_denominator,
+            heads=heads,
         )
         return loss * (len(positive_N[chosen]) / rows)
 
@@ -92,8 +101,9 @@ def contrast(
         same = candidates_CMD is anchors_CND
         anchors_CND = anchors_CND.to(torch.promote_types(anchors_CND.dtype, torch.float32))
         candidates_CMD = anchors_CND if same else candidates_CMD.to(anchors_CND.dtype)
-        a_CNF, b_CMF = temperature.embed_pairs(anchors_CND, candidates_CMD)  # the running mean moves here, once
-        size = max(1, chunk_elements // (heads * columns))
+        # The running mean moves here, once.
+        a_CNF, b_CMF = temperature.embed_pairs(anchors_CND, candidates_CMD, own_N=own_N, excluded_NM=excluded_NM)
+        size = max(1, chunk_elements // (len(anchors_CND) * columns))
         if size >= rows:
             return of_rows(anchors_CND, a_CNF, slice(None))
         # split, whose backward joins the parts: that of a slice would fill all rows for every chunk
@@ -117,6 +127,7 @@ def contrastive_loss(
     negatives: Negatives = "posterior",
     top_k: int = 16,
     positive_in_denominator: bool = True,
+    heads: Judges = "separate",
 ) -> Tensor:
     """Contrastive loss of anchors against candidates, a scalar; see the module's docstring.
 
@@ -130,9 +141,10 @@ def contrastive_loss(
         negatives: which candidates stand against the positive.
         top_k: κ, for "topk"; capped at the number of negatives.
         positive_in_denominator: whether + is a candidate too (InfoNCE, published SimCLR; not the poster's NT-Xent).
+        heads: whether each head judges by itself or all together, who then are like one head of s = Σ_c s_c.
 
     Raises:
-        ValueError: shapes that do not fit, or an unknown `negatives`.
+        ValueError: shapes that do not fit, or an unknown `negatives` or `heads`.
 
     >>> s = torch.tensor([[[1.0, 0.0, -1.0]]])
     >>> contrastive_loss(s, torch.tensor(1.0), torch.tensor([0])).item()  # doctest: +ELLIPSIS
@@ -141,7 +153,11 @@ def contrastive_loss(
     if sim_CNM.dim() != 3 or tau.dim() not in (0, 3) or positive_N.shape != sim_CNM.shape[1:2]:
         got = ", ".join(str(tuple(t.shape)) for t in (sim_CNM, tau, positive_N))
         raise ValueError(f"wanted sim [C, N, M], tau 0-d or [C, N, M], positive [N]; got {got}")
+    if heads not in ("separate", "joint"):
+        raise ValueError(f"heads={heads!r} is none of separate, joint")
     score_CNM = _score(sim_CNM, tau, beta, eta)
+    if heads == "joint":
+        score_CNM, sim_CNM = score_CNM.sum(0, keepdim=True), sim_CNM.sum(0, keepdim=True)
     if negatives == "posterior" and positive_in_denominator:  # as below, fused and in place
         if excluded_NM is not None:
             score_CNM.masked_fill_(excluded_NM, -torch.inf)
