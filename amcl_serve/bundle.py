@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from amcl_serve.errors import BundleError
+from amcl_serve.evaluation.head_score import Weighting
 
 SCHEMA_VERSION: Final = 1
 CARD_FILE = "card.json"
@@ -54,6 +55,21 @@ class TemperatureSpec(_Part):
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(gt=0)]
     value: Annotated[float, Field(gt=0)]
+
+
+class Whitening(_Part):
+    """What the encoder's last layer does to the backbone's features, fitted on unlabelled images."""
+
+    kind: Literal["half", "full", "centre"]
+    images: Annotated[int, Field(ge=2)]
+    of: str  # which images
+
+
+class PairScore(_Part):
+    """How heads become one score (`amcl_serve.evaluation.head_score`); the export keeps what tells pairs apart best."""
+
+    weighting: Weighting = "inverse_variance"
+    weights: list[Annotated[float, Field(ge=0)]] | None = None  # [C], of weighting "weights"
 
 
 class FileEntry(_Part):
@@ -120,6 +136,8 @@ class ModelCard(_Part):
     head_dim: Annotated[int, Field(ge=1)]  # d'
     input: InputSpec
     temperature: TemperatureSpec
+    whitening: Whitening | None = None  # None: features are the backbone's own
+    pair_score: PairScore = PairScore()
     files: dict[str, FileEntry]
     parity: dict[Precision, Parity]
     metrics: dict[str, Metric]
@@ -128,6 +146,15 @@ class ModelCard(_Part):
     training_data: str
     licence: str
     notes: list[str] = []
+
+    @model_validator(mode="after")
+    def _weights_are_of_the_heads(self) -> Self:
+        weighting, weights = self.pair_score.weighting, self.pair_score.weights
+        if (weighting == "weights") != (weights is not None) or len(weights or [1] * self.num_heads) != self.num_heads:
+            raise ValueError(f"pair_score: {weighting} with weights {weights} does not suit {self.num_heads} heads")
+        if weights is not None and not any(weights):
+            raise ValueError("pair_score: the weights are all 0")
+        return self
 
 
 class Bundle:

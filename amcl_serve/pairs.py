@@ -1,10 +1,12 @@
 """PairScorer: how alike two images are, head by head, with the pair's own temperatures.
 
-A temperature is a variance, so the heads combine by inverse variance (C heads of cosine s_c and temperature τ_c):
+Of C heads with cosine s_c and temperature τ_c:
 
-    score       = Σ_c s_c/τ_c / Σ_c 1/τ_c        in [-1, 1]; the plain mean where the temperature is constant
-    uncertainty = C / Σ_c 1/τ_c                  the harmonic mean of the heads' variances
+    score       = Σ_c w_c s_c / Σ_c w_c          in [-1, 1]; the card says which weights (`evaluation.head_score`)
+    uncertainty = C / Σ_c 1/τ_c                  the harmonic mean of the temperatures, which are variances
     probability = 1 / (1 + exp(-(slope · score + intercept)))
+
+How far the harmonic mean deserves its name is on each card: `pair_aurc_temperature` beside `pair_aurc_margin`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _CHUNK = 4096  # pairs whose heads are laid out at a time: 2 x 6 MiB at C = 3, d
 class PairScores:
     """Scores of N pairs; float32 except `same`.
 
-    `uncertainty` is None for a model of constant temperature, `probability` and `same` without a calibration.
+    `uncertainty`, the temperature of the pair, is None where temperatures are constant, `probability` and `same` without
+    a calibration.
     """
 
     feature_similarity: Floats  # [N], cosine
@@ -75,7 +78,7 @@ class PairScorer:
         similarity = _cosine(a.heads, b.heads)
         temperature = self._temperature(a.heads, b.heads)
         precision = 1 / temperature.astype(np.float64)  # of each head, in the statistical sense
-        score = head_score(similarity, temperature).astype(np.float32)
+        score = self._combined(similarity, temperature).astype(np.float32)
         chance = self._probability(score)
         return PairScores(
             feature_similarity=_cosine(a.features, b.features).astype(np.float32),
@@ -98,10 +101,14 @@ class PairScorer:
             stop = min(start + _CHUNK, len(score))
             i, j = np.divmod(np.arange(start, stop), len(b))
             heads_a, heads_b = a.heads[i], b.heads[j]
-            score[start:stop] = head_score(_cosine(heads_a, heads_b), self._temperature(heads_a, heads_b))
+            score[start:stop] = self._combined(_cosine(heads_a, heads_b), self._temperature(heads_a, heads_b))
         matrix = score.reshape(len(a), len(b))
         features = np.clip(unit_norm(a.features) @ unit_norm(b.features).T, -1, 1).astype(np.float32)
         return CrossScores(feature_similarity=features, score=matrix, probability=self._probability(matrix))
+
+    def _combined(self, similarity: npt.NDArray[np.float64], temperature: Floats) -> npt.NDArray[np.float64]:
+        rule = self._card.pair_score
+        return head_score(similarity, temperature, rule.weighting, rule.weights)
 
     def _temperature(self, heads_a: Floats, heads_b: Floats) -> Floats:
         """τ float32 [N, C] of each pair and head."""

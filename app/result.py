@@ -36,7 +36,7 @@ def failure(detail: str) -> str:
 def result(answer: Mapping[str, Any], *, constant_temperature: bool) -> str:
     """The panel for `answer`, the whole body of /similarity with one pair in `data`.
 
-    With `constant_temperature` the heads have no uncertainty of their own and are drawn without whiskers.
+    With `constant_temperature` the heads have no temperatures of their own and are drawn without whiskers.
     """
     pair = answer["data"][0]
     return (
@@ -81,14 +81,14 @@ def _verdict(pair: Mapping[str, Any]) -> str:
 
 
 def _figures(pair: Mapping[str, Any]) -> str:
-    uncertainty = pair["uncertainty"]
+    temperature = pair["uncertainty"]  # the API's name for it, which its worth does not bear out
     figures = [
-        ("Score", number(pair["score"]), "the heads, weighted by certainty; −1 to 1"),
+        ("Score", number(pair["score"]), "the heads combined; −1 to 1"),
         ("Feature cosine", number(pair["feature_similarity"]), "the backbone alone; −1 to 1"),
         (
-            "Uncertainty",
-            "none" if uncertainty is None else number(uncertainty),
-            "the temperature is constant" if uncertainty is None else "of the combined score; smaller is surer",
+            "Temperature",
+            "constant" if temperature is None else number(temperature),
+            "the same for every pair" if temperature is None else "of this pair; lower where the heads expect likeness",
         ),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><p>{hint}</p></div>" for name, value, hint in figures)

@@ -83,9 +83,13 @@ def recompute(bundle: Bundle, bank: ImageSet, held_out: ImageSet) -> dict[str, f
     """The card's metrics, as far as the bundle's own files and its config give them."""
     spec = bundle.card.input
     encoder = Encoder.load(bundle, session_threads=cores())
-    pairs = measure_pairs(encoder.encode, PairScorer.load(bundle), held_out, spec, precision=encoder.precision)
+    config = from_dict(bundle.card.config)
+    t = config.temperature
+    pairs = measure_pairs(
+        encoder.encode, PairScorer.load(bundle), held_out, spec, precision=encoder.precision, omega=(t.beta, t.eta)
+    )
     networks: dict[str, Network] = {str(p): onnx_network(bundle.encoder_path(p)) for p in bundle.precisions}
-    networks["untrained"] = untrained_network(from_dict(bundle.card.config))
+    networks["untrained"] = untrained_network(config, spec.size)
     metrics = pairs.metrics | measure_knn(networks, bank, held_out, spec)
     calibration = pairs.calibration
     return {name: metric.value for name, metric in metrics.items()} | {

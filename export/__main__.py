@@ -12,6 +12,7 @@ from amcl_serve.errors import AmclError
 from export.build import MIN_IMAGES, Request, export, parse_precisions
 from export.card import Words
 from export.errors import ToleranceError, UsageError
+from export.whiten import KINDS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -69,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--large-images", type=Path, metavar="FOLDER", help="photographs that decide on scaled JPEG decoding"
     )
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="pixels a side when served (default: that of training; ResNets)"
+    )
+    parser.add_argument(
+        "--whiten",
+        choices=KINDS,
+        help="features less their mean, and their spread evened out, by training or held-out images (default: half)",
+    )
     parser.add_argument("--name", help="name of the model (default: that of DIR)")
     parser.add_argument("--description", default="", help="one sentence for the card")
     parser.add_argument("--training-data", metavar="TEXT", help="what it was trained on, for the card")
@@ -94,6 +103,8 @@ def _request(options: argparse.Namespace) -> Request:
         images=options.images,
         train_images=options.train_images,
         large_images=options.large_images,
+        image_size=options.image_size,
+        whiten=options.whiten,
         optional=("int8",) if options.precision is None and options.images is not None else (),
     )
 

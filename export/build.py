@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +22,28 @@ from amcl_serve.bundle import (
     ModelCard,
     Parity,
     Precision,
+    Whitening,
     encoder_file,
     file_entry,
 )
 from amcl_serve.encoder import Encoder
 from amcl_serve.errors import BundleError
 from amcl_serve.pairs import PairScorer
-from export import quantize
+from export import quantize, whiten
 from export.card import Words, card
 from export.errors import ToleranceError, UsageError
-from export.images import ImageSet, folder_images, pixels, range_indices, reported_indices, synthetic_pixels
+from export.images import ImageSet, batches, folder_images, pixels, range_indices, reported_indices, synthetic_pixels
 from export.metrics import KNN_K, measure_knn, measure_pairs
-from export.networks import BATCH, Network, Pixels, embed, onnx_network, torch_network, untrained_network
+from export.networks import (
+    BATCH,
+    Network,
+    Pixels,
+    embed,
+    onnx_network,
+    served_network,
+    torch_network,
+    untrained_network,
+)
 from export.onnx import ServedEncoder, write_encoder, write_temperature
 from export.verify import (
     SCALED_DECODING_COSINE,
@@ -53,6 +63,7 @@ MIN_IMAGES = 64
 _PARITY_IMAGES = 1000
 _BATCH_TOLERANCE = 1e-5  # of the outputs' scale
 _SYNTHETIC_IMAGES = 64
+_WHITENING_IMAGES = 20_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ class Request:
     images: Path | None = None
     train_images: Path | None = None
     large_images: Path | None = None
+    image_size: int | None = None  # None: that of training
+    whiten: whiten.Kind | None = None  # None: half where there are images to fit it on
 
 
 def export(request: Request) -> ModelCard:
@@ -81,13 +94,15 @@ def export(request: Request) -> ModelCard:
     _check_target(request.out)
     held_out, bank = _measured_on(request)
     model, config = _load(request.checkpoint)
-    served = ServedEncoder(model, config)
+    served = _served(model, config, request.image_size)
+    unwhitened = served_network(served)
+    spec, decoding = _input_spec(served.size, unwhitened, held_out, request.large_images)
+    whitening = _whiten(served, unwhitened, spec, request.whiten, held_out, bank)
     with _new_folder(request.out) as folder:
         print("writing fp32 and temperature", flush=True)
         write_encoder(served, folder / encoder_file("fp32"))
         write_temperature(model, folder / TEMPERATURE_FILE)
         fp32 = onnx_network(folder / encoder_file("fp32"))
-        spec, decoding = _input_spec(config, fp32, held_out, request.large_images)
         ranges, checked = _samples(held_out, spec)
         reference = embed(torch_network(served), checked)
         _refuse_unequal_batches(fp32, checked)
@@ -112,7 +127,7 @@ def export(request: Request) -> ModelCard:
         if "fp32" not in request.precisions:
             (folder / encoder_file("fp32")).unlink()
         kept = {p: networks[p] for p in request.precisions if p in networks}
-        written = card(model, config, request.words, spec, {p: parities[p] for p in kept}, kept)
+        written = card(model, config, request.words, spec, whitening, {p: parities[p] for p in kept}, kept)
         written = written.model_copy(
             update={
                 "files": {path.name: file_entry(path) for path in sorted(folder.glob("*.onnx"))},
@@ -121,7 +136,11 @@ def export(request: Request) -> ModelCard:
         )
         _write_card(folder, written)
         if held_out is not None:
-            written = _measured(written, folder, networks, config, held_out, bank)
+            named = {str(precision): network for precision, network in networks.items()}
+            named["untrained"] = untrained_network(config, served.size)
+            if whitening is not None:
+                named["unwhitened"] = unwhitened
+            written = _measured(written, folder, named, config, held_out, bank)
             _write_card(folder, written)
         Bundle.open(folder)
     return written
@@ -132,6 +151,38 @@ def _load(checkpoint: Path) -> tuple[AmclModel, Config]:
         return load_model(checkpoint)
     except ValueError as error:
         raise UsageError(f"--checkpoint: {error}") from None
+
+
+def _served(model: AmclModel, config: Config, size: int | None) -> ServedEncoder:
+    if size is not None and not 8 <= size <= 1024:
+        raise UsageError(f"--image-size {size}: give 8 to 1024 pixels a side")
+    if size not in (None, config.data.image_size) and config.backbone.name == "vit":
+        raise UsageError(f"--image-size {size}: a ViT keeps the {config.data.image_size} pixels it was trained at")
+    return ServedEncoder(model, config, size)
+
+
+def _whiten(
+    served: ServedEncoder,
+    network: Network,
+    spec: InputSpec,
+    asked: whiten.Kind | None,
+    held_out: ImageSet | None,
+    bank: ImageSet | None,
+) -> Whitening | None:
+    """Fit the last layer of `served` on training images, else on held-out ones; what the card says of it."""
+    images, of = (held_out, "held-out images") if bank is None else (bank, "training images")
+    if images is None and asked not in (None, "none"):
+        raise UsageError(f"--whiten {asked} needs --images FOLDER or --train-images: what it is fitted on")
+    if images is None or asked == "none":
+        return None
+    kind = asked or "half"
+    chosen = np.sort(np.random.default_rng(2).permutation(len(images))[:_WHITENING_IMAGES])
+    print(f"whitening features ({kind}) on {len(chosen)} {of}", flush=True)
+    parts = [network(block).features for block in batches(images, spec, chosen.tolist())]
+    found = whiten.fit(np.concatenate(parts), kind)
+    assert found is not None
+    served.whiten(found)
+    return Whitening(kind=kind, images=len(chosen), of=of)
 
 
 def _check_target(out: Path) -> None:
@@ -171,10 +222,10 @@ def _measured_on(request: Request) -> tuple[ImageSet | None, ImageSet | None]:
 
 
 def _input_spec(
-    config: Config, fp32: Network, held_out: ImageSet | None, large: Path | None
+    size: int, fp32: Network, held_out: ImageSet | None, large: Path | None
 ) -> tuple[InputSpec, Metric | None]:
     """How images enter the network, and what decided on scaled JPEG decoding, if anything did."""
-    spec = InputSpec(size=config.data.image_size)
+    spec = InputSpec(size=size)
     photographs = held_out if large is None else folder_images(large)
     found = None if photographs is None else scaled_decoding(fp32, photographs, spec)
     if found is None:
@@ -214,7 +265,7 @@ def _make(precision: Precision, folder: Path, ranges: Pixels) -> None:
 def _measured(
     written: ModelCard,
     folder: Path,
-    networks: dict[Precision, Network],
+    networks: Mapping[str, Network],
     config: Config,
     held_out: ImageSet,
     bank: ImageSet | None,
@@ -222,17 +273,22 @@ def _measured(
     """The card with calibration and metrics, of the encoder that serves by default and of each precision."""
     bundle = Bundle(folder, written, "")
     encoder = Encoder.load(bundle, session_threads=cores())
-    pairs = measure_pairs(encoder.encode, PairScorer.load(bundle), held_out, written.input, precision=encoder.precision)
+    pairs = measure_pairs(
+        encoder.encode,
+        PairScorer.load(bundle),
+        held_out,
+        written.input,
+        precision=encoder.precision,
+        omega=(config.temperature.beta, config.temperature.eta),
+    )
     metrics = {**written.metrics, **pairs.metrics}
     if bank is not None:
-        named: dict[str, Network] = {str(precision): network for precision, network in networks.items()}
-        named["untrained"] = untrained_network(config)
-        knn = measure_knn(named, bank, held_out, written.input)
+        knn = measure_knn(networks, bank, held_out, written.input)
         if "knn_int8" in knn:
             lost = knn["knn_fp32"].value - knn["knn_int8"].value
             knn["knn_int8_loss"] = Metric(value=lost, protocol="knn_fp32 less knn_int8")
         metrics |= knn
-    return written.model_copy(update={"calibration": pairs.calibration, "metrics": metrics})
+    return written.model_copy(update={"calibration": pairs.calibration, "pair_score": pairs.score, "metrics": metrics})
 
 
 def _refuse_unequal_batches(fp32: Network, checked: Pixels) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from amcl_serve.bundle import InputSpec, ModelCard, Parity, Precision, Probe, TemperatureSpec, probe_image
+from amcl_serve.bundle import InputSpec, ModelCard, Parity, Precision, Probe, TemperatureSpec, Whitening, probe_image
 from export.networks import Network
 from training.config import Config, to_dict
 from training.model import AmclModel
@@ -34,6 +34,7 @@ def card(
     config: Config,
     words: Words,
     spec: InputSpec,
+    whitening: Whitening | None,
     parities: Mapping[Precision, Parity],
     networks: Mapping[Precision, Network],
 ) -> ModelCard:
@@ -53,6 +54,7 @@ def card(
         head_dim=model.head_dim,
         input=spec,
         temperature=TemperatureSpec(kind="adaptive" if adaptive else "constant", low=low, high=high, value=t.value),
+        whitening=whitening,
         files={},
         parity=dict(parities),
         metrics={},

@@ -74,11 +74,12 @@ def pixels(images: ImageSet, indices: Sequence[int], spec: InputSpec) -> Pixels:
         return np.stack(list(pool.map(one, indices)))
 
 
-def batches(images: ImageSet, spec: InputSpec) -> Iterator[Pixels]:
-    """All images in order, decoded a few batches at a time."""
+def batches(images: ImageSet, spec: InputSpec, indices: Sequence[int] | None = None) -> Iterator[Pixels]:
+    """The images of `indices`, or all, in order, decoded a few batches at a time."""
+    chosen = range(len(images)) if indices is None else indices
     step = 8 * BATCH
-    for start in range(0, len(images), step):
-        block = pixels(images, range(start, min(start + step, len(images))), spec)
+    for start in range(0, len(chosen), step):
+        block = pixels(images, chosen[start : start + step], spec)
         yield from (block[row : row + BATCH] for row in range(0, len(block), BATCH))
 
 

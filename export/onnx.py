@@ -13,6 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.whiten import Whitening
 from training.config import Config
 from training.model import AmclModel
 
@@ -20,27 +21,40 @@ from training.model import AmclModel
 class ServedEncoder(nn.Module):
     """What a bundle's encoder computes, in PyTorch: the reference that every precision is compared with.
 
-    `forward`: pixels uint8 [N, S, S, 3] -> features float32 [N, D] (unnormalised), heads [N, C, d'] (unit norm).
+    `forward`: pixels uint8 [N, S, S, 3] -> features float32 [N, D] (whitened, unnormalised), heads [N, C, d'] (unit
+    norm). `size` is S, which a residual network can have other than in training.
     """
 
     scale: Tensor
     shift: Tensor
+    centre: Tensor
+    matrix: Tensor
 
-    def __init__(self, model: AmclModel, config: Config) -> None:
+    def __init__(self, model: AmclModel, config: Config, size: int | None = None) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
         mean, std = torch.tensor(config.data.mean), torch.tensor(config.data.std)
-        self.size = config.data.image_size
+        self.size = size or config.data.image_size
+        self.whitens = False
         self.register_buffer("scale", (1 / (255 * std)).repeat(self.size))
         self.register_buffer("shift", (-mean / std).repeat(self.size))
         self.eval().requires_grad_(False)
+
+    def whiten(self, whitening: Whitening) -> None:
+        """Have features pass `whitening` from now on; heads see them as they were."""
+        self.whitens = True
+        self.register_buffer("centre", torch.from_numpy(whitening.centre))
+        self.register_buffer("matrix", torch.from_numpy(whitening.matrix))
 
     def forward(self, pixels_NSS3: Tensor) -> tuple[Tensor, Tensor]:
         """Features and unit-norm heads of uint8 pixels."""
         # By rows of 3 S numbers: onnxruntime broadcasts slowly over a last axis of 3, where it moves a transpose to.
         rows_NSR = pixels_NSS3.reshape(-1, self.size, 3 * self.size).float() * self.scale + self.shift
         x_N3SS = rows_NSR.reshape(-1, self.size, self.size, 3).permute(0, 3, 1, 2)
-        features_ND, heads_NCD = self.model(x_N3SS)
+        features_ND = self.model.backbone(x_N3SS)
+        heads_NCD = self.model.heads(features_ND)
+        if self.whitens:  # centred first: a bias behind the product would have to make up for all of the mean
+            features_ND = (features_ND - self.centre) @ self.matrix
         # Not F.normalize: its `expand` becomes four needless nodes of the graph.
         return features_ND, heads_NCD / torch.linalg.vector_norm(heads_NCD, dim=-1, keepdim=True).clamp_min(1e-12)
 

@@ -94,10 +94,20 @@ def _normalisation(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     return itertools.takewhile(lambda node: node.op_type not in ("Conv", "Gemm", "MatMul"), model.graph.node)
 
 
+def _whitening(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The layer behind the backbone's features, if there is one: its small directions would drown in 8 bits."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    last = producers["features"]
+    if last.op_type == "MatMul":
+        yield last
+        yield producers[last.input[0]]  # the subtraction of the mean
+
+
 def _quantize(source: Path, target: Path, pixels: Pixels, options: dict[str, Any]) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     CalibrationDataReader.register(_Ranges)
+    graph = onnx.load(source)
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)  # it recommends a pre-processing that the exporter has done already
@@ -112,7 +122,7 @@ def _quantize(source: Path, target: Path, pixels: Pixels, options: dict[str, Any
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[node.name for node in _normalisation(onnx.load(source))],
+                nodes_to_exclude=[node.name for node in (*_normalisation(graph), *_whitening(graph))],
                 **options,
             )
     finally:

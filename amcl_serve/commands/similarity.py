@@ -65,12 +65,13 @@ def table(scores: dict[str, Any]) -> str:
     lines = [
         ("verdict", {True: "same", False: "different", None: "none: the model has no calibration"}[scores["same"]])
     ]
-    names = ("probability", "score", "uncertainty", "feature_similarity")
-    lines += [
-        (name.replace("feature_similarity", "feature cosine"), f"{scores[name]:.4f}")
-        for name in names
-        if scores[name] is not None
-    ]
+    names = {
+        "probability": "probability",
+        "score": "score",
+        "uncertainty": "temperature",
+        "feature_similarity": "feature cosine",
+    }
+    lines += [(shown, f"{scores[name]:.4f}") for name, shown in names.items() if scores[name] is not None]
     heads = zip(scores["head_similarity"], scores["temperature"], strict=True)
     lines += [
         (f"head {number}", f"{cosine:.4f}   temperature {temperature:.4f}")

@@ -187,7 +187,7 @@ def test_similarity_prints_a_table_or_json(
     assert cli.main(["similarity", images[0], images[0], "--model", str(tiny_bundle)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"verdict +same", lines[0])
-    assert [line.split("  ")[0] for line in lines[1:5]] == ["probability", "score", "uncertainty", "feature cosine"]
+    assert [line.split("  ")[0] for line in lines[1:5]] == ["probability", "score", "temperature", "feature cosine"]
     assert len([line for line in lines if re.fullmatch(r"head \d +1\.0000   temperature 0\.\d{4}", line)]) == C
     assert cli.main(["similarity", *images, "--json", "--model", str(tiny_bundle)]) == 0
     scores = json.loads(capsys.readouterr().out)
@@ -203,7 +203,7 @@ def test_similarity_of_an_uncalibrated_standard_model(
     text = capsys.readouterr().out
     assert "no calibration" in text
     assert "probability" not in text
-    assert "uncertainty" not in text
+    assert not re.search("^temperature", text, re.MULTILINE)
 
 
 def test_similarity_of_a_bad_file_names_it(

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from amcl_serve import pairs
-from amcl_serve.bundle import Bundle
+from amcl_serve.bundle import Bundle, PairScore
 from amcl_serve.encoder import Embeddings
 from amcl_serve.errors import BundleError
+from amcl_serve.evaluation.head_score import Weighting
 from amcl_serve.pairs import PairScorer
 from tests.fakes import CALIBRATION, CONSTANT, HEAD_DIM, HIGH, LOW, C, D, make_bundle
 
@@ -65,6 +66,22 @@ def test_constant_temperature_is_the_plain_mean_and_has_no_uncertainty(constant:
     np.testing.assert_allclose(found.temperature, CONSTANT, rtol=1e-6)
     np.testing.assert_allclose(found.score, found.head_similarity.mean(axis=1), atol=1e-6)
     assert found.uncertainty is None
+
+
+@pytest.mark.parametrize(("weighting", "weights"), [("mean", None), ("weights", [0.5, 0.2, 0.3])])
+def test_the_card_says_how_heads_combine(
+    tiny_bundle: Path, adaptive: PairScorer, weighting: Weighting, weights: list[float] | None
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    rule = PairScore(weighting=weighting, weights=weights)
+    bundle.card = bundle.card.model_copy(update={"pair_score": rule})
+    scorer = PairScorer.load(bundle)
+    a, b = some(5, 1), some(5, 2)
+    found = scorer.score(a, b)
+    expected = np.average(found.head_similarity, axis=1, weights=weights)
+    np.testing.assert_allclose(found.score, expected, atol=1e-6)
+    np.testing.assert_allclose(scorer.cross(a, b).score.diagonal(), expected, atol=1e-6)
+    assert not np.allclose(found.score, adaptive.score(a, b).score, atol=1e-3)
 
 
 def test_without_calibration_there_is_no_verdict(constant: PairScorer) -> None:

@@ -29,6 +29,8 @@ def test_a_calibrated_adaptive_pair_has_verdict_figures_and_whiskers() -> None:
     assert "left:50.00%;width:37.50%" in html  # 0 to 0.75 on an axis from -1 to 1
     assert "left:37.50%;width:12.50%" in html  # -0.25 to 0
     assert "left:97.50%;width:2.50%" in html  # 1 ± 0.05 ends at the axis
+    assert "<dt>Temperature</dt><dd>0.086</dd>" in html
+    assert "ncertain" not in html.partition("<details")[0]  # no figure of ours bears that name out
 
 
 def test_a_different_pair_says_so() -> None:
@@ -44,12 +46,13 @@ def test_without_calibration_the_score_stands_alone() -> None:
     assert "0.600" in html
 
 
-def test_a_constant_temperature_has_no_whiskers_and_no_uncertainty() -> None:
+def test_a_constant_temperature_has_no_whiskers_and_no_temperature_of_its_own() -> None:
     pair = answer(temperature=[0.1, 0.1, 0.1], uncertainty=None)
     html = result.result(pair, constant_temperature=True)
     assert 'class="whisker"' not in html
     assert "0.100 for every pair" in html
-    assert "<dd>none</dd>" in html
+    assert "<dd>constant</dd>" in html
+    assert "ncertain" not in html.partition("<details")[0]
 
 
 def test_the_answer_is_shown_to_the_last_digit() -> None:

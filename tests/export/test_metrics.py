@@ -17,10 +17,11 @@ from export.metrics import measure_knn, measure_pairs
 from tests.export.tiny import make_photo_folder
 
 SPEC = InputSpec(size=16)
+OMEGA = (1.0, 4.0)
 
 
 class CosineScorer(PairScorer):
-    """The cosine of the first head."""
+    """The cosine of each head, at a constant temperature."""
 
     def __init__(self):
         pass
@@ -28,7 +29,8 @@ class CosineScorer(PairScorer):
     def score(self, a, b):
         class Scores:
             feature_similarity = (a.features * b.features).sum(1) / 8
-            score = (a.heads[:, 0] * b.heads[:, 0]).sum(1)
+            head_similarity = (a.heads * b.heads).sum(2)
+            temperature = np.full_like(head_similarity, 0.1)
 
         return Scores()
 
@@ -61,8 +63,8 @@ def images():
 
 
 def test_pairs_of_a_network_that_sees_and_of_one_that_guesses(images):
-    sees = measure_pairs(mean_colours, CosineScorer(), images, SPEC, precision="fp32")
-    guesses = measure_pairs(ignorant, CosineScorer(), images, SPEC, precision="fp32")
+    sees = measure_pairs(mean_colours, CosineScorer(), images, SPEC, precision="fp32", omega=OMEGA)
+    guesses = measure_pairs(ignorant, CosineScorer(), images, SPEC, precision="fp32", omega=OMEGA)
     assert sees.calibration.auroc > 0.75
     assert sees.calibration.slope > 0
     assert guesses.calibration.auroc == pytest.approx(0.5, abs=0.2)
@@ -72,11 +74,41 @@ def test_pairs_of_a_network_that_sees_and_of_one_that_guesses(images):
     assert sees.calibration.pairs == 4 * 34
     assert "34 positive pairs" in sees.metrics["pair_auroc"].protocol
     assert sees.metrics["pair_auroc"].value == sees.calibration.auroc
+    assert not [name for name in sees.metrics if "head" in name or "aurc" in name]  # one head
+
+
+def colours_and_chance(pixels):
+    """Three heads: two that know the hue, one blurred by noise, and one that guesses."""
+    rng = np.random.default_rng(int(pixels.sum()) % 2**32)
+    hue = mean_colours(pixels)
+    guess = rng.normal(size=hue.heads.shape)
+    blurred = hue.heads + 1.5 * guess
+    heads = np.concatenate([hue.heads, blurred, rng.normal(size=hue.heads.shape)], axis=1)
+    return Embeddings(hue.features, heads / np.linalg.norm(heads, axis=-1, keepdims=True))
+
+
+def test_heads_that_see_weigh_more(images):
+    found = measure_pairs(colours_and_chance, CosineScorer(), images, SPEC, precision="fp32", omega=OMEGA)
+    auroc = {name: metric.value for name, metric in found.metrics.items() if name.startswith("pair_auroc")}
+    assert found.score.weighting == "weights"
+    assert found.score.weights[0] > found.score.weights[1] > found.score.weights[2]
+    assert auroc["pair_auroc"] == auroc["pair_auroc_weights"] == found.calibration.auroc
+    assert auroc["pair_auroc_weights"] > auroc["pair_auroc_mean"]
+    # A constant temperature: three names of one order, and nothing to order certainties by.
+    assert (
+        auroc["pair_auroc_mean"] == auroc["pair_auroc_inverse_variance"] == pytest.approx(auroc["pair_auroc_density"])
+    )
+    assert {name for name in found.metrics if name.startswith("pair_aurc")} == {
+        "pair_aurc_margin",
+        "pair_aurc_disagreement",
+    }
+    assert found.metrics["pair_aurc_margin"].value < 1 - found.calibration.accuracy  # it knows where it errs
+    assert -1 <= found.metrics["head_correlation_positives"].value <= 1
 
 
 def test_pairs_are_the_same_every_time(images):
-    assert measure_pairs(mean_colours, CosineScorer(), images, SPEC, precision="fp32") == measure_pairs(
-        mean_colours, CosineScorer(), images, SPEC, precision="fp32"
+    assert measure_pairs(mean_colours, CosineScorer(), images, SPEC, precision="fp32", omega=OMEGA) == measure_pairs(
+        mean_colours, CosineScorer(), images, SPEC, precision="fp32", omega=OMEGA
     )
 
 
