@@ -32,8 +32,8 @@ _CHUNK = 4096  # pairs whose heads are laid out at a time: 2 x 6 MiB at C = 3, d
 class PairScores:
     """Scores of N pairs; float32 except `same`.
 
-    `uncertainty`, the temperature of the pair, is None where temperatures are constant, `probability` and `same` without
-    a calibration.
+    `uncertainty`, the temperature of the pair, is None where temperatures are constant; `probability` and `same` are
+    None without a calibration.
     """
 
     feature_similarity: Floats  # [N], cosine
