@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 epochs = fitting(60 * options.total_minutes, seen.rate, seen.images)
             print(f"{epochs} epochs, {budget.left:.0f} s left", flush=True)
             pretrain(budget, run, [*words, *extra, f"train.epochs={epochs}"])
-            found = quality(budget, run, f"folder:{options.data}", "--no-probe", f"--device={options.device}")
+            found = quality(budget, run, f"folder:{options.data}", "--knn-only", f"--device={options.device}")
     except OutOfTime:
         print("the time is up; the same command goes on")
         return OUT_OF_TIME

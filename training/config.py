@@ -89,11 +89,9 @@ class TemperatureConfig:
     """The temperature: one constant, or a function of head and pair within (low, high)."""
 
     kind: Literal["constant", "adaptive"] = field(default="constant", metadata={"help": "constant or adaptive"})
-    of: Literal["pairs", "views", "channels"] = field(
+    of: Literal["pairs", "views", "similarity", "channels"] = field(
         default="pairs",
-        metadata={
-            "help": "what adaptive ones belong to: pairs of images, each view, or pairs of channels (Barlow Twins)"
-        },
+        metadata={"help": "pairs or views of images, learned; their similarity, fixed; channels (Barlow Twins)"},
     )
     value: float = field(default=0.1, metadata={"help": "the constant; the level of adaptive ones", "above": 0})
     low: float = field(default=0.03, metadata={"help": "lower bound of adaptive temperatures", "above": 0})

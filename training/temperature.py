@@ -2,6 +2,7 @@
 
     τ_ij^c = lo + (hi − lo) · σ(b_c − g_c (⟨φ(z_i^c), φ(z_j^c)⟩ − m_c))          of pairs: AdaptiveTemperature
     τ_ij^c = (τ_i^c + τ_j^c)/2,  τ_i^c = lo + (hi − lo) · σ(b_c + g_c ψ(z_i^c) − m_c)   of views: ViewTemperature
+    τ_ij^c = lo + (hi − lo) · σ(b − (s_ij^c − m_c))                        of a similarity: SimilarityTemperature
     τ_lm^c = lo + (hi − lo) · σ(b_c − g_c φ(C_lm^c))                             of channels: ChannelTemperature
 
 φ is one MLP shared by all heads, for images its output of unit norm; g_c a learned gain. Like pairs get a small τ:
@@ -77,6 +78,7 @@ class AdaptiveTemperature(nn.Module):
     bias: nn.Parameter
     centre: Tensor
     batches: Tensor
+    phi: nn.Module
 
     def __init__(self, heads: HeadsConfig, config: TemperatureConfig) -> None:
         super().__init__()
@@ -185,6 +187,21 @@ class ViewTemperature(AdaptiveTemperature):
         return self._bounded(u_CN + shift_C1), self._bounded(u_CM + shift_C1)
 
 
+class SimilarityTemperature(AdaptiveTemperature):
+    """A fixed function of the pair's cosine, without parameters: φ the identity, gain 1, no bias (a control, ours).
+
+    What an AdaptiveTemperature learns is nearly a function of the similarity; this asks what the learning adds.
+    """
+
+    def __init__(self, heads: HeadsConfig, config: TemperatureConfig) -> None:
+        super().__init__(heads, config)
+        self.phi = nn.Identity()
+        for name in ("gain", "bias"):
+            fixed = getattr(self, name).detach()
+            delattr(self, name)
+            self.register_buffer(name, fixed)
+
+
 class ChannelTemperature(nn.Module):
     """τ of pairs of feature channels as a function of their correlation (Barlow Twins); see the module's docstring.
 
@@ -219,13 +236,14 @@ class ChannelTemperature(nn.Module):
 
 
 Temperature = ConstantTemperature | AdaptiveTemperature
+_KINDS = {"pairs": AdaptiveTemperature, "views": ViewTemperature, "similarity": SimilarityTemperature}
 
 
 def build(heads: HeadsConfig, config: TemperatureConfig) -> Temperature:
     """The temperature of pairs of images that `config` names."""
     if not config.varies_between_images:
         return ConstantTemperature(config.value)
-    return (ViewTemperature if config.of == "views" else AdaptiveTemperature)(heads, config)
+    return _KINDS[config.of](heads, config)
 
 
 def _mean_inner(phi_CNE: Tensor, phi_CME: Tensor, own_N: Tensor | None, excluded_NM: Tensor | None) -> Tensor:

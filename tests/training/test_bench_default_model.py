@@ -37,7 +37,7 @@ def test_a_run_in_two_pieces_ends_with_its_weights_and_a_command(tiny, tmp_path,
             raise OutOfTime
 
     def evaluated(budget, run, spec, *words):
-        return measure(run, spec, probe=False, device="cpu")
+        return measure(run, spec, knn_only=True, device="cpu")
 
     monkeypatch.setattr(default_model, "pretrain", piece)
     monkeypatch.setattr(default_model, "quality", evaluated)

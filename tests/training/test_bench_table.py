@@ -15,15 +15,15 @@ from benchmarks import budget as budget_of
 from benchmarks import table
 from benchmarks.budget import PACE, Budget, Failed, OutOfTime, append, read
 from benchmarks.split import make_split
-from benchmarks.table_plan import ADAPTIVE, HEADS, KNN, ROWS, Size, best, cells, rows, search
+from benchmarks.table_plan import FORMS, KNN, ROWS, Size, best, cells, rows, search
 from benchmarks.table_print import difference, render
 from benchmarks.training_images import write_images
-from training import checkpoint
+from training import checkpoint, recipes
 from training.config import flatten
 from training.pretrain import main
 
 TINY = ["data.workers=0", "train.threads=1", "train.precision=fp32", "heads.hidden=16", "heads.dim=8"]
-LEVELS = {1: 0.2, 3: 0.05}
+LEVELS = {"one": 0.2, "wide": 0.2, "separate": 0.05, "joint": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -53,64 +53,87 @@ def command(cifar, out, *more):
 
 def test_the_rows_come_in_the_order_of_their_weight():
     assert [row.name for row in ROWS] == [
-        *("simclr", "simclr-a", "simclr-abc", "simclr-abcde", "moco", "simsiam", "barlow_twins", "lgp", "can")
+        *("simclr", "moco", "simclr-a", "simclr-abc", "simclr-abcde", "simsiam", "barlow_twins", "lgp", "can")
     ]
-    assert ROWS[0].seeds >= 2
+    assert ROWS[0].seeds >= 3
     first = cells(ROWS[0], Size(), LEVELS)
-    assert [(job.seed, job.cell) for job in first] == [(seed, cell) for seed in (0, 1) for cell in "abcd"]
+    assert [(job.seed, job.form) for job in first] == [(seed, form) for seed in (0, 1, 2) for form in FORMS]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_cells_of_a_row_differ_in_heads_temperature_and_seed_alone(row):
-    levels = best(row, [], [], 0.1)
-    jobs = cells(row, Size(), levels)
+def test_the_forms_of_a_row_differ_in_heads_temperature_and_seed_alone(row):
+    jobs = cells(row, Size(), best(row, [0.1], Size(), []))
     flat = [flatten(job.config) for job in jobs]
     differing = {key for key in flat[0] if len({str(each[key]) for each in flat}) > 1}
-    assert differing <= {"heads.num", "temperature.kind", "temperature.value", "train.seed"}
+    assert differing <= {
+        *("heads.num", "heads.dim", "heads.hidden", "loss.heads", "train.seed"),
+        *(f"temperature.{key}" for key in ("kind", "of", "value", "low", "high")),
+    }
     for job, keys in zip(jobs, flat, strict=True):
-        assert keys["heads.num"] == HEADS[job.cell]
-        assert keys["temperature.kind"] == ("adaptive" if job.cell in ADAPTIVE else "constant")
-        assert keys["train.epochs"] == 200
-        assert keys["train.batch_size"] == 512
+        form = FORMS[job.form]
+        assert keys["heads.num"] == form.heads
+        assert keys["loss.heads"] == ("joint" if form.joint else "separate")
+        assert keys["temperature.kind"] == ("adaptive" if form.of else "constant")
+        assert keys["train.epochs"] == 12
+        assert keys["train.batch_size"] == 256
+        base = recipes.recipe(row.recipe).temperature if row.levels is None else None
+        value = base.value if base else 0.1
+        assert keys["temperature.value"] == pytest.approx(value * (form.heads if form.joint else 1))
+        if form.of and (base is None or form.joint):
+            assert keys["temperature.low"] == pytest.approx(0.3 * keys["temperature.value"])
+            assert keys["temperature.high"] == pytest.approx(5 * keys["temperature.value"])
+        elif base:
+            assert (keys["temperature.low"], keys["temperature.high"]) == (base.low, base.high)
     assert len({job.folder for job in jobs}) == len(jobs)
 
 
-def test_adaptive_cells_take_the_level_of_their_constant_neighbour_and_all_that_is_tried_on_them():
-    jobs = {job.cell: job for job in cells(ROWS[0], Size(), LEVELS, ["temperature.eta=8"]) if job.seed == 0}
-    value = {cell: job.config.temperature.value for cell, job in jobs.items()}
-    assert value == {"a": 0.2, "b": 0.05, "c": 0.05, "d": 0.2}
-    assert {cell: job.config.temperature.eta for cell, job in jobs.items()} == {"a": 4, "b": 4, "c": 8, "d": 8}
+def test_adaptive_forms_take_the_level_of_their_family_and_all_that_is_tried_on_them():
+    jobs = {job.form: job for job in cells(ROWS[0], Size(), LEVELS, ["temperature.eta=8"]) if job.seed == 0}
+    value = {form: job.config.temperature.value for form, job in jobs.items()}
+    assert value == pytest.approx(
+        {"one": 0.2, "wide": 0.2, "separate": 0.05, "separate-adaptive": 0.05, "joint": 0.3, "joint-adaptive": 0.3}
+        | {"joint-views": 0.3, "joint-similarity": 0.3, "five": 0.5, "five-adaptive": 0.5}
+    )
+    assert {form: job.config.temperature.eta for form, job in jobs.items()} == {
+        form: 8 if FORMS[form].of else 4 for form in FORMS
+    }
 
 
-def test_the_search_gives_one_head_and_three_the_same_budget():
+def test_the_search_gives_every_family_the_same_budget():
     jobs = search(ROWS[0], Size(), [0.05, 0.1])
-    tried = {heads: [job.config for job in jobs if job.config.heads.num == heads] for heads in (1, 3)}
-    assert [c.temperature.value for c in tried[1]] == [c.temperature.value for c in tried[3]] == [0.05, 0.1]
-    assert {c.train.epochs for c in (*tried[1], *tried[3])} == {40}
-    assert {c.temperature.kind for c in (*tried[1], *tried[3])} == {"constant"}
+    assert {(job.form, job.config.temperature.value) for job in jobs} == {
+        *((form, level) for form in ("one", "wide", "separate") for level in (0.05, 0.1)),
+        *(("joint", level) for level in (0.15, 0.3)),
+    }
+    assert {job.config.train.epochs for job in jobs} == {6}
+    assert {job.config.temperature.kind for job in jobs} == {"constant"}
     assert search(ROWS[0], Size(), [0.1]) == []
+    (kinds,) = rows(["simclr-abc"])
+    assert {job.words for job in search(kinds, Size(), [0.05, 0.1])} < {job.words for job in jobs}  # the same runs
     assert [row.name for row in ROWS if not search(row, Size(), [0.05, 0.1])] == [
-        "simsiam",
-        "barlow_twins",
-        "lgp",
-        "can",
+        *("simsiam", "barlow_twins", "lgp", "can")
     ]
 
 
-def test_the_best_constant_is_that_of_the_search_and_unknown_until_it_is_complete():
-    jobs = search(ROWS[0], Size(), [0.05, 0.1, 0.2])
-    score = {(1, 0.05): 0.5, (1, 0.1): 0.7, (1, 0.2): 0.6, (3, 0.05): 0.8, (3, 0.1): 0.7, (3, 0.2): 0.8}
-    lines = [job.line() | {KNN: score[job.config.heads.num, job.config.temperature.value]} for job in jobs]
-    assert best(ROWS[0], jobs, lines, 0.1) == {1: 0.1, 3: 0.05}
-    assert best(ROWS[0], jobs, lines[:-1], 0.1) is None
-    other = search(ROWS[0], Size(search_epochs=7), [0.05, 0.1, 0.2])
-    assert best(ROWS[0], other, lines, 0.1) is None  # another search's lines do not count
+def test_the_best_level_is_that_of_the_search_and_unknown_until_it_is_complete():
+    tried = [0.05, 0.1, 0.2]
+    (row,) = rows(["simclr"], ["one", "joint-adaptive"])
+    jobs = search(row, Size(), tried)
+    score = {("one", 0.05): 0.5, ("one", 0.1): 0.7, ("one", 0.2): 0.6}
+    score |= {("joint", 0.15): 0.8, ("joint", 0.3): 0.7, ("joint", 0.6): 0.8}
+    lines = [job.line() | {KNN: score[job.form, job.config.temperature.value]} for job in jobs]
+    assert best(row, tried, Size(), lines) == {"one": 0.1, "joint": 0.05}
+    assert best(row, tried, Size(), lines[:-1]) is None
+    assert best(row, tried, Size(search_epochs=7), lines) is None  # another search's lines do not count
 
 
 def test_rows_are_chosen_by_name_and_unknown_ones_named():
-    assert [(row.name, row.seeds) for row in rows(["moco:3", "simclr"])] == [("moco", 3), ("simclr", 2)]
+    assert [(row.name, row.seeds) for row in rows(["moco:3", "simclr"])] == [("moco", 3), ("simclr", 3)]
+    assert rows(["moco"], ["one"])[0].forms == ("one",)
     with pytest.raises(ValueError, match=r"'mocco' is no row; they are simclr, "):
         rows(["mocco"])
+    with pytest.raises(ValueError, match=r"'two' is no form; they are one, "):
+        rows(["moco"], ["two"])
 
 
 def test_the_split_holds_out_a_tenth_of_each_class_of_the_training_images(cifar, tmp_path):
@@ -125,7 +148,7 @@ def test_the_split_holds_out_a_tenth_of_each_class_of_the_training_images(cifar,
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["train.epoch=3"], "train.epoch"), (["--temperatures", "0.6,0.1"], "temperature.value=0.6 must lie inside")],
+    [(["train.epoch=3"], "train.epoch"), (["--rows", "simsiam", "--forms", "joint"], "simsiam has none")],
 )
 def test_what_could_not_run_is_said_before_anything_runs(cifar, tmp_path, capsys, words, message):
     assert table.main([*command(cifar, tmp_path), *words]) == 2
@@ -135,44 +158,58 @@ def test_what_could_not_run_is_said_before_anything_runs(cifar, tmp_path, capsys
 
 def test_it_says_how_much_is_done(cifar, tmp_path):
     options = table._parser().parse_intermixed_args(command(cifar, tmp_path, "--temperatures", "0.05,0.2"))
-    bench, chosen = table.Table(options), rows(["simclr:2", "can"])
-    assert bench.progress(chosen) == "0 of 14 runs done"  # 4 of a search, 8 cells, and a pair
-    for job in search(chosen[0], bench.size, bench.temperatures):
+    bench, chosen = table.Table(options), rows(["simclr:2", "simclr-a:1", "can"], ["one", "joint"])
+    assert bench.progress(chosen) == "0 of 12 runs done"  # 4 of a search that two rows share, 4 + 2 + 2
+    for job in search(chosen[0], bench.size, bench.levels):
         append(options.results, job.line() | {KNN: 0.5})
-    append(options.results, cells(chosen[0], bench.size, {1: 0.05, 3: 0.05})[5].line())
-    assert bench.progress(chosen) == "5 of 14 runs done"
+    append(options.results, cells(chosen[0], bench.size, {"one": 0.05, "joint": 0.05})[3].line())
+    assert bench.progress(chosen) == "5 of 12 runs done"
 
 
-def figures(cell, seed, knn, **more):
-    own = [f"heads.num={HEADS[cell]}", f"temperature.value={LEVELS[HEADS[cell]]}"]
-    line = {"row": "simclr", "recipe": "simclr", "cell": cell, "seed": seed, "common": ["train.epochs=2"], "own": own}
-    line |= {"variant": [], KNN: knn, "linear_probe": knn + 0.1, "queries": 10_000}
-    return line | {"device": "cpu", "commit": "abc", "seconds": 60.0} | more
+def figures(form, seed, knn, **more):
+    own = [f"heads.num={FORMS[form].heads}", f"temperature.value={LEVELS[FORMS[form].family]}"]
+    common = ["train.batch_size=256", "train.epochs=2"]
+    line = {"row": "simclr", "recipe": "simclr", "form": form, "search": False, "seed": seed, "common": common}
+    line |= {"own": own, "variant": [], KNN: knn, "linear_probe": knn + 0.1, "queries": 10_000}
+    line |= {"pair_auroc": 0.97, "tau_positive": 0.2, "tau_negative": 0.3}
+    if FORMS[form].heads > 1:
+        line |= {"head_correlation_positives": 0.7, "head_correlation_negatives": 0.5, "pair_aurc_margin": 0.02}
+    journal = {"journal": {"images_per_second": 1280.0}}
+    return line | journal | {"device": "cpu", "commit": "abc", "seconds": 60.0} | more
 
 
-def test_the_table_has_a_line_for_each_row_and_variant():
-    lines = [figures(cell, seed, 0.5 + 0.01 * at + 0.002 * seed) for at, cell in enumerate("abcd") for seed in (0, 1)]
-    lines.append(figures("c", 0, 0.6, variant=["temperature.eta=8"]))
-    lines.append(figures("a", 0, 0.4, row="moco"))
-    lines.append(figures("a", 0, 0.9) | {"cell": "search"})
+def test_the_table_has_a_line_for_each_form_and_variant():
+    forms = ("joint-adaptive", "one", "joint")
+    lines = [figures(form, seed, 0.5 + 0.01 * at + 0.002 * seed) for at, form in enumerate(forms) for seed in (0, 1)]
+    lines.append(figures("joint-adaptive", 0, 0.6, variant=["temperature.eta=8"]))
+    lines.append(figures("one", 0, 0.4, row="moco"))
+    lines.append(figures("one", 0, 0.9) | {"search": True})
     text = render(lines)
-    found = [line for line in text.splitlines() if line.startswith(("| simclr", "| moco"))]
-    assert len(found) == 2 * 3
-    assert found[0].startswith(
-        "| simclr | 2 | 50.10 (0.2) | 51.10 (0.05) | 52.10 (0.05) | 53.10 (0.2) | +2.00 ± 0.00 / "
-    )
-    assert found[1].startswith(
-        "| simclr temperature.eta=8 | 2 | 50.10 (0.2) | 51.10 (0.05) | 60.00 (0.05) |  | +10.00 / "
-    )
-    assert found[2] == "| moco | 1 | 40.00 (0.2) |  |  |  |  |  |"
-    assert "- moco: simclr train.epochs=2; cpu; commit abc; 1 minutes of training" in text
+    found = [line for line in text.splitlines() if line.startswith("| C = ")]
+    assert [line.split("|")[1].strip() for line in found] == [
+        "C = 1 (0.2)",
+        "C = 3, joint (0.1)",
+        "C = 3, joint, adaptive (0.1)",
+        "C = 3, joint, adaptive (0.1) temperature.eta=8",
+        "C = 1 (0.2)",
+    ]
+    cells_of = [[cell.strip() for cell in line.split("|")[2:-1]] for line in found]
+    assert cells_of[0] == [
+        *("2", "51.10 ± 0.10", "61.10 ± 0.10", "0.9700 ± 0.0000", "", "", "", ""),
+        *("0.200 ± 0.000", "0.300 ± 0.000", "", "200"),
+    ]
+    assert cells_of[1][4:7] == ["0.70 ± 0.00", "0.50 ± 0.00", "20.0 ± 0.0"]
+    assert cells_of[1][-2].startswith("+1.00 ± 0.00 / ")
+    assert cells_of[3][:2] == ["1", "60.00"]
+    assert "simclr train.batch_size=256 train.epochs=2; cpu; commit abc; 7 minutes of training" in text
+    assert "simclr one 0.2: 90.00" in text
 
 
 def test_a_difference_has_the_standard_error_of_its_seeds_and_of_its_images():
-    ours = {seed: figures("c", seed, knn) for seed, knn in ((0, 0.52), (1, 0.56), (2, 0.9))}
-    other = {seed: figures("a", seed, knn) for seed, knn in ((0, 0.5), (1, 0.5))}
-    # Differences 2 and 6: mean 4, deviation 2.83 over the root of 2; images: sqrt(2 · about 0.25 / 10,000).
-    assert difference(ours, other, KNN) == "+4.00 ± 2.00 / 0.71"
+    ours = {seed: figures("joint", seed, knn) for seed, knn in ((0, 0.52), (1, 0.56), (2, 0.9))}
+    other = {seed: figures("one", seed, knn) for seed, knn in ((0, 0.5), (1, 0.5))}
+    # Differences 2 and 6: mean 4, deviation 2.83 over the root of 2; images: sqrt(2 · about 0.25 / 10,000 / 2 seeds).
+    assert difference(ours, other, KNN) == "+4.00 ± 2.00 / 0.50"
     assert difference({}, other, KNN) == ""
 
 
@@ -201,7 +238,7 @@ def test_an_interrupted_run_goes_on_with_the_very_next_step(cifar, tmp_path, mon
     """SIGTERM while a run trains, then the same again; against one that nothing interrupted."""
     monkeypatch.setattr(budget_of, "GRACE", 120.0)  # a busy machine is no failure
     options = table._parser().parse_intermixed_args(command(cifar, tmp_path, "--epochs", "10"))
-    bench, job = table.Table(options), cells(ROWS[0], Size(10, 1, 8, 4, "small", extra=tuple(TINY)), LEVELS)[2]
+    bench, job = table.Table(options), cells(ROWS[0], Size(10, 1, 8, 4, "small", extra=tuple(TINY)), LEVELS)[5]
     run, log = tmp_path / "runs" / job.folder, tmp_path / "runs" / f"{job.folder}.log"
 
     def stop_soon():
@@ -231,10 +268,10 @@ def test_an_interrupted_run_goes_on_with_the_very_next_step(cifar, tmp_path, mon
 def test_the_search_opens_no_test_image_and_what_is_done_is_not_repeated(cifar, tmp_path):
     shutil.copytree(cifar / "train", tmp_path / "cifar/train")
     options = table._parser().parse_intermixed_args(command(tmp_path / "cifar", tmp_path))
-    bench, row = table.Table(options), ROWS[0]
-    job = search(row, bench.size, [0.05, 0.2])[0]
+    bench = table.Table(options)
+    job = search(ROWS[0], bench.size, [0.05, 0.2])[0]
     assert bench._all([job], Budget(4))  # there is no test/
     (line,) = read(options.results)
-    assert (line["cell"], line["bank"], line["queries"]) == ("search", 44, 4)
+    assert (line["search"], line["bank"], line["queries"]) == (True, 44, 4)
     assert bench._all([job], Budget(0))
     assert len(read(options.results)) == 1

@@ -73,6 +73,7 @@ CASES: Mapping[str, tuple[str, bool, list[str]]] = {
     "lgp-topk": ("lgp", True, ["loss.negatives=topk", "loss.top_k=3"]),
     "simclr-joint": ("simclr", True, ["loss.heads=joint", "temperature.value=0.3"]),
     "simclr-views": ("simclr", True, ["temperature.of=views"]),
+    "simclr-similarity": ("simclr", True, ["temperature.of=similarity"]),
     "moco-joint": ("moco", True, ["loss.heads=joint", "temperature.value=0.3"]),
     "lgp-joint": ("lgp", True, ["loss.heads=joint", "temperature.value=0.3"]),
     "can-joint": ("can", True, ["loss.heads=joint", "temperature.value=0.3"]),

@@ -118,7 +118,7 @@ def test_a_run_that_grows_its_images_resumes_exactly(folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["simclr", "moco", "lgp", "can"])
-@pytest.mark.parametrize("of", ["constant", "pairs", "views"])
+@pytest.mark.parametrize("of", ["constant", "pairs", "views", "similarity"])
 def test_heads_that_judge_together_train(folder: Path, tmp_path: Path, name: str, of: str) -> None:
     words = ["temperature.kind=constant"] if of == "constant" else [f"temperature.of={of}"]
     words += ["loss.heads=joint", "temperature.value=0.3", "temperature.low=0.09", "temperature.high=1.5"]

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 
 from training import distributed
 from training.config import HeadsConfig, TemperatureConfig
-from training.temperature import AdaptiveTemperature, ConstantTemperature, ViewTemperature, build
+from training.temperature import AdaptiveTemperature, ConstantTemperature, SimilarityTemperature, ViewTemperature, build
 
 HEADS = HeadsConfig(num=3, dim=16)
 ADAPTIVE = TemperatureConfig(kind="adaptive")
-KINDS = [AdaptiveTemperature, ViewTemperature]
+KINDS = [AdaptiveTemperature, ViewTemperature, SimilarityTemperature]
 
 
 def _z(rows: int, seed: int = 0) -> torch.Tensor:
@@ -50,6 +50,16 @@ def test_a_pair_of_views_has_the_mean_of_theirs() -> None:
         for i in range(5):
             for j in range(5):
                 torch.testing.assert_close(tau[c, i, j], (own[i] + own[j]) / 2, rtol=1e-10, atol=1e-10)
+
+
+def test_a_fixed_temperature_is_a_function_of_the_cosine_alone() -> None:
+    module = SimilarityTemperature(HEADS, ADAPTIVE).eval()
+    assert not list(module.parameters())
+    module.centre.copy_(torch.tensor([0.1, 0.2, 0.3]))
+    z = _z(5)
+    sim = z @ z.transpose(1, 2)
+    logit = torch.logit(torch.tensor(0.07 / 0.47)) - (sim - module.centre.view(3, 1, 1))
+    torch.testing.assert_close(module.pairwise(z, z), 0.03 + 0.47 * torch.sigmoid(logit))
 
 
 def test_the_mean_of_views_is_that_of_both_sides() -> None:
