@@ -26,8 +26,8 @@ NOTE = (
     "Means ± standard errors over seeds. Behind the form, its level: the constant temperature, or that at which "
     "adaptive ones are held. heads + and −: correlation between two heads' similarities within positive and negative "
     "pairs. AURC: area under the risk–coverage curve of the pair verdict, the surest by |score − threshold| first, or "
-    "by that over the temperature; lower is better. kNN over C = 1: in points over the seeds that both have; behind the "
-    "stroke the standard error that the number of test images alone leaves."
+    "by that over the temperature; lower is better. kNN over C = 1: in points over the seeds that both have; behind "
+    "the stroke the standard error that the number of test images alone leaves."
 )
 
 
