@@ -35,6 +35,10 @@ MAX_SCANS = 100  # of a progressive JPEG: encoders write about 10; a scan of a d
 
 _STRIP = 1 << 20  # pixels that are converted at a time
 _SCAN = re.compile(rb"\xff\xda\0[\x06\x08\x0a\x0c][\x01-\x04]")  # the start of one; what is compressed never holds it
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers SOF0 to SOF15
+# Baseline, extended and progressive, by Huffman's or arithmetic coding. Asked to scale any other, such as a lossless
+# one (SOF3), libjpeg writes beyond its buffers.
+SCALABLE_FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
 _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,7 +59,7 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int) -> npt.NDArray[np.u
     before any pixel is decoded; Pillow's own limit of 179 million holds beside it) or UndecodableImage.
     """
     with _opened(data, max_pixels) as image:
-        if spec.scaled_jpeg_decoding:
+        if spec.scaled_jpeg_decoding and frame_of(data) in SCALABLE_FRAMES:
             image.draft(None, (2 * spec.size, 2 * spec.size))  # JPEG only; the result is never smaller than this
         image.decodermaxblock = len(data)  # not in blocks, for each of which a thread queues up for the interpreter
         image.load()
@@ -112,6 +116,25 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 def _check_scans(image: Image.Image, data: bytes) -> None:
     if image.info.get("progressive") and len(_SCAN.findall(data)) > MAX_SCANS:
         raise UndecodableImage(f"the image is a JPEG of more than {MAX_SCANS} scans, which no encoder writes")
+
+
+def frame_of(data: bytes) -> int | None:
+    """The marker of a JPEG's first frame header, found as libjpeg finds it; None where there is none before a scan."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    at = 2
+    while (at := data.find(b"\xff", at)) >= 0:
+        while data[at : at + 1] == b"\xff":  # fill bytes
+            at += 1
+        marker = data[at] if at < len(data) else 0xD9
+        at += 1
+        if marker in _FRAMES:
+            return marker
+        if marker in (0xD9, 0xDA):  # the end, or compressed data
+            return None
+        if marker not in (0x00, 0x01) and not 0xD0 <= marker <= 0xD8:  # those have no length; 00 is no marker
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return None
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

@@ -98,5 +98,19 @@ def animated(format: str = "GIF") -> bytes:  # noqa: A002
     return save(first, format, save_all=True, append_images=[second])
 
 
+def lossless_jpeg(side: int) -> bytes:
+    """A valid lossless JPEG (SOF3, 8 bits, grey, Huffman, predictor 1): every sample is 128, every difference 0."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+    frame = struct.pack(">BHHB", 8, side, side, 1) + bytes([1, 0x11, 0])
+    table = bytes([0, 1, *[0] * 15, 0])  # one code of one bit: no difference
+    ones = (1 << (-(side * side) % 8)) - 1  # padding
+    scan = bytes(side * side // 8) + (bytes([ones]) if side * side % 8 else b"")
+    parts = (segment(0xC3, frame), segment(0xC4, table), segment(0xDA, bytes([1, 1, 0, 1, 0, 0])))
+    return b"\xff\xd8" + b"".join(parts) + scan + b"\xff\xd9"
+
+
 def _chunk(kind: bytes, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

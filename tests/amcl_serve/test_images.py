@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin
 
 from amcl_serve.bundle import InputSpec
 from amcl_serve.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
-from amcl_serve.images import decode
+from amcl_serve.images import SCALABLE_FRAMES, decode, frame_of
 from tests import hostile, images
 
 SPEC = InputSpec(size=16)
@@ -255,6 +255,35 @@ def test_scaled_jpeg_decoding_is_close_and_smaller(monkeypatch: pytest.MonkeyPat
     scaled = pixels(data, spec=InputSpec(size=16, scaled_jpeg_decoding=True))
     assert seen == [(80, 50)]  # an eighth; the shorter side is at least twice 16
     assert abs(whole - scaled).mean() < 2
+
+
+@pytest.mark.parametrize("side", [256, 333, 1600, 2048])
+def test_a_lossless_jpeg_is_decoded_in_full(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scaling one makes libjpeg write beyond its buffers, so it is not asked to."""
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", _forbidden)
+    scaled = pixels(images.lossless_jpeg(side), spec=InputSpec(size=16, scaled_jpeg_decoding=True), max_pixels=10**7)
+    assert (scaled == 128).all()
+
+
+def _forbidden(*_: object) -> None:
+    raise AssertionError("draft")
+
+
+@pytest.mark.parametrize("marker", range(0xC0, 0xD0))
+@pytest.mark.parametrize("before", ["", "ff", "00ffff", "ffe00004ffc0", "ff01ffd0", "fffe0003c3"])
+def test_only_frames_that_libjpeg_can_scale_are_scaled(marker: int, before: str) -> None:
+    frame = bytes([0xFF, marker, 0, 11, 8, 0, 16, 0, 16, 1, 1, 0x11, 0])
+    # Whatever stands before it: fill bytes, an APP0 or a comment that looks like a frame, markers without a length.
+    found = frame_of(b"\xff\xd8" + bytes.fromhex(before) + frame + b"\xff\xda")
+    assert found == (None if marker in (0xC4, 0xC8, 0xCC) else marker)
+    assert (found in SCALABLE_FRAMES) == (marker in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\xff", b"\xff\xd8\xff\xda\xff\xc0"]
+)
+def test_a_jpeg_without_a_frame_has_none(data: bytes) -> None:
+    assert frame_of(data) is None
 
 
 def test_same_result_as_pillows_own_orientation() -> None:
