@@ -96,13 +96,13 @@ def export(request: Request) -> ModelCard:
     model, config = _load(request.checkpoint)
     served = _served(model, config, request.image_size)
     unwhitened = served_network(served)
-    spec, decoding = _input_spec(served.size, unwhitened, held_out, request.large_images)
-    whitening = _whiten(served, unwhitened, spec, request.whiten, held_out, bank)
+    whitening = _whiten(served, unwhitened, request.whiten, held_out, bank)
     with _new_folder(request.out) as folder:
         print("writing fp32 and temperature", flush=True)
         write_encoder(served, folder / encoder_file("fp32"))
         write_temperature(model, folder / TEMPERATURE_FILE)
         fp32 = onnx_network(folder / encoder_file("fp32"))
+        spec, decoding = _input_spec(served, fp32, held_out, request.large_images)
         ranges, checked = _samples(held_out, spec)
         reference = embed(torch_network(served), checked)
         _refuse_unequal_batches(fp32, checked)
@@ -164,7 +164,6 @@ def _served(model: AmclModel, config: Config, size: int | None) -> ServedEncoder
 def _whiten(
     served: ServedEncoder,
     network: Network,
-    spec: InputSpec,
     asked: whiten.Kind | None,
     held_out: ImageSet | None,
     bank: ImageSet | None,
@@ -178,7 +177,7 @@ def _whiten(
     kind = asked or "half"
     chosen = np.sort(np.random.default_rng(2).permutation(len(images))[:_WHITENING_IMAGES])
     print(f"whitening features ({kind}) on {len(chosen)} {of}", flush=True)
-    parts = [network(block).features for block in batches(images, spec, chosen.tolist())]
+    parts = [network(block).features for block in batches(images, InputSpec(size=served.size), chosen.tolist())]
     found = whiten.fit(np.concatenate(parts), kind)
     assert found is not None
     served.whiten(found)
@@ -222,10 +221,10 @@ def _measured_on(request: Request) -> tuple[ImageSet | None, ImageSet | None]:
 
 
 def _input_spec(
-    size: int, fp32: Network, held_out: ImageSet | None, large: Path | None
+    served: ServedEncoder, fp32: Network, held_out: ImageSet | None, large: Path | None
 ) -> tuple[InputSpec, Metric | None]:
     """How images enter the network, and what decided on scaled JPEG decoding, if anything did."""
-    spec = InputSpec(size=size)
+    spec = InputSpec(size=served.size)
     photographs = held_out if large is None else folder_images(large)
     found = None if photographs is None else scaled_decoding(fp32, photographs, spec)
     if found is None:
@@ -235,7 +234,9 @@ def _input_spec(
                 f"at least {SCALED_DECODING_IMAGES} are needed"
             )
         return spec, None
-    return spec.model_copy(update={"scaled_jpeg_decoding": found.value >= SCALED_DECODING_COSINE}), found
+    return spec.model_copy(
+        update={"scaled_jpeg_decoding": found.value >= SCALED_DECODING_COSINE[served.whitens]}
+    ), found
 
 
 def _samples(held_out: ImageSet | None, spec: InputSpec) -> tuple[Pixels, Pixels]:

@@ -95,7 +95,9 @@ def test_served_temperatures_are_the_models(bundle, run, encoders):
         expected = model.temperature(torch.from_numpy(a.heads), torch.from_numpy(b.heads)).numpy()
     scores = PairScorer.load(bundle).score(a, b)
     np.testing.assert_allclose(scores.temperature, expected, rtol=1e-5)
-    weights = 1 / expected
+    rule = bundle.card.pair_score
+    weights = {"mean": np.ones_like(expected), "inverse_variance": 1 / expected}.get(rule.weighting)
+    weights = np.broadcast_to(rule.weights, expected.shape) if weights is None else weights
     combined = ((a.heads * b.heads).sum(-1) * weights).sum(1) / weights.sum(1)
     np.testing.assert_allclose(scores.score, combined, atol=1e-5)
     assert scores.uncertainty is not None
