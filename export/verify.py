@@ -24,7 +24,7 @@ TOLERANCE: Mapping[Precision, Mapping[str, float]] = {
         "heads_p01_cosine": 0.97,
     },
 }
-# Of features as they are, and of whitened ones: unrelated images have a cosine of about 0.8 there and of 0 here, so that
+# Of features as they are, and of whitened ones: unrelated images have a cosine of about 0.8 there and of 0 here, so
 # both allow a two-hundredth of the distance between them.
 SCALED_DECODING_COSINE: Mapping[bool, float] = {False: 0.999, True: 0.995}
 SCALED_DECODING_IMAGES = 32
