@@ -24,7 +24,7 @@ from amcl_serve.errors import AmclError
 from amcl_serve.pairs import PairScorer
 from amcl_serve.registry import find_bundle
 from export.images import ImageSet
-from export.metrics import measure_knn, measure_pairs
+from export.metrics import PAIRS, measure_knn, measure_pairs
 from export.networks import Network, onnx_network, untrained_network
 from training.config import from_dict
 from training.machine import cores
@@ -86,7 +86,13 @@ def recompute(bundle: Bundle, bank: ImageSet, held_out: ImageSet) -> dict[str, f
     config = from_dict(bundle.card.config)
     t = config.temperature
     pairs = measure_pairs(
-        encoder.encode, PairScorer.load(bundle), held_out, spec, precision=encoder.precision, omega=(t.beta, t.eta)
+        encoder.encode,
+        PairScorer.load(bundle),
+        held_out,
+        spec,
+        precision=encoder.precision,
+        omega=(t.beta, t.eta),
+        count=PAIRS if bundle.card.calibration is None else bundle.card.calibration.pairs // 4,
     )
     networks: dict[str, Network] = {str(p): onnx_network(bundle.encoder_path(p)) for p in bundle.precisions}
     networks["untrained"] = untrained_network(config, spec.size)
@@ -109,11 +115,12 @@ def compare(card: ModelCard, found: dict[str, float]) -> bool:
     agree = True
     print(f"{'':28} {'found':>8} {'card':>8}")
     for name, value in found.items():
-        on_card = stated.get(name)
-        matches = on_card is not None and abs(value - on_card) <= TOLERANCE
+        if name not in stated:  # measured since the card was written
+            print(f"{name:28} {value:8.4f} {'-':>8}")
+            continue
+        matches = abs(value - stated[name]) <= TOLERANCE
         agree &= matches
-        card_text = "-" if on_card is None else f"{on_card:.4f}"
-        print(f"{name:28} {value:8.4f} {card_text:>8}  {'' if matches else 'DIFFERS'}".rstrip())
+        print(f"{name:28} {value:8.4f} {stated[name]:8.4f}  {'' if matches else 'DIFFERS'}".rstrip())
     for name in found:
         if name.startswith("knn_") and name != "knn_untrained":
             print(f"{name} is {found[name] / found['knn_untrained']:.2f} times knn_untrained")

@@ -27,7 +27,7 @@ NOTE = (
     "adaptive ones are held. heads + and −: correlation between two heads' similarities within positive and negative "
     "pairs. AURC: area under the risk–coverage curve of the pair verdict, the surest by |score − threshold| first, or "
     "by that over the temperature; lower is better. kNN over C = 1: in points over the seeds that both have; behind "
-    "the stroke the standard error that the number of test images alone leaves."
+    "the stroke the most that the number of test images, the same for all seeds, adds to its standard error."
 )
 
 
@@ -91,8 +91,7 @@ def difference(ours: Mapping[int, Line], other: Mapping[int, Line], figure: str)
         statistics.mean(line[seed][figure] * (1 - line[seed][figure]) / line[seed]["queries"] for seed in seeds)
         for line in (ours, other)
     )
-    images = math.sqrt(variance / len(seeds))
-    return f"{statistics.mean(found):+.2f}{over_seeds} / {100 * images:.2f}"
+    return f"{statistics.mean(found):+.2f}{over_seeds} / {100 * math.sqrt(variance):.2f}"
 
 
 def _footnotes(group: Sequence[Line]) -> Iterable[str]:

@@ -171,7 +171,9 @@ def _whiten(
     """Fit the last layer of `served` on training images, else on held-out ones; what the card says of it."""
     images, of = (held_out, "held-out images") if bank is None else (bank, "training images")
     if images is None and asked not in (None, "none"):
-        raise UsageError(f"--whiten {asked} needs --images FOLDER or --train-images: what it is fitted on")
+        raise UsageError(
+            f"--whiten {asked} needs --images FOLDER: what it is fitted on, unless there is --train-images too"
+        )
     if images is None or asked == "none":
         return None
     kind = asked or "half"

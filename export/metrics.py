@@ -35,13 +35,14 @@ def measure_pairs(
     *,
     precision: str,
     omega: tuple[float, float],
+    count: int = PAIRS,
 ) -> PairReport:
-    """Judge the pair score on two augmented views of each of up to 2000 images, half to fit and half to report.
+    """Judge the pair score on two augmented views of each of up to 2 · `count` images, half to fit and half to report.
 
     A positive pair is both views of one image, a negative one the first view of an image and the second of the next in
     a shuffled order. `omega` are the (β, η) of training.
     """
-    chosen = reported_indices(len(images), spec.size, seed=0)[: 2 * PAIRS]
+    chosen = reported_indices(len(images), spec.size, seed=0)[: 2 * count]
     half = len(chosen) // 2
     fit, report = (_pairs(network, scorer, images, spec, part) for part in (chosen[:half], chosen[half : 2 * half]))
     protocol = (

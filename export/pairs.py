@@ -111,7 +111,10 @@ def _of_heads(
         f"pair_auroc_{n}": (report.auroc(report.score(rule)), f"AUROC, heads combined by {n}")
         for n, rule in rules.items()
     }
-    found["pair_auroc_density"] = (report.auroc(density), "AUROC of the joint log-density that training compares by")
+    found["pair_auroc_density"] = (
+        report.auroc(density),
+        "AUROC of the heads' joint log-density, which loss.heads=joint compares candidates by",
+    )
     for kind, chosen in (("positives", report.positive), ("negatives", ~report.positive)):
         found[f"head_correlation_{kind}"] = (
             _correlation(report.heads[chosen]),
