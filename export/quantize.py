@@ -127,3 +127,18 @@ def _quantize(source: Path, target: Path, pixels: Pixels, options: dict[str, Any
             )
     finally:
         logger.setLevel(level)
+    _whiten_in_float(target)
+
+
+def _whiten_in_float(path: Path) -> None:
+    """Give the whitening the features before they are rounded to 8 bits, which is done for the heads beside it."""
+    model = onnx.load(path)
+    producers = {name: node for node in model.graph.node for name in node.output}
+    if not (nodes := list(_whitening(model))):
+        return
+    centring = nodes[-1]
+    rounded = producers.get(centring.input[0])
+    if rounded is not None and rounded.op_type == "DequantizeLinear":
+        centring.input[0] = producers[rounded.input[0]].input[0]
+        onnx.checker.check_model(model)
+        onnx.save(model, path)
