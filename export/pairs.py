@@ -83,7 +83,7 @@ def judge(fit: Pairs, report: Pairs, *, protocol: str, omega: tuple[float, float
     }
     if report.heads.shape[1] > 1:
         metrics |= _of_heads(report, rules, omega)
-        metrics |= _of_certainty(report, np.abs(score + intercept / slope), (chance >= 0.5) == labels)
+    metrics |= _of_certainty(report, np.abs(score + intercept / slope), (chance >= 0.5) == labels)
     return PairReport(
         rule, calibration, {k: Metric(value=v, protocol=f"{of}; {protocol}") for k, (v, of) in metrics.items()}
     )
@@ -134,6 +134,8 @@ def _of_certainty(report: Pairs, margin: Floats, correct: npt.NDArray[np.bool_])
     )
     if np.ptp(report.temperature) == 0:
         orders = orders[:2]
+    if report.heads.shape[1] == 1:
+        orders = [order for order in orders if order[0] != "disagreement"]
     return {
         f"pair_aurc_{name}": (
             area_under_risk_coverage(order, correct),
