@@ -23,8 +23,8 @@ HEADER = """
 <header class="masthead">
   <nav><strong>amcl-serve</strong><span><a href="/docs">API</a><a href="/models">Model card</a></span></nav>
   <h1>How alike are two images?</h1>
-  <p>A network trained without labels looks at both through its projection heads. Each head says how similar the pair is
-  and, if it has learned to, how sure it is. Together they give one score and a verdict.</p>
+  <p>A network trained without labels looks at both through its projection heads. Each head says how similar the pair
+  is. Together they give one score and a verdict.</p>
 </header>
 """
 
