@@ -12,6 +12,7 @@ How far the harmonic mean deserves its name is on each card: `pair_aurc_temperat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,12 +102,17 @@ class PairScorer:
             stop = min(start + _CHUNK, len(score))
             i, j = np.divmod(np.arange(start, stop), len(b))
             heads_a, heads_b = a.heads[i], b.heads[j]
-            score[start:stop] = self._combined(_cosine(heads_a, heads_b), self._temperature(heads_a, heads_b))
+            similarity = _cosine(heads_a, heads_b)
+            weighs = self._card.pair_score.weighting == "inverse_variance"
+            temperature = self._temperature(heads_a, heads_b) if weighs else np.ones_like(similarity)
+            score[start:stop] = self._combined(similarity, temperature)
         matrix = score.reshape(len(a), len(b))
         features = np.clip(unit_norm(a.features) @ unit_norm(b.features).T, -1, 1).astype(np.float32)
         return CrossScores(feature_similarity=features, score=matrix, probability=self._probability(matrix))
 
-    def _combined(self, similarity: npt.NDArray[np.float64], temperature: Floats) -> npt.NDArray[np.float64]:
+    def _combined(
+        self, similarity: npt.NDArray[np.float64], temperature: npt.NDArray[np.floating[Any]]
+    ) -> npt.NDArray[np.float64]:
         rule = self._card.pair_score
         return head_score(similarity, temperature, rule.weighting, rule.weights)
 

@@ -25,7 +25,8 @@ from amcl_serve.pairs import PairScorer
 from amcl_serve.registry import find_bundle
 from export.images import ImageSet
 from export.metrics import PAIRS, measure_knn, measure_pairs
-from export.networks import Network, onnx_network, untrained_network
+from export.networks import Network, onnx_network, served_network, untrained
+from export.whiten_fit import whiten_on
 from training.config import from_dict
 from training.machine import cores
 
@@ -95,7 +96,10 @@ def recompute(bundle: Bundle, bank: ImageSet, held_out: ImageSet) -> dict[str, f
         count=PAIRS if bundle.card.calibration is None else bundle.card.calibration.pairs // 4,
     )
     networks: dict[str, Network] = {str(p): onnx_network(bundle.encoder_path(p)) for p in bundle.precisions}
-    networks["untrained"] = untrained_network(config, spec.size)
+    never = untrained(config, spec.size)
+    if (whitening := bundle.card.whitening) is not None:
+        whiten_on(never, bank if whitening.of == "training images" else held_out, whitening.kind)
+    networks["untrained"] = served_network(never)
     metrics = pairs.metrics | measure_knn(networks, bank, held_out, spec)
     calibration = pairs.calibration
     return {name: metric.value for name, metric in metrics.items()} | {

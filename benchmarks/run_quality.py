@@ -68,6 +68,8 @@ def pairs(run: Run, queries: Subset) -> dict[str, Any]:
     """What `export.pairs.judge` says of views of the query images, and the temperatures of the reported half."""
     chosen = pair_images(queries, PAIRS, seed=0)
     half = len(chosen) // 2
+    if half < 2:
+        raise ValueError(f"pairs need 4 or more readable query images; there are {len(chosen)}")
     fit, report = (_pairs(run, queries, part) for part in (chosen[:half], chosen[half : 2 * half]))
     t = run.config.temperature
     judged = judge(fit, report, protocol=f"{half} + {half}", omega=(t.beta, t.eta))
@@ -93,13 +95,16 @@ def device_name(device: torch.device) -> str:
 
 
 def last_readings(run: Path) -> dict[str, float]:
-    """The last readings in the run's journal (temperatures, effective rank), and its median speed."""
+    """The last readings in the run's journal, and its median speed at the full size of images."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     readings = [line for line in lines if "loss" in line]
     if not readings:
         return {}
     last = {k: v for k, v in readings[-1].items() if k in _LAST or k.startswith("tau_")}
-    return last | {"images_per_second": float(np.median([line["images_per_second"] for line in readings]))}
+    sizes = json.loads((run / "config.json").read_text())["data"]
+    grown = sizes["early_share"] * readings[-1]["step"] if sizes["early_size"] else 0
+    speeds = [line["images_per_second"] for line in readings if line["step"] > grown]
+    return last | {"images_per_second": float(np.median(speeds))}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

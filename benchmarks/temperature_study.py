@@ -10,7 +10,8 @@ of the answers, from the surest to the least sure, has its area under the risk-c
 
 Response: pairs of an image and itself degraded. A temperature that only mirrors the similarity has an excess of 0: its
 mean less what other pairs of equal similarity have, by head, in reference pairs (two `abcde` views of one image, and
-views of different images).
+views of different images). A pair whose head's similarity lies beyond all of those, as that of an image with itself
+does, has none to be compared with, and is left out there: `compared` is the share that is not.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class Study:
         labels = np.asarray(bank.labels)[chosen]
         correct = labels[nearest_N] == np.asarray(queries.labels)
         scores = self.scorer.score(asked, Embeddings(found.features[nearest_N], found.heads[nearest_N]))
-        tau = _temperature(scores)
+        assert scores.uncertainty is not None  # harmonic means of adaptive temperatures
+        tau = np.asarray(scores.uncertainty, float)
         orders = {
             "cosine of the features": top_N2[:, 1],
             "margin to the second": top_N2[:, 1] - top_N2[:, 0],
@@ -125,7 +127,7 @@ class Study:
         """Of each degradation: mean cosine of the heads, mean temperature, and its excess with the standard error."""
         chosen = np.random.default_rng(3).permutation(len(images))[:count].tolist()
         whole = [upright_rgb(images, index) for index in chosen]
-        curve = self._reference(whole)
+        curve = expected_temperature(*self._reference(whole))
         original = self._embed([self._resized(whole)])
         rows = [self._row("itself", 0.0, self.scorer.score(original, original), curve)]
         for name, (degrade, strengths) in DEGRADED.items():
@@ -134,8 +136,8 @@ class Study:
                 rows.append(self._row(name, strength, self.scorer.score(original, other), curve))
         return rows
 
-    def _reference(self, whole: Sequence[Pixels]) -> Callable[[Floats], Floats]:
-        """Expected temperatures [P, C] at similarities [P, C], interpolated between the means of bins."""
+    def _reference(self, whole: Sequence[Pixels]) -> tuple[Floats, Floats]:
+        """Similarities [P, C] and temperatures [P, C] of views of one image and of different ones."""
         pairs = [views(x, preset="abcde", size=self.spec.size, seed=1, epoch=0, index=i) for i, x in enumerate(whole)]
         first, second = (self._embed([np.stack([pair[side] for pair in pairs])]) for side in (0, 1))
         order = np.roll(np.arange(len(whole)), -1)
@@ -146,27 +148,24 @@ class Study:
             np.concatenate([np.asarray(getattr(each, name), float) for each in both])
             for name in ("head_similarity", "temperature")
         )
-        knots = []
-        for s, t in zip(sim.T, tau.T, strict=True):
-            parts = np.array_split(np.argsort(s), _BINS)
-            knots.append(([s[part].mean() for part in parts], [t[part].mean() for part in parts]))
-
-        def expected(sim_PC: Floats) -> Floats:
-            return np.stack([np.interp(s, *knot) for s, knot in zip(sim_PC.T, knots, strict=True)], axis=1)
-
-        return expected
+        return sim, tau
 
     def _row(self, name: str, strength: float, scores: PairScores, curve: Callable[[Floats], Floats]) -> dict[str, Any]:
         tau = np.asarray(scores.temperature, float)
-        excess = (tau - curve(np.asarray(scores.head_similarity, float))).mean(axis=1)
-        return {
+        excess = tau - curve(np.asarray(scores.head_similarity, float))
+        row = {
             "degradation": name,
             "strength": strength,
             "similarity": float(scores.head_similarity.mean()),
             "temperature": float(tau.mean()),
-            "excess": float(excess.mean()),
-            "excess_error": float(excess.std() / len(excess) ** 0.5),
+            "compared": float(np.isfinite(excess).mean()),
+            "excess": None,
+            "excess_error": None,
         }
+        if (within := np.isfinite(excess).any(axis=1)).sum() > 1:
+            by_pair = np.nanmean(excess[within], axis=1)  # a pair's heads are no independent witnesses
+            row |= {"excess": float(by_pair.mean()), "excess_error": float(by_pair.std() / len(by_pair) ** 0.5)}
+        return row
 
     def _resized(self, images: Sequence[Pixels]) -> Pixels:
         size = (self.spec.size, self.spec.size)
@@ -179,10 +178,21 @@ class Study:
         return Embeddings(np.concatenate([p.features for p in parts]), np.concatenate([p.heads for p in parts]))
 
 
-def _temperature(scores: PairScores) -> Floats:
-    """Harmonic mean of the heads' temperatures [P]."""
-    tau = np.asarray(scores.temperature, float)
-    return np.asarray(tau.shape[1] / (1 / tau).sum(axis=1))
+def expected_temperature(similarity: Floats, temperature: Floats) -> Callable[[Floats], Floats]:
+    """The mean temperature of reference pairs, [P, C] and [P, C], at similarities [Q, C]: a function of each head's.
+
+    Interpolated between the means of bins of equal numbers of pairs; NaN outside the first and the last of them.
+    """
+    knots = []
+    for s, t in zip(similarity.T, temperature.T, strict=True):
+        parts = np.array_split(np.argsort(s), _BINS)
+        knots.append(([s[part].mean() for part in parts], [t[part].mean() for part in parts]))
+
+    def expected(at: Floats) -> Floats:
+        columns = zip(at.T, knots, strict=True)
+        return np.stack([np.interp(s, *knot, left=np.nan, right=np.nan) for s, knot in columns], axis=1)
+
+    return expected
 
 
 def render(found: dict[str, Any]) -> str:
@@ -196,15 +206,19 @@ def render(found: dict[str, Any]) -> str:
         "| --- | --- |",
         *(f"| {name} | {area:.4f} |" for name, area in sorted(retrieval["aurc"].items(), key=lambda item: item[1])),
         "",
-        "| an image and itself with | | mean cosine of the heads | mean τ | excess of τ at equal similarity |",
-        "| --- | --- | --- | --- | --- |",
+        "| an image and itself with | | mean cosine of the heads | mean τ | excess of τ at equal similarity | of |",
+        "| --- | --- | --- | --- | --- | --- |",
         *(
             f"| {row['degradation']} | {row['strength']:g} | {row['similarity']:.3f} | {row['temperature']:.4f} "
-            f"| {row['excess']:+.4f} ± {row['excess_error']:.4f} |"
+            f"| {_excess(row)} | {100 * row['compared']:.0f} % |"
             for row in found["response"]
         ),
     ]
     return "\n".join(lines)
+
+
+def _excess(row: dict[str, Any]) -> str:
+    return "–" if row["excess"] is None else f"{row['excess']:+.4f} ± {row['excess_error']:.4f}"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from amcl_serve.pairs import PairScorer
 from export import quantize, whiten
 from export.card import Words, card
 from export.errors import ToleranceError, UsageError
-from export.images import ImageSet, batches, folder_images, pixels, range_indices, reported_indices, synthetic_pixels
+from export.images import ImageSet, folder_images, pixels, range_indices, reported_indices, synthetic_pixels
 from export.metrics import KNN_K, measure_knn, measure_pairs
 from export.networks import (
     BATCH,
@@ -42,7 +42,7 @@ from export.networks import (
     onnx_network,
     served_network,
     torch_network,
-    untrained_network,
+    untrained,
 )
 from export.onnx import ServedEncoder, write_encoder, write_temperature
 from export.verify import (
@@ -54,6 +54,7 @@ from export.verify import (
     scaled_decoding,
     table,
 )
+from export.whiten_fit import looked_at, whiten_on
 from training.checkpoint import load_model
 from training.config import Config
 from training.machine import cores
@@ -63,7 +64,6 @@ MIN_IMAGES = 64
 _PARITY_IMAGES = 1000
 _BATCH_TOLERANCE = 1e-5  # of the outputs' scale
 _SYNTHETIC_IMAGES = 64
-_WHITENING_IMAGES = 20_000
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,7 @@ def export(request: Request) -> ModelCard:
     held_out, bank = _measured_on(request)
     model, config = _load(request.checkpoint)
     served = _served(model, config, request.image_size)
-    unwhitened = served_network(served)
-    whitening = _whiten(served, unwhitened, request.whiten, held_out, bank)
+    unwhitened, whitening = _whiten(served, request.whiten, held_out, bank)
     with _new_folder(request.out) as folder:
         print("writing fp32 and temperature", flush=True)
         write_encoder(served, folder / encoder_file("fp32"))
@@ -137,8 +136,12 @@ def export(request: Request) -> ModelCard:
         _write_card(folder, written)
         if held_out is not None:
             named = {str(precision): network for precision, network in networks.items()}
-            named["untrained"] = untrained_network(config, served.size)
-            if whitening is not None:
+            if bank is not None:
+                never = untrained(config, served.size)
+                if whitening is not None:
+                    whiten_on(never, bank, whitening.kind)
+                named["untrained"] = served_network(never)
+            if unwhitened is not None:
                 named["unwhitened"] = unwhitened
             written = _measured(written, folder, named, config, held_out, bank)
             _write_card(folder, written)
@@ -162,28 +165,23 @@ def _served(model: AmclModel, config: Config, size: int | None) -> ServedEncoder
 
 
 def _whiten(
-    served: ServedEncoder,
-    network: Network,
-    asked: whiten.Kind | None,
-    held_out: ImageSet | None,
-    bank: ImageSet | None,
-) -> Whitening | None:
-    """Fit the last layer of `served` on training images, else on held-out ones; what the card says of it."""
-    images, of = (held_out, "held-out images") if bank is None else (bank, "training images")
+    served: ServedEncoder, asked: whiten.Kind | None, held_out: ImageSet | None, bank: ImageSet | None
+) -> tuple[Network | None, Whitening | None]:
+    """Whiten `served` by training images, else by held-out ones: it as it was, and what the card says of it."""
+    images = held_out if bank is None else bank
     if images is None and asked not in (None, "none"):
         raise UsageError(
             f"--whiten {asked} needs --images FOLDER: what it is fitted on, unless there is --train-images too"
         )
     if images is None or asked == "none":
-        return None
-    kind = asked or "half"
-    chosen = np.sort(np.random.default_rng(2).permutation(len(images))[:_WHITENING_IMAGES])
-    print(f"whitening features ({kind}) on {len(chosen)} {of}", flush=True)
-    parts = [network(block).features for block in batches(images, InputSpec(size=served.size), chosen.tolist())]
-    found = whiten.fit(np.concatenate(parts), kind)
-    assert found is not None
-    served.whiten(found)
-    return Whitening(kind=kind, images=len(chosen), of=of)
+        return None, None
+    before = served_network(served)
+    about = Whitening(
+        kind=asked or "half", images=len(looked_at(images)), of="held-out images" if bank is None else "training images"
+    )
+    print(f"whitening features ({about.kind}) on {about.images} {about.of}", flush=True)
+    whiten_on(served, images, about.kind, before)
+    return before, about
 
 
 def _check_target(out: Path) -> None:

@@ -22,7 +22,7 @@ KNN_TEMPERATURE = 0.1
 _PRESET = "abcde"
 
 _OF = {
-    "untrained": "; weights of seed 0, never trained, batch norms at their initial statistics, features not whitened",
+    "untrained": "; weights of seed 0, never trained, batch norms at initial statistics, whitened like the others",
     "unwhitened": "; fp32, features not whitened",
 }
 
@@ -76,8 +76,8 @@ def measure_knn(
 ) -> dict[str, Metric]:
     """`knn_<name>` of each network: k = 20 on the features, labelled `bank` against labelled `queries`.
 
-    Each image is decoded once for all networks. `untrained` is that of `networks.untrained_network`,
-    `unwhitened` the fp32 encoder without its last layer.
+    Each image is decoded once for all networks. `untrained` is `networks.untrained`, whitened like the
+    others; `unwhitened` the fp32 encoder without its last layer.
     """
     assert bank.labels is not None
     assert queries.labels is not None

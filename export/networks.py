@@ -45,21 +45,21 @@ def onnx_network(path: Path) -> Network:
     return run
 
 
-def untrained_network(config: Config, size: int) -> Network:
+def untrained(config: Config, size: int) -> ServedEncoder:
     """The network of `config` before training (weights from seed 0, batch norms at their initial statistics).
 
-    It sees images of `size` pixels a side, and its features are not whitened.
-
-    In onnxruntime like the others it is compared with: PyTorch's threads beside onnxruntime's slow both down.
+    It sees images of `size` pixels a side.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        served = ServedEncoder(AmclModel(config), config, size)
-    return served_network(served)
+        return ServedEncoder(AmclModel(config), config, size)
 
 
 def served_network(served: ServedEncoder) -> Network:
-    """`served` in float32 in onnxruntime on the CPU, through a file that is not kept."""
+    """`served` in float32 in onnxruntime on the CPU, through a file that is not kept.
+
+    Other networks that it is compared with run there too: PyTorch's threads beside onnxruntime's slow both down.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder.onnx"
         write_encoder(served, path)

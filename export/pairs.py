@@ -116,10 +116,11 @@ def _of_heads(
         "AUROC of the heads' joint log-density, which loss.heads=joint compares candidates by",
     )
     for kind, chosen in (("positives", report.positive), ("negatives", ~report.positive)):
-        found[f"head_correlation_{kind}"] = (
-            _correlation(report.heads[chosen]),
-            f"mean Pearson correlation between two heads' similarities, within {kind}",
-        )
+        if np.ptp(report.heads[chosen], axis=0).all():  # that of a constant is not defined
+            found[f"head_correlation_{kind}"] = (
+                _correlation(report.heads[chosen]),
+                f"mean Pearson correlation between two heads' similarities, within {kind}",
+            )
     return found
 
 

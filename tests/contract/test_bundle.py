@@ -19,7 +19,7 @@ from amcl_serve.pairs import PairScorer
 from export.__main__ import main
 from export.onnx import ServedEncoder
 from export.verify import misses, parity
-from tests.export.tiny import SIZE, make_run, photos
+from tests.export.tiny import SIZE, make_run, photos, save
 from training.checkpoint import load_model
 from training.data import FolderImages, Plain
 
@@ -102,6 +102,23 @@ def test_served_temperatures_are_the_models(bundle, run, encoders):
     np.testing.assert_allclose(scores.score, combined, atol=1e-5)
     assert scores.uncertainty is not None
     assert scores.probability is not None
+
+
+@pytest.mark.parametrize("of", ["views", "similarity"])
+def test_other_temperatures_are_served_as_trained(of, tmp_path):
+    run = make_run(tmp_path / "run", f"temperature.of={of}", "loss.heads=joint")
+    model, _ = load_model(run)
+    with torch.no_grad():  # as training would leave them: not all pairs alike
+        for parameter in model.temperature.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    save(run, model, load_model(run)[1])
+    assert main(["--checkpoint", str(run), "--out", str(tmp_path / "model"), "--precision", "fp32"]) == 0
+    bundle = Bundle.open(tmp_path / "model")
+    a, b = (Encoder.load(bundle, session_threads=1).encode(photos(16, seed=seed)) for seed in (13, 14))
+    with torch.no_grad():
+        expected = model.temperature(torch.from_numpy(a.heads), torch.from_numpy(b.heads)).numpy()
+    assert expected.std() > 0
+    np.testing.assert_allclose(PairScorer.load(bundle).score(a, b).temperature, expected, rtol=1e-5)
 
 
 def test_a_standard_model_takes_the_same_path(tmp_path):

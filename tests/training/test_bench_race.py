@@ -17,9 +17,9 @@ from training.recipes import simclr
 
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory):
-    """Images of 32 px of one colour with noise, three classes: 48 to train on, 24 to test."""
+    """Images of 32 px of one colour with noise, three classes: 120 to train on, 24 to test."""
     folder, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
-    for part, count in (("train", 16), ("test", 8)):
+    for part, count in (("train", 40), ("test", 8)):
         for channel, name in enumerate(("red", "green", "blue")):
             (folder / part / name).mkdir(parents=True)
             for number in range(count):
@@ -88,9 +88,9 @@ def test_a_race_ends_with_figures_of_the_last_epoch(cifar, tmp_path, monkeypatch
     (line,) = read(tmp_path / "r.jsonl")
     assert line["epochs"] == 3
     assert line["in_one_go"]
-    assert (line["bank"], line["queries"]) == (45, 3)
+    assert (line["bank"], line["queries"]) == (108, 12)
     config = json.loads((tmp_path / "race-simclr-validated/config.json").read_text())
     assert config["train"]["epochs"] == 3
-    assert line["step"] == 3 * (45 // 12)
+    assert line["step"] == 3 * (108 // 12)
     assert race.main([*words, "--validate"]) == 1
     assert "give another --name" in capsys.readouterr().err
