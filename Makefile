@@ -33,8 +33,8 @@ check: .venv-dev/.stamp ## style, types, import rules, no registry host in any f
 	@! git grep -nIE 'pypi[.]org|pythonhosted[.]org|npmjs[.](org|com)|deb[.]debian[.]org|[-]-(extra-)?index-url' \
 	  || { echo 'check: the lines above name a package registry'; exit 1; }
 
-openapi: .venv-dev/.stamp ## write the HTTP interface into tests/amcl_serve/api/openapi.json, which a test compares it with
-	UPDATE_OPENAPI=1 $(DEV)/python -m pytest tests/amcl_serve/api/test_app.py -k openapi_is
+openapi: .venv-dev/.stamp ## write the HTTP interface into tests/amcl_serve/http/openapi.json, which a test compares it with
+	UPDATE_OPENAPI=1 $(DEV)/python -m pytest tests/amcl_serve/http/test_app.py -k openapi_is
 
 bench-model: .venv-dev/.stamp ## recompute the figures on the default bundle's card
 	$(DEV)/python -m benchmarks.model $(ARGS)

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve the API and the page from one process."""
     settings = settings_from(args)
     sock = listen(settings)  # before the imports and the model, which take seconds
-    from amcl_serve.api.app import create_app
+    from amcl_serve.http.app import create_app
 
     try:
         from app.mount import mount

@@ -13,10 +13,10 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from amcl_serve.api.auth import grant
-from amcl_serve.api.problem import problem_response
 from amcl_serve.errors import AmclError, BodyTooLarge, Unauthorized
-from amcl_serve.keys import Access, Keys
+from amcl_serve.http.guards.auth import grant
+from amcl_serve.http.guards.keys import Access, Keys
+from amcl_serve.http.problem import problem_response
 
 PATH = "/login"
 COOKIE = "amcl_session"

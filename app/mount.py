@@ -13,11 +13,11 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from amcl_serve.api import problem
-from amcl_serve.api.auth import KeyCheck
-from amcl_serve.api.limits import BodyLimit
-from amcl_serve.api.request_id import RequestIds, level_of
-from amcl_serve.api.state import registry_of
+from amcl_serve.http import problem
+from amcl_serve.http.guards.auth import KeyCheck
+from amcl_serve.http.guards.limits import BodyLimit
+from amcl_serve.http.guards.request_id import RequestIds, level_of
+from amcl_serve.http.state import registry_of
 from amcl_serve.settings import Settings
 from app import login
 from app.client import Client

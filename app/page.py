@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import gradio as gr
 
-from amcl_serve.registry import LoadedModel
+from amcl_serve.hosting.registry import LoadedModel
 from app import examples, result
 from app.client import Refused
 

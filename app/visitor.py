@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from amcl_serve.api.auth import grant
-from amcl_serve.api.request_id import HEADER
-from amcl_serve.keys import Access
-from amcl_serve.logs import request_id
+from amcl_serve.http.guards.auth import grant
+from amcl_serve.http.guards.keys import Access
+from amcl_serve.http.guards.request_id import HEADER
+from amcl_serve.http.logs import request_id
 
 
 def for_visitors(api: ASGIApp) -> ASGIApp:

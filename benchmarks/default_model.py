@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from amcl_serve.bundle import CARD_FILE, MODELS_DIR, Bundle
+from amcl_serve.model.bundle import CARD_FILE, MODELS_DIR, Bundle
 from benchmarks.budget import Budget, Failed, OutOfTime, add_budget, append, pretrain, quality, read
 from benchmarks.race import OUT_OF_TIME, begun_epochs, fitting, trial
 from training import checkpoint

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from amcl_serve.bundle import Bundle, ModelCard
-from amcl_serve.encoder import Encoder
 from amcl_serve.errors import AmclError
-from amcl_serve.pairs import PairScorer
-from amcl_serve.registry import find_bundle
+from amcl_serve.hosting.opening import find_bundle
+from amcl_serve.model.bundle import Bundle, ModelCard
+from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.pair_scorer import PairScorer
 from export.images import ImageSet
 from export.metrics import PAIRS, measure_knn, measure_pairs
 from export.networks import Network, onnx_network, served_network, untrained

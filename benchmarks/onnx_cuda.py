@@ -35,12 +35,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from amcl_serve.bundle import Bundle
-from amcl_serve.encoder import Embeddings, Encoder, unit_norm
 from amcl_serve.errors import StartupError
-from amcl_serve.images import decode
-from amcl_serve.registry import find_bundle
-from amcl_serve.sessions import CPU, CUDA, provider_name
+from amcl_serve.hosting.opening import find_bundle
+from amcl_serve.model.bundle import Bundle
+from amcl_serve.model.encoder import Embeddings, Encoder, unit_norm
+from amcl_serve.model.pixels import decode
+from amcl_serve.model.sessions import CPU, CUDA, provider_name
 from benchmarks.budget import RESULTS, ROOT, append, commit
 from benchmarks.closed_loop import answers
 from benchmarks.own_server import free_port, serving

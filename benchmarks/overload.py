@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from amcl_serve.registry import find_bundle
+from amcl_serve.hosting.opening import find_bundle
 from amcl_serve.settings import Settings
 from benchmarks.open_loop import UNANSWERED, Load, Offered, Sent, offer
 from benchmarks.own_server import Server, serving

@@ -30,12 +30,12 @@ from statistics import median
 import numpy as np
 import onnxruntime as ort
 
-from amcl_serve.bundle import CARD_FILE, Bundle
-from amcl_serve.encoder import Encoder
 from amcl_serve.errors import AmclError
-from amcl_serve.images import decode
+from amcl_serve.hosting.opening import find_bundle
 from amcl_serve.machine import cores
-from amcl_serve.registry import find_bundle
+from amcl_serve.model.bundle import CARD_FILE, Bundle
+from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.pixels import decode
 from benchmarks import serving_bound
 from benchmarks.serving_load import (
     BODIES,

@@ -17,10 +17,10 @@ from itertools import cycle
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.bundle import Bundle, Precision
-from amcl_serve.encoder import Encoder
-from amcl_serve.images import decode
-from amcl_serve.registry import find_bundle
+from amcl_serve.hosting.opening import find_bundle
+from amcl_serve.model.bundle import Bundle, Precision
+from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.pixels import decode
 
 BATCH = 32
 MAX_PIXELS = 64_000_000

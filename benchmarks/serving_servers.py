@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from amcl_serve.bundle import Bundle
+from amcl_serve.model.bundle import Bundle
 from benchmarks.serving_peer import Peer
 from benchmarks.serving_process import ROOT
 

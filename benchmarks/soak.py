@@ -28,7 +28,7 @@ from typing import Any
 
 import httpx
 
-from amcl_serve.registry import find_bundle
+from amcl_serve.hosting.opening import find_bundle
 from benchmarks.overload import photos
 from benchmarks.own_server import MiB, Server, serving
 

@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from amcl_serve.bundle import Bundle
-from amcl_serve.encoder import Embeddings, Encoder
 from amcl_serve.evaluation.risk_coverage import area_under_risk_coverage
-from amcl_serve.pairs import PairScorer, PairScores
-from amcl_serve.registry import find_bundle
+from amcl_serve.hosting.opening import find_bundle
+from amcl_serve.model.bundle import Bundle
+from amcl_serve.model.encoder import Embeddings, Encoder
+from amcl_serve.model.pair_scorer import PairScorer, PairScores
 from benchmarks.budget import RESULTS, append, commit
 from export.images import ImageSet, batches, folder_images, upright_rgb
 from training.augment import views

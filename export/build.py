@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amcl_serve.bundle import (
+from amcl_serve.errors import BundleError
+from amcl_serve.model.bundle import (
     CARD_FILE,
     PRECISIONS,
     TEMPERATURE_FILE,
@@ -26,9 +27,8 @@ from amcl_serve.bundle import (
     encoder_file,
     file_entry,
 )
-from amcl_serve.encoder import Encoder
-from amcl_serve.errors import BundleError
-from amcl_serve.pairs import PairScorer
+from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.pair_scorer import PairScorer
 from export import quantize, whiten
 from export.card import Words, card
 from export.errors import ToleranceError, UsageError

@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from amcl_serve.bundle import InputSpec, ModelCard, Parity, Precision, Probe, TemperatureSpec, Whitening, probe_image
+from amcl_serve.model.bundle import (
+    InputSpec,
+    ModelCard,
+    Parity,
+    Precision,
+    Probe,
+    TemperatureSpec,
+    Whitening,
+    probe_image,
+)
 from export.networks import Network
 from training.config import Config, to_dict
 from training.model import AmclModel

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from amcl_serve.bundle import InputSpec
 from amcl_serve.errors import AmclError
-from amcl_serve.images import OWN_FILES_MAX_PIXELS, decode, upright
+from amcl_serve.model.bundle import InputSpec
+from amcl_serve.model.pixels import OWN_FILES_MAX_PIXELS, decode, upright
 from export.errors import UsageError
 from export.networks import BATCH, Pixels
 from training.data import list_images

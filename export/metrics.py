@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
-from amcl_serve.bundle import InputSpec, Metric
-from amcl_serve.encoder import Embeddings
 from amcl_serve.evaluation.knn import knn_accuracy
-from amcl_serve.pairs import PairScorer
+from amcl_serve.model.bundle import InputSpec, Metric
+from amcl_serve.model.encoder import Embeddings
+from amcl_serve.model.pair_scorer import PairScorer
 from export.images import ImageSet, batches, reported_indices, upright_rgb
 from export.networks import BATCH, Network
 from export.pairs import PairReport, Pairs, judge

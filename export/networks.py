@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from amcl_serve.encoder import Embeddings
-from amcl_serve.sessions import CPU, open_session
+from amcl_serve.model.encoder import Embeddings
+from amcl_serve.model.sessions import CPU, open_session
 from export.onnx import ServedEncoder, write_encoder
 from training.config import Config
 from training.machine import cores

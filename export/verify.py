@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.bundle import InputSpec, Metric, Parity, Precision
-from amcl_serve.encoder import Embeddings
+from amcl_serve.model.bundle import InputSpec, Metric, Parity, Precision
+from amcl_serve.model.encoder import Embeddings
 from export.errors import ToleranceError
 from export.images import ImageSet, is_large_jpeg, pixels
 from export.networks import Network, embed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from amcl_serve.bundle import InputSpec
+from amcl_serve.model.bundle import InputSpec
 from export import whiten
 from export.images import ImageSet, batches
 from export.networks import Network, served_network

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from amcl_serve.bundle import (
+from amcl_serve.model.bundle import (
     CARD_FILE,
     TEMPERATURE_FILE,
     Calibration,
@@ -29,7 +29,7 @@ from amcl_serve.bundle import (
     file_entry,
     probe_image,
 )
-from amcl_serve.encoder import Embeddings, Encoder
+from amcl_serve.model.encoder import Embeddings, Encoder
 
 D, C, HEAD_DIM = 8, 3, 4
 LOW, HIGH, CONSTANT = 0.05, 0.5, 0.1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amcl_serve.client import DEFAULT_URL, Client, Limits, Retry
 from amcl_serve.errors import Unauthorized
-from amcl_serve.keys import parse_keys, read_key_file
+from amcl_serve.http.guards.keys import parse_keys, read_key_file
 
 PATIENCE = Retry(attempts=1000, deadline=300.0)  # of a busy server; nobody waits for a single image
 

@@ -12,14 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from amcl_serve import machine
-from amcl_serve.bundle import Bundle
-from amcl_serve.collections.database import Database
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.commands.serve import listen
 from amcl_serve.errors import StartupError, StorageError
-from amcl_serve.keys import Keys
+from amcl_serve.http.guards.keys import Keys
 from amcl_serve.machine import mebibytes
+from amcl_serve.model.bundle import Bundle
 from amcl_serve.settings import Settings
+from amcl_serve.vectors.database import Database
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -110,7 +110,7 @@ def _providers(settings: Settings) -> Iterator[Finding]:
     try:
         import onnxruntime as ort
 
-        from amcl_serve.sessions import CUDA, provider_name
+        from amcl_serve.model.sessions import CUDA, provider_name
     except ImportError:
         yield Finding("fail", "providers", "onnxruntime cannot be imported; uninstall it and install it again")
         return
@@ -131,7 +131,7 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 
 def _cuda(*, needed: bool) -> Finding:
     """Whether CUDA can run; where it is only tried (`--provider auto`), the CPU takes its place."""
-    from amcl_serve.sessions import CUDA_VERSION, preload_cuda
+    from amcl_serve.model.sessions import CUDA_VERSION, preload_cuda
 
     preload_cuda()
     names = machine.cuda_libraries(CUDA_VERSION)
@@ -159,7 +159,7 @@ def _memory(settings: Settings) -> Finding:
     if found is None:
         return Finding("warn", "memory", "not known here: nothing says how much is free")
     try:
-        from amcl_serve.registry import find_bundle, memory_needed
+        from amcl_serve.hosting.opening import find_bundle, memory_needed
 
         bundles = [Bundle.open(find_bundle(name, settings.model_dir), verify=False) for name in settings.model]
         need = PROCESS_BYTES + sum(memory_needed(bundle, settings) for bundle in bundles)
@@ -181,8 +181,8 @@ def _memory(settings: Settings) -> Finding:
 def _models(settings: Settings) -> Iterator[Finding]:
     """Load every model as the server does, one after the other."""
     try:
-        from amcl_serve.loader import warm_up
-        from amcl_serve.registry import load_models
+        from amcl_serve.hosting.lifecycle import warm_up
+        from amcl_serve.hosting.opening import load_models
     except ImportError:
         yield Finding("fail", "model", "not tried: onnxruntime cannot be imported")
         return

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amcl_serve.commands.files import SUFFIXES, expand
-from amcl_serve.commands.interrupts import held_back
+from amcl_serve.commands.bulk.files import SUFFIXES, expand
+from amcl_serve.commands.bulk.interrupts import held_back
+from amcl_serve.commands.bulk.parquet import ROW_GROUP, require_pyarrow, write_parquet
+from amcl_serve.commands.bulk.progress import BROKEN, Progress
+from amcl_serve.commands.bulk.unfinished import Item, Unfinished, sync
 from amcl_serve.commands.options import MODEL, add_settings, settings_from
-from amcl_serve.commands.parquet import ROW_GROUP, require_pyarrow, write_parquet
-from amcl_serve.commands.progress import BROKEN, Progress
-from amcl_serve.commands.unfinished import Item, Unfinished, sync
 from amcl_serve.errors import AmclError, StartupError
 
 if TYPE_CHECKING:
-    from amcl_serve.jobs import Embedded
-    from amcl_serve.registry import LoadedModel
+    from amcl_serve.engine.submissions import Embedded
+    from amcl_serve.hosting.registry import LoadedModel
     from amcl_serve.settings import Settings
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     if args.out is not None and args.out.suffix == ".parquet":
         require_pyarrow()
-    from amcl_serve.registry import load_model
+    from amcl_serve.hosting.opening import load_model
 
     model = load_model(settings)
     return _print(args, model, settings) if args.out is None else _write(args, model, settings)
@@ -75,7 +75,7 @@ def _print(args: argparse.Namespace, model: LoadedModel, settings: Settings) -> 
     """One JSON object a line on stdout, a line on stderr for each image that has none."""
     import orjson
 
-    from amcl_serve.commands.local import batches, embed_batches
+    from amcl_serve.commands.bulk.local import batches, embed_batches
 
     failed = 0
     kind = "heads" if args.outputs == "heads" else "embedding"
@@ -96,7 +96,7 @@ def _print(args: argparse.Namespace, model: LoadedModel, settings: Settings) -> 
 
 def _write(args: argparse.Namespace, model: LoadedModel, settings: Settings) -> int:
     """All vectors into a file, by way of a run that can be gone on with."""
-    from amcl_serve.commands.local import embed_batches
+    from amcl_serve.commands.bulk.local import embed_batches
 
     card, encoder = model.bundle.card, model.encoder
     shape = (card.num_heads, card.head_dim) if args.outputs == "heads" else (card.feature_dim,)
@@ -153,7 +153,7 @@ def _row(item: Embedded | AmclError, args: argparse.Namespace) -> Item:
         return item.features
     import numpy as np
 
-    from amcl_serve.encoder import unit_norm
+    from amcl_serve.model.encoder import unit_norm
 
     return unit_norm(item.features).astype(np.float32)
 

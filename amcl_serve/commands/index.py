@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from amcl_serve.client import Client, Point
+from amcl_serve.commands.bulk.files import SUFFIXES, walk
+from amcl_serve.commands.bulk.progress import BROKEN, Progress
 from amcl_serve.commands.client import add_connection, connection
-from amcl_serve.commands.files import SUFFIXES, walk
-from amcl_serve.commands.progress import BROKEN, Progress
 from amcl_serve.errors import (
     AmclError,
     BodyTooLarge,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from amcl_serve.commands.bulk.progress import printable
 from amcl_serve.commands.client import add_connection, connection
-from amcl_serve.commands.progress import printable
 from amcl_serve.errors import StartupError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import amcl_serve
-from amcl_serve import logs
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.errors import StartupError
+from amcl_serve.http import logs
 from amcl_serve.machine import free_large_blocks_at_once
 from amcl_serve.settings import Settings
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve the API alone, without a page."""
     settings = settings_from(args)
     sock = listen(settings)  # before the imports and the model, which take seconds
-    from amcl_serve.api.app import create_app
+    from amcl_serve.http.app import create_app
 
     return serve(create_app(settings), settings, sock)
 
@@ -73,7 +73,7 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     """Run `app` on a bound socket until a signal; StartupError out of its lifespan comes through as it is."""
     import uvicorn
 
-    from amcl_serve.api import refusal
+    from amcl_serve.http.guards import refusal
 
     logs.configure(settings)
     address = sock.getsockname()[0]

@@ -10,7 +10,7 @@ from amcl_serve.commands.options import MODEL, add_settings, settings_from
 from amcl_serve.errors import AmclError, BadRequest
 
 if TYPE_CHECKING:
-    from amcl_serve.pairs import PairScores
+    from amcl_serve.model.pair_scorer import PairScores
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     import orjson
 
-    from amcl_serve.commands.local import embed_files
-    from amcl_serve.jobs import Embedded, stack
-    from amcl_serve.registry import load_model
+    from amcl_serve.commands.bulk.local import embed_files
+    from amcl_serve.engine.submissions import Embedded, stack
+    from amcl_serve.hosting.opening import load_model
 
     model = load_model(settings)
     found = []

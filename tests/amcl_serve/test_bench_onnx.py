@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from amcl_serve.bundle import Bundle
-from amcl_serve.sessions import CPU, CUDA
+from amcl_serve.model.bundle import Bundle
+from amcl_serve.model.sessions import CPU, CUDA
 from benchmarks import onnx_cuda
 from benchmarks.onnx_cuda import TOLERANCE, agreement, doctor_says, load, serve_says, through_server
 

@@ -12,8 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from amcl_serve.api.app import create_app
-from amcl_serve.logs import request_id
+from amcl_serve.http.app import create_app
+from amcl_serve.http.logs import request_id
 from amcl_serve.settings import Settings
 from app import login
 from app.examples import PAIRS

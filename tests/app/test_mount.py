@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from amcl_serve.api.app import create_app
+from amcl_serve.http.app import create_app
 from amcl_serve.settings import Settings
 from app.examples import ASSETS, PAIRS
 from app.mount import is_page_path, mount

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from amcl_serve.bundle import Bundle
+from amcl_serve.model.bundle import Bundle
 from tests.export.conftest import one_torch_thread  # noqa: F401 - autouse
 from tests.export.tiny import make_photo_folder, make_run
 

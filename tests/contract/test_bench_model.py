@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from amcl_serve.bundle import CARD_FILE
+from amcl_serve.model.bundle import CARD_FILE
 from benchmarks.model import main
 
 

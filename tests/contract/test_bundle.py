@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import v2
 
-from amcl_serve.bundle import PRECISIONS, Bundle, InputSpec
-from amcl_serve.encoder import Embeddings, Encoder
-from amcl_serve.images import decode
-from amcl_serve.pairs import PairScorer
+from amcl_serve.model.bundle import PRECISIONS, Bundle, InputSpec
+from amcl_serve.model.encoder import Embeddings, Encoder
+from amcl_serve.model.pair_scorer import PairScorer
+from amcl_serve.model.pixels import decode
 from export.__main__ import main
 from export.onnx import ServedEncoder
 from export.verify import misses, parity

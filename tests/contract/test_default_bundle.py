@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amcl_serve import images
-from amcl_serve.bundle import Bundle
-from amcl_serve.encoder import Embeddings, Encoder
-from amcl_serve.pairs import PairScorer
-from amcl_serve.registry import find_bundle
+from amcl_serve.hosting.opening import find_bundle
+from amcl_serve.model import pixels as images
+from amcl_serve.model.bundle import Bundle
+from amcl_serve.model.encoder import Embeddings, Encoder
+from amcl_serve.model.pair_scorer import PairScorer
 from tests.images import oriented
 
 ASSETS = Path(__file__).parents[2] / "app" / "assets"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from amcl_serve.api.app import create_app
-from amcl_serve.api.metrics import Metrics
 from amcl_serve.cli import COMMANDS
 from amcl_serve.commands.options import default_text, is_secret
 from amcl_serve.errors import AmclError
+from amcl_serve.http.app import create_app
+from amcl_serve.http.metrics import Metrics
 from amcl_serve.settings import Settings
 from tests.app.server import ROOT
 

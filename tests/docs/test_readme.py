@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from amcl_serve.registry import find_bundle
+from amcl_serve.hosting.opening import find_bundle
 from tests.app.server import ROOT, serving
 
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from amcl_serve.bundle import Bundle
+from amcl_serve.model.bundle import Bundle
 from export.__main__ import main
 from export.networks import embed, onnx_network, torch_network
 from export.onnx import ServedEncoder, write_encoder

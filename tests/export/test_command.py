@@ -12,9 +12,9 @@ import torch
 from onnx import numpy_helper
 from PIL import Image
 
-from amcl_serve.bundle import CARD_FILE, Bundle, encoder_file
-from amcl_serve.encoder import Encoder
-from amcl_serve.pairs import PairScorer
+from amcl_serve.model.bundle import CARD_FILE, Bundle, encoder_file
+from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.pair_scorer import PairScorer
 from export import quantize
 from export.__main__ import main
 from export.verify import SCALED_DECODING_COSINE

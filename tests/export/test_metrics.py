@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amcl_serve.bundle import InputSpec
-from amcl_serve.encoder import Embeddings
-from amcl_serve.pairs import PairScorer
+from amcl_serve.model.bundle import InputSpec
+from amcl_serve.model.encoder import Embeddings
+from amcl_serve.model.pair_scorer import PairScorer
 from export.card import data_name
 from export.images import ImageSet, folder_images, range_indices, reported_indices
 from export.metrics import measure_knn, measure_pairs

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amcl_serve.bundle import InputSpec
-from amcl_serve.encoder import Embeddings
+from amcl_serve.model.bundle import InputSpec
+from amcl_serve.model.encoder import Embeddings
 from export.errors import ToleranceError
 from export.images import ImageSet
 from export.verify import SCALED_DECODING_COSINE, misses, parity, refuse_misses, scaled_decoding, table

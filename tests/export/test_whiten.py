@@ -7,8 +7,8 @@ import onnx
 import pytest
 import torch
 
-from amcl_serve.bundle import Bundle, Whitening
-from amcl_serve.encoder import Encoder
+from amcl_serve.model.bundle import Bundle, Whitening
+from amcl_serve.model.encoder import Encoder
 from export.__main__ import main
 from export.networks import embed, onnx_network, served_network
 from export.onnx import ServedEncoder, write_encoder

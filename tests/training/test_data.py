@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amcl_serve.bundle import InputSpec
-from amcl_serve.images import decode
+from amcl_serve.model.bundle import InputSpec
+from amcl_serve.model.pixels import decode
 from tests.images import cmyk_jpeg, grey16_png, one_pixel, oriented, palette_transparent
 from training import data
 

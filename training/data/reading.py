@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from amcl_serve.errors import AmclError
-from amcl_serve.images import fit
+from amcl_serve.model.pixels import fit
 from training.data.sources import Images, Numbers
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, STL10
 
-from amcl_serve.images import upright
+from amcl_serve.model.pixels import upright
 
 Labels = npt.NDArray[np.str_]  # names of classes
 Numbers = npt.NDArray[np.int64]

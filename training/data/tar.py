@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from amcl_serve.images import upright
+from amcl_serve.model.pixels import upright
 from training.data.sources import SUFFIXES, Labels, Numbers, printable
 
 _WINDOW = 8  # shards whose images are shuffled among each other

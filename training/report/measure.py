@@ -19,8 +19,8 @@ from amcl_serve.evaluation.geometry import alignment, effective_rank, uniformity
 from amcl_serve.evaluation.head_score import head_score
 from amcl_serve.evaluation.knn import knn_accuracy
 from amcl_serve.evaluation.linear_probe import LinearProbe, linear_probe
-from amcl_serve.evaluation.pairs import Separation, auroc, separation
 from amcl_serve.evaluation.retrieval import Retrieval, retrieval
+from amcl_serve.evaluation.separation import Separation, auroc, separation
 from training import inference
 from training.augment import views
 from training.data import Labelled, Subset

@@ -17,7 +17,6 @@ import PIL.Image
 import pytest
 import uvicorn
 
-from amcl_serve.api.app import create_app
 from amcl_serve.client import AsyncClient, Client, Limits, Point
 from amcl_serve.errors import (
     AmclError,
@@ -30,6 +29,7 @@ from amcl_serve.errors import (
     UndecodableImage,
     UnsupportedImage,
 )
+from amcl_serve.http.app import create_app
 from amcl_serve.settings import Settings
 from tests.fakes import HEAD_DIM, C, D
 from tests.images import bomb_png, oriented, photo, picture, truncated

@@ -1,0 +1,1 @@
+"""Many files in one run: listed, embedded in order, resumed after any interruption."""

@@ -1,0 +1,1 @@
+"""From the bytes of many requests to embeddings, in batches."""

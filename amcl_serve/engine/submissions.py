@@ -1,0 +1,107 @@
+"""What is under way in an engine: requests, their images as jobs, and the answers in which both end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from amcl_serve.errors import AmclError
+from amcl_serve.model.encoder import Embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One image's embedding: `features` float32 [D], unnormalised; `heads` float32 [C, d'], unit norm."""
+
+    features: npt.NDArray[np.float32]
+    heads: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds that the image answered last spent waiting, being decoded and in the encoder; they add up."""
+
+    queue_ms: float
+    decode_ms: float
+    inference_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """One entry an image, in order: its embedding, or the error that concerns it alone."""
+
+    items: list[Embedded | AmclError]
+    timing: Timing
+
+
+def stack(items: Sequence[Embedded]) -> Embeddings:
+    """The rows of `items` as one Embeddings; ValueError if there are none."""
+    return Embeddings(np.stack([item.features for item in items]), np.stack([item.heads for item in items]))
+
+
+class Request:
+    """The images of one caller, and where their answers gather. Made on the caller's event loop."""
+
+    __slots__ = ("answered", "items", "loop", "open", "spent")
+
+    def __init__(self, size: int) -> None:
+        self.items: list[Embedded | AmclError | None] = [None] * size
+        self.open = size  # images not yet answered; 0 also when the caller has given up
+        self.spent: Sequence[float] = (0.0, 0.0, 0.0)  # of the image answered last
+        self.loop = asyncio.get_running_loop()
+        self.answered: asyncio.Future[None] = self.loop.create_future()
+
+    def result(self) -> EmbedResult:
+        """What the caller gets, once every image has its answer."""
+        timing = Timing(*(1000 * seconds for seconds in self.spent))
+        return EmbedResult([item for item in self.items if item is not None], timing)
+
+
+QUEUE, DECODE, INFERENCE = range(3)  # stages of a job
+
+
+class Job:
+    """One image on its way: its bytes, then its pixels, and the seconds it spent in each stage."""
+
+    __slots__ = ("_mark", "data", "index", "pixels", "request", "spent")
+
+    def __init__(self, request: Request, index: int, data: bytes) -> None:
+        self.request = request
+        self.index = index
+        self.data = data
+        self.pixels: npt.NDArray[np.uint8] | None = None
+        self.spent = [0.0, 0.0, 0.0]
+        self._mark = perf_counter()
+
+    def lap(self, stage: int) -> None:
+        """Count the time since the last lap to `stage`."""
+        now = perf_counter()
+        self.spent[stage] += now - self._mark
+        self._mark = now
+
+
+def wake(requests: Iterable[Request], error: AmclError | None = None) -> None:
+    """From any thread: let the callers go on, with `error` if there is one."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[Request]] = defaultdict(list)
+    for request in requests:
+        by_loop[request.loop].append(request)
+    for loop, theirs in by_loop.items():  # waking a loop is a system call: one for all
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(_finish, theirs, error)
+
+
+def _finish(requests: Sequence[Request], error: AmclError | None) -> None:
+    for request in requests:
+        if request.answered.done():
+            continue
+        if error is None:
+            request.answered.set_result(None)
+        else:
+            request.answered.set_exception(error)

@@ -1,0 +1,1 @@
+"""Which models answer: found, opened, swapped and taken down."""

@@ -1,0 +1,124 @@
+"""How a bundle becomes a model: found by its name, opened, and loaded on the provider that the settings ask for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import onnxruntime as ort
+
+from amcl_serve.engine.engine import Engine
+from amcl_serve.errors import BundleError, ProviderUnavailable
+from amcl_serve.hosting.registry import DEFAULT, LoadedModel
+from amcl_serve.model.bundle import CARD_FILE, MODELS_DIR, Bundle, probe_image
+from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.pair_scorer import PairScorer
+from amcl_serve.model.sessions import CPU, CUDA, provider_name, unavailable
+from amcl_serve.settings import Settings
+
+AUTO: Final = "auto"
+TIMES_FILE = 6  # the default bundle takes 3.4 (int8) to 5.2 (fp16) times its encoder's file, on a CPU
+
+log = logging.getLogger("amcl_serve")
+
+
+def load_models(settings: Settings) -> list[LoadedModel]:
+    """Every model that the settings name, in their order; the engines are not started.
+
+    Raises BundleError or ProviderUnavailable.
+    """
+    if settings.model_dir is not None and not settings.model_dir.is_dir():
+        raise BundleError(f"{settings.model_dir} is no folder; --model-dir is one that holds a folder for each bundle")
+    models: dict[str, LoadedModel] = {}
+    for name in settings.model:
+        bundle = Bundle.open(find_bundle(name, settings.model_dir))
+        if bundle.card.name in models:
+            raise BundleError(
+                f"two bundles are called {bundle.card.name}: {models[bundle.card.name].bundle.folder} and "
+                f"{bundle.folder}; name one of them, or export one under another name"
+            )
+        models[bundle.card.name] = load_bundle(bundle, settings)
+    return list(models.values())
+
+
+def load_model(settings: Settings) -> LoadedModel:
+    """The first of the models that the settings name; the engine is not started. Raises as `load_models`."""
+    return load_bundle(Bundle.open(find_bundle(settings.model[0], settings.model_dir)), settings)
+
+
+def load_bundle(bundle: Bundle, settings: Settings) -> LoadedModel:
+    """Load what answers for an opened bundle; the engine is not started. Raises BundleError or ProviderUnavailable."""
+    encoder = _load_encoder(bundle, settings)
+    return LoadedModel(bundle.card.name, bundle, encoder, PairScorer.load(bundle), Engine(encoder, settings=settings))
+
+
+def memory_needed(bundle: Bundle, settings: Settings) -> int:
+    """Bytes that a model takes while it is loaded, about; of its largest encoder where the provider decides."""
+    chosen = bundle.precisions if settings.precision == AUTO else (settings.precision,)
+    return TIMES_FILE * max(bundle.encoder_path(precision).stat().st_size for precision in chosen)
+
+
+def find_bundle(name: str, model_dir: Path | None = None) -> Path:
+    """The folder of a bundle. `name` is that folder, or a folder in `model_dir`, or a bundle shipped in
+    amcl_serve/models; "default" is the only one that is shipped.
+
+    Raises BundleError, listing what there is, when nothing fits.
+    """
+    folders = [Path(name).expanduser()] + ([] if model_dir is None else [model_dir / name])
+    for folder in folders:
+        if (folder / CARD_FILE).is_file():
+            return folder
+    shipped = shipped_bundles()
+    if name == DEFAULT and len(shipped) == 1:
+        return next(iter(shipped.values()))
+    if name in shipped:
+        return shipped[name]
+    have = f"shipped are {', '.join(shipped)}" if shipped else "none is shipped"
+    if model_dir is not None:
+        have += f"; the model folder has {', '.join(_bundles(model_dir)) or 'none'}"
+    raise BundleError(f"no bundle {name!r}: name a folder with a {CARD_FILE}, as `python -m export` makes; {have}")
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """The folders of the bundles in the package, by name."""
+    return _bundles(MODELS_DIR)
+
+
+def _bundles(folder: Path) -> dict[str, Path]:
+    return {card.parent.name: card.parent for card in sorted(folder.glob(f"*/{CARD_FILE}"))}
+
+
+def _load_encoder(bundle: Bundle, settings: Settings) -> Encoder:
+    """The encoder on the provider that the settings ask for; on one that they require, or not at all."""
+    required = settings.require_provider
+    wanted = required if required is not None and settings.provider == AUTO else settings.provider
+    encoder = _auto(bundle, settings) if wanted == AUTO else _on(wanted, bundle, settings)
+    if required is not None and encoder.provider != provider_name(required):
+        raise ProviderUnavailable(
+            f"the provider {provider_name(required)} is required, and {encoder.provider} was asked for: "
+            "give --provider and --require-provider the same name, or only the second"
+        )
+    return encoder
+
+
+def _auto(bundle: Bundle, settings: Settings) -> Encoder:
+    """On CUDA where it loads, else on the CPU; never in silence where this onnxruntime is built for CUDA."""
+    if CUDA in ort.get_available_providers():
+        try:
+            return _on(CUDA, bundle, settings)
+        except ProviderUnavailable as error:
+            log.warning("model %s runs on the CPU: %s", bundle.card.name, error.detail)
+    return _on(CPU, bundle, settings)
+
+
+def _on(provider: str, bundle: Bundle, settings: Settings) -> Encoder:
+    encoder = Encoder.load(
+        bundle, precision=settings.precision, provider=provider, session_threads=settings.session_threads
+    )
+    if encoder.provider != CPU:  # CUDA looks for a part of its libraries, cuDNN for one, when it first runs
+        try:
+            encoder.encode(probe_image(bundle.card.input.size)[None])
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise unavailable(encoder.provider, "it loads and cannot run the model") from error
+    return encoder

@@ -1,0 +1,115 @@
+"""The limits on a request's body: its bytes, its time, and the bytes that all requests hold together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from amcl_serve.errors import BodyTooLarge, DeadlineExceeded, Overloaded
+from amcl_serve.http.guards.deadline import Deadline
+from amcl_serve.http.headers import header
+from amcl_serve.http.metrics import Metrics
+from amcl_serve.http.problem import problem_response
+from amcl_serve.settings import Settings
+
+
+@dataclass
+class InFlight:
+    """Requests with a body under way, and the bytes that they have sent; one for all BodyLimits of a server."""
+
+    most: int  # requests
+    most_whole: int
+    bytes: int = 0
+    requests: int = 0
+    whole: int = 0  # of the requests, those whose body is here
+    _shut: bool = False
+
+    @property
+    def full(self) -> bool:
+        """Whether a further request is turned away, unless its method is one of SAFE.
+
+        Once `most_whole` are here, all are until half of those are answered: under overload a server that lets one in
+        for each that leaves has its caches and its event loop busy with two things at once, and answers 5 % fewer.
+        """
+        self._shut = self.whole > self.most_whole // 2 if self._shut else self.whole >= self.most_whole
+        return self._shut or self.requests >= self.most
+
+
+SAFE = ("GET", "HEAD", "OPTIONS")  # their bodies are not read
+FULL = Overloaded("as many requests are under way as the server takes at a time; try again in a moment")
+
+
+class BodyLimit:
+    """ASGI middleware: refuses a Content-Length above the limit at once, watches any other body as it comes.
+
+    With `max_requests` of them whole, or as many on their way as the queue holds images, it refuses a further one
+    before it costs any work: under overload most of a server's time would go into requests that end in 429. Uploads
+    have the larger limit, because a slow one costs little; what is whole gets the smaller, because whoever waits longer
+    is not answered sooner, and a thousand waiting requests crowd the encoder out of the processor's caches.
+
+    It raises BodyTooLarge, Overloaded (the requests under way would hold more than `max_inflight_bytes`; one alone
+    always may go on) or DeadlineExceeded out of the route's own reading, so that parsers close what they opened.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, in_flight: InFlight, metrics: Metrics) -> None:
+        self.app = app
+        self.settings = settings
+        self.in_flight = in_flight
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, unless it is too large."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = header(scope, b"content-length")
+        if declared.isdecimal() and int(declared) > self.settings.max_body_bytes:
+            self.metrics.rejected.labels(BodyTooLarge.code).inc()
+            await problem_response(self._too_large(), scope["path"])(scope, receive, send)
+            return
+        if scope["method"] in SAFE:
+            await self.app(scope, receive, send)
+            return
+        if self.in_flight.full:
+            self.metrics.rejected.labels(FULL.code).inc()
+            await problem_response(FULL, scope["path"])(scope, receive, send)
+            return
+        deadline = Deadline(self.settings.request_deadline)
+        read = 0
+        complete = False
+
+        async def counted() -> Message:
+            nonlocal read, complete
+            if complete:  # what comes now is the client's going away
+                return await receive()
+            try:
+                message = await deadline.wait(receive)
+            except TimeoutError:
+                seconds = self.settings.request_deadline
+                raise DeadlineExceeded(f"the body was not complete within {seconds:g} seconds") from None
+            size = len(message.get("body", b""))
+            read += size
+            self.in_flight.bytes += size
+            if not message.get("more_body", False):
+                complete = True
+                self.in_flight.whole += 1
+                deadline.end()
+            if read > self.settings.max_body_bytes:
+                raise self._too_large()
+            if self.in_flight.bytes > max(read, self.settings.max_inflight_bytes):
+                raise Overloaded("the requests under way fill the server's room for bodies; try again in a moment")
+            return message
+
+        self.in_flight.requests += 1
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            deadline.end()
+            self.in_flight.requests -= 1
+            self.in_flight.whole -= complete
+            self.in_flight.bytes -= read
+
+    def _too_large(self) -> BodyTooLarge:
+        limit = self.settings.max_body_bytes
+        return BodyTooLarge(f"the body has more than {limit} bytes; send fewer or smaller images a request")

@@ -1,0 +1,168 @@
+"""What FastAPI cannot know for /openapi.json: the errors of each operation, the headers, the keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from inspect import getdoc
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from amcl_serve import errors
+from amcl_serve.errors import AmclError
+from amcl_serve.http.guards.auth import OPEN, is_write
+from amcl_serve.http.problem import MEDIA_TYPE
+from amcl_serve.http.shapes.collections import QueryRequest, UpsertRequest
+from amcl_serve.http.shapes.openai import EmbeddingsRequest
+from amcl_serve.http.shapes.schemas import EmbedRequest, Problem, SimilarityRequest
+
+Errors = tuple[type[AmclError], ...]
+
+# Shapes that routes name by reference, because FastAPI sees the raw request only.
+_NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest, UpsertRequest, QueryRequest)
+
+_BODY: Errors = (
+    errors.BadRequest, errors.BodyTooLarge, errors.InvalidRequest, errors.Overloaded, errors.DeadlineExceeded,
+)  # fmt: skip
+_IMAGES: Errors = (
+    errors.UndecodableImage, errors.EmptyImage, errors.ImageTooLarge, errors.TooManyItems, errors.UnsupportedImage,
+    errors.UnsupportedMediaType, errors.NotReady,
+)  # fmt: skip
+# What operations answer, beside what all of them do: a pattern of "METHOD path", and errors. Every pattern counts.
+_ERRORS: tuple[tuple[str, Errors], ...] = (
+    (r"\S+ /(readyz|healthz)", (errors.NotReady,)),
+    (r"\S+ /(embed|similarity|v1/embeddings)", _IMAGES),
+    (r"\S+ /(embed|similarity|v1/embeddings)", (errors.ModelNotFound,)),
+    (r"POST /models/.*", (errors.ModelBusy, errors.LoadFailed, errors.Conflict)),
+    (r"\S+ (/v1)?/models.*", (errors.NotReady,)),
+    (r"\S+ (/v1)?/models/.*", (errors.ModelNotFound,)),
+    (r"\S+ /collections.*", (errors.NotReady,)),
+    (r"\S+ /collections/.*", (errors.InvalidRequest,)),
+    (r"GET /collections/\{name\}|\S+ /collections/\{name\}/.*", (errors.CollectionNotFound,)),
+    (r"PUT /collections/\{name\}", (errors.CollectionExists,)),
+    (r"GET .*/points/\{point\}|POST .*/query(/batch)?", (errors.PointNotFound,)),
+    (r"PUT .*/points|POST .*/query(/batch)?", (*_IMAGES, errors.CollectionMismatch)),
+    (r"PUT /collections/\{name\}(/points)?|POST .*/query(/batch)?", (errors.ModelNotFound,)),
+    (r"POST .*/points/delete", (errors.TooManyItems,)),
+    (r"(PUT|DELETE) /collections/.*|POST .*/points/delete", (errors.StorageFull,)),
+)
+
+_MILLISECONDS = {"type": "string", "pattern": r"^\d+\.\d\d$"}
+_HEADERS: dict[str, dict[str, Any]] = {
+    "x-request-id": {
+        "required": True,
+        "description": "the request's own id, or a new one; the log has it too",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=@-]{1,128}$"},
+    },
+    "x-total-time": {
+        "required": True,
+        "description": "milliseconds until the answer began",
+        "schema": _MILLISECONDS,
+    },
+    "x-queue-time": {"description": "milliseconds that images waited; with images only", "schema": _MILLISECONDS},
+    "x-decode-time": {"description": "milliseconds of decoding; with images only", "schema": _MILLISECONDS},
+    "x-inference-time": {"description": "milliseconds of the encoder; with images only", "schema": _MILLISECONDS},
+    "x-model-digest": {
+        "description": "of application/x-npy: the `digest` of the model, as an answer in JSON has it",
+        "schema": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
+    },
+    "x-failed-indices": {
+        "description": "of application/x-npy: the images that have no row, separated by commas",
+        "schema": {"type": "string", "pattern": r"^(\d+(,\d+)*)?$"},
+    },
+    "retry-after": {"required": True, "description": "seconds", "schema": {"type": "string", "pattern": r"^\d+$"}},
+    "www-authenticate": {"required": True, "description": "how to send a key", "schema": {"type": "string"}},
+}
+HEADERS = tuple(_HEADERS)  # of our own answers
+_ALL = ("x-request-id", "x-total-time")
+_TIMES = ("x-queue-time", "x-decode-time", "x-inference-time")
+
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "a key as `Authorization: Bearer KEY`"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "a key, also as `api-key`"},
+}
+
+
+def complete(schema: dict[str, Any], *, keys: bool) -> dict[str, Any]:
+    """FastAPI's schema with named shapes, each operation's errors, every header, and, with `keys`, who needs one."""
+    _, named = models_json_schema(
+        [(model, "validation") for model in _NAMED], ref_template="#/components/schemas/{model}"
+    )
+    components = schema.setdefault("components", {})
+    components.setdefault("schemas", {}).update(named["$defs"])
+    components["headers"] = _HEADERS
+    if keys:
+        components["securitySchemes"] = _SECURITY
+        schema["security"] = [{name: []} for name in _SECURITY]
+    for method, path, operation in _operations(schema):
+        responses = operation["responses"]
+        responses.pop("default", None)  # it stood for the errors
+        for response in responses.values():
+            response["headers"] = _references(*_ALL, *(_TIMES if _takes_images(method, path) else ()))
+            if "application/x-npy" in response.get("content", {}):
+                response["headers"] |= _references("x-model-digest", "x-failed-indices")
+        for status, found in sorted(_by_status(_errors_of(method, path, operation, keys=keys)).items()):
+            responses.setdefault(str(status), _problem(found))
+        if keys and OPEN.fullmatch(path):
+            operation["security"] = []
+    return schema
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            yield method.upper(), path, operation
+
+
+def _takes_images(method: str, path: str) -> bool:
+    """Whether images can come with the request."""
+    return any(set(_IMAGES) <= set(found) for found in _matching(method, path))
+
+
+def _matching(method: str, path: str) -> Iterator[Errors]:
+    return (found for pattern, found in _ERRORS if re.fullmatch(pattern, f"{method} {path}"))
+
+
+def _errors_of(method: str, path: str, operation: dict[str, Any], *, keys: bool) -> list[type[AmclError]]:
+    found: list[type[AmclError]] = [AmclError, *(error for some in _matching(method, path) for error in some)]
+    if "requestBody" in operation:
+        found += _BODY
+    if "{" in path:
+        found.append(errors.NotFound)  # a slash within a name makes another path
+    if operation.get("parameters"):
+        found.append(errors.InvalidRequest)
+    if keys and not OPEN.fullmatch(path):
+        found.append(errors.Unauthorized)
+        if is_write(method, path):
+            found.append(errors.Forbidden)
+    return list(dict.fromkeys(found))
+
+
+def _by_status(found: list[type[AmclError]]) -> dict[int, list[type[AmclError]]]:
+    return {status: [error for error in found if error.status == status] for status in {e.status for e in found}}
+
+
+def _problem(found: list[type[AmclError]]) -> dict[str, Any]:
+    said = "; ".join(f"`{error.code}`: {_sentence(error)}" for error in sorted(found, key=lambda error: error.code))
+    names = list(_ALL)
+    if any(error.retry_after is not None for error in found):
+        names.append("retry-after")
+    if any(error.challenge is not None for error in found):
+        names.append("www-authenticate")
+    return {
+        "description": said,
+        "headers": _references(*names),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def _sentence(error: type[AmclError]) -> str:
+    if error is AmclError:
+        return "the server failed; its log says why"
+    first = (getdoc(error) or "").splitlines()[0].rstrip(".")
+    return first[0].lower() + first[1:]
+
+
+def _references(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,0 +1,121 @@
+"""Every error becomes one application/problem+json here (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from amcl_serve.errors import AmclError, BadRequest, InvalidRequest
+from amcl_serve.http.state import metrics_of
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers; the unexpected ones answer 500 and are logged with their traceback by the server.
+
+    Middlewares that are to see the 500 too are added after this: FastAPI's own place for it is around them all.
+    """
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, _known)
+    app.add_middleware(ServerErrorMiddleware, handler=_unexpected)
+
+
+def known_answer(request: Request, error: Exception) -> Response | None:
+    """The answer to a request that ended in `error`; None if such an error is a fault of the server."""
+    return next((_ANSWERS[kind](request, error) for kind in type(error).__mro__ if kind in _ANSWERS), None)
+
+
+def problem_response(error: AmclError, path: str) -> Response:
+    """The answer to a request for `path` that ended in `error`."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.challenge is not None:
+        headers["www-authenticate"] = error.challenge
+    return _response(error.status, error.code, error.detail, path, headers)
+
+
+def invalid(errors: Iterable[Any]) -> AmclError:
+    """The error of a body or parameter that pydantic refused: BadRequest if it is no JSON, else InvalidRequest."""
+    first, *others = errors
+    if first["type"] == "json_invalid":
+        return BadRequest("the body is not valid JSON")
+    said = "; ".join(f"{_where(error['loc'])}{error['msg']}" for error in (first, *others[:2]))
+    return InvalidRequest(said)
+
+
+def _where(loc: Sequence[str | int]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
+    return "".join(parts).lstrip(".") + ": " if parts else ""
+
+
+def _response(status: int, code: str, detail: str, path: str, headers: dict[str, str]) -> Response:
+    body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code}
+    if path.startswith("/collections"):
+        # RFC 9457 tells readers to ignore a `status` that is no number, so both kinds of client are served.
+        body["status"] = {"error": detail}
+    body["detail"] = detail
+    if path.startswith("/v1/"):
+        body["error"] = {"message": detail, "type": _openai_type(status), "code": code, "param": None}
+    return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def _openai_type(status: int) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+
+
+def _amcl(request: Request, error: AmclError) -> Response:
+    metrics_of(request).rejected.labels(error.code).inc()
+    return problem_response(error, request.url.path)
+
+
+def _validation(request: Request, error: RequestValidationError) -> Response:
+    # FastAPI's places begin with "body", "query" or "path"; the field's name is enough.
+    return _amcl(request, invalid({**found, "loc": found["loc"][1:]} for found in error.errors()))
+
+
+def _http(request: Request, error: HTTPException) -> Response:
+    if isinstance(error.__cause__, AmclError):  # FastAPI wraps what reading the body raised, such as BodyTooLarge
+        return _amcl(request, error.__cause__)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = phrase.lower().replace(" ", "_")
+    detail = f"no route {request.url.path}; see /docs" if error.status_code == 404 else str(error.detail)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names the methods of one route, and a path may have several
+        path = getattr(request.scope.get("route"), "path", "")
+        headers = {"allow": ", ".join(sorted(request.app.openapi()["paths"][path])).upper()}
+    metrics_of(request).rejected.labels(code).inc()
+    return _response(error.status_code, code, detail, request.url.path, headers)
+
+
+def _disconnect(request: Request, _: Exception) -> Response:
+    return _amcl(request, BadRequest("the client closed the connection before it had its answer"))
+
+
+_ANSWERS: dict[type, Callable[[Request, Any], Response]] = {
+    AmclError: _amcl,
+    RequestValidationError: _validation,
+    HTTPException: _http,
+    ClientDisconnect: _disconnect,
+}
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    """Async, because frameworks run other handlers in a thread."""
+    response = known_answer(request, error)
+    assert response is not None
+    return response
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    return _amcl(request, AmclError("the server failed on this request; its log says why"))

@@ -1,0 +1,134 @@
+"""PairScorer: how alike two images are, head by head, with the pair's own temperatures.
+
+Of C heads with cosine s_c and temperature τ_c:
+
+    score       = Σ_c w_c s_c / Σ_c w_c          in [-1, 1]; the card says which weights (`evaluation.head_score`)
+    uncertainty = C / Σ_c 1/τ_c                  the harmonic mean of the temperatures, which are variances
+    probability = 1 / (1 + exp(-(slope · score + intercept)))
+
+How far the harmonic mean deserves its name is on each card: `pair_aurc_temperature` beside `pair_aurc_margin`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from amcl_serve.evaluation.calibration import probability
+from amcl_serve.evaluation.head_score import head_score
+from amcl_serve.model.bundle import TEMPERATURE_FILE, Bundle, ModelCard
+from amcl_serve.model.encoder import Embeddings, unit_norm
+from amcl_serve.model.sessions import CPU, FLOAT, check_graph, open_session
+
+Floats = npt.NDArray[np.float32]
+
+_CHUNK = 4096  # pairs whose heads are laid out at a time: 2 x 6 MiB at C = 3, d' = 128
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Scores of N pairs; float32 except `same`.
+
+    `uncertainty`, the temperature of the pair, is None where temperatures are constant; `probability` and `same` are
+    None without a calibration.
+    """
+
+    feature_similarity: Floats  # [N], cosine
+    head_similarity: Floats  # [N, C], cosine
+    temperature: Floats  # [N, C]
+    score: Floats  # [N], in [-1, 1]
+    uncertainty: Floats | None  # [N]
+    probability: Floats | None  # [N]
+    same: npt.NDArray[np.bool_] | None  # [N]
+
+
+@dataclass(frozen=True)
+class CrossScores:
+    """Scores of every row of one set against every row of another; float32 [Na, Nb] each."""
+
+    feature_similarity: Floats
+    score: Floats
+    probability: Floats | None
+
+
+class PairScorer:
+    """Scores pairs with a bundle's temperature.onnx and calibration; may be called from any thread."""
+
+    def __init__(self, card: ModelCard, session: ort.InferenceSession) -> None:
+        self._card = card
+        self._session = session
+
+    @classmethod
+    def load(cls, bundle: Bundle) -> PairScorer:
+        """Open temperature.onnx on one CPU thread; BundleError if it does not fit the card."""
+        session = open_session(bundle.temperature_path, provider=CPU, threads=1)
+        card = bundle.card
+        heads = (FLOAT, (card.num_heads, card.head_dim))
+        expected = {"heads_a": heads, "heads_b": heads, "temperature": (FLOAT, (card.num_heads,))}
+        check_graph(f"bundle {card.name}, {TEMPERATURE_FILE}", session, expected)
+        return cls(card, session)
+
+    def score(self, a: Embeddings, b: Embeddings) -> PairScores:
+        """Score row i of `a` against row i of `b`; ValueError if they differ in length."""
+        if len(a) != len(b):
+            raise ValueError(f"pairs need as many images on each side; there are {len(a)} and {len(b)}")
+        similarity = _cosine(a.heads, b.heads)
+        temperature = self._temperature(a.heads, b.heads)
+        precision = 1 / temperature.astype(np.float64)  # of each head, in the statistical sense
+        score = self._combined(similarity, temperature).astype(np.float32)
+        chance = self._probability(score)
+        return PairScores(
+            feature_similarity=_cosine(a.features, b.features).astype(np.float32),
+            head_similarity=similarity.astype(np.float32),
+            temperature=temperature,
+            score=score,
+            uncertainty=None
+            if self._card.temperature.kind == "constant"
+            else (precision.shape[1] / precision.sum(axis=1)).astype(np.float32),
+            probability=chance,
+            same=None
+            if chance is None or self._card.calibration is None
+            else chance >= self._card.calibration.threshold,
+        )
+
+    def cross(self, a: Embeddings, b: Embeddings) -> CrossScores:
+        """Score every row of `a` against every row of `b`, in chunks, so that memory is bounded by the matrices."""
+        score = np.empty(len(a) * len(b), np.float32)
+        for start in range(0, len(score), _CHUNK):
+            stop = min(start + _CHUNK, len(score))
+            i, j = np.divmod(np.arange(start, stop), len(b))
+            heads_a, heads_b = a.heads[i], b.heads[j]
+            similarity = _cosine(heads_a, heads_b)
+            weighs = self._card.pair_score.weighting == "inverse_variance"
+            temperature = self._temperature(heads_a, heads_b) if weighs else np.ones_like(similarity)
+            score[start:stop] = self._combined(similarity, temperature)
+        matrix = score.reshape(len(a), len(b))
+        features = np.clip(unit_norm(a.features) @ unit_norm(b.features).T, -1, 1).astype(np.float32)
+        return CrossScores(feature_similarity=features, score=matrix, probability=self._probability(matrix))
+
+    def _combined(
+        self, similarity: npt.NDArray[np.float64], temperature: npt.NDArray[np.floating[Any]]
+    ) -> npt.NDArray[np.float64]:
+        rule = self._card.pair_score
+        return head_score(similarity, temperature, rule.weighting, rule.weights)
+
+    def _temperature(self, heads_a: Floats, heads_b: Floats) -> Floats:
+        """τ float32 [N, C] of each pair and head."""
+        found: Floats = self._session.run(["temperature"], {"heads_a": heads_a, "heads_b": heads_b})[0]
+        return found
+
+    def _probability(self, score: Floats) -> Floats | None:
+        calibration = self._card.calibration
+        if calibration is None:
+            return None
+        return probability(score, slope=calibration.slope, intercept=calibration.intercept).astype(np.float32)
+
+
+def _cosine(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
+    """Cosine along the last axis, [..., K] -> [...]."""
+    cosine: npt.NDArray[np.float64] = (unit_norm(a) * unit_norm(b)).sum(axis=-1)
+    return cosine.clip(-1, 1)

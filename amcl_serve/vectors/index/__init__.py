@@ -1,0 +1,1 @@
+"""Indexes over vectors; derived from the store, never the truth."""

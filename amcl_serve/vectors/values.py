@@ -1,0 +1,104 @@
+"""Checks of what callers put into a collection: names, ids, vectors, payloads. Every check raises InvalidRequest."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from amcl_serve.errors import InvalidRequest
+from amcl_serve.vectors.types import Distance, PointId, Vector
+
+MAX_SIZE = 65_536  # components of a vector
+MAX_LENGTH = 1e18  # Euclidean length of a vector: squared distances stay finite in float32
+MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_PAYLOAD_DEPTH = 32
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_UUID = re.compile(r"(?:urn:uuid:)?[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
+
+
+def check_name(name: str) -> None:
+    """A collection's name: 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter or digit."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            "a collection's name is 1 to 128 letters (A-Z, a-z), digits, '.', '_' and '-', "
+            "the first of them a letter or a digit"
+        )
+
+
+def parse_point_id(value: object) -> PointId:
+    """An unsigned 64-bit integer, or a UUID as string (with or without hyphens)."""
+    if isinstance(value, UUID):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64:
+        return value
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return UUID(value)
+    raise InvalidRequest("a point's id is an unsigned 64-bit integer or a UUID string")
+
+
+def id_to_key(point: PointId) -> str:
+    """The text under which SQLite stores an id; its order is that of the ids, integers before UUIDs."""
+    return f"{point:020d}" if isinstance(point, int) else f"u{point}"
+
+
+def key_to_id(key: str) -> PointId:
+    """The inverse of `id_to_key`."""
+    return UUID(key[1:]) if key.startswith("u") else int(key)
+
+
+def as_vector(values: Vector, size: int, distance: Distance, where: str) -> npt.NDArray[np.float32]:
+    """`values` as float32 [size], of unit length for Cosine; `where` names the place in the request for the error."""
+    wide = np.asarray(values, dtype=np.float64)
+    if wide.shape != (size,):
+        raise InvalidRequest(f"{where}: the vector has {wide.size} components, the collection's size is {size}")
+    if not np.isfinite(wide).all():
+        raise InvalidRequest(f"{where}: the vector holds NaN or infinity")
+    largest = float(np.abs(wide).max())
+    # Dividing first keeps the sum of squares from overflowing or vanishing.
+    length = largest * float(np.linalg.norm(wide / largest)) if largest > 0 else 0.0
+    if length > MAX_LENGTH:
+        raise InvalidRequest(f"{where}: the vector's length is {length:.3g}; at most {MAX_LENGTH:.0e} is allowed")
+    if distance != "Cosine":
+        return wide.astype(np.float32)
+    if length == 0:
+        raise InvalidRequest(f"{where}: a vector of zeros has no direction, which Cosine needs")
+    return (wide / length).astype(np.float32)
+
+
+def encode_payload(payload: Mapping[str, Any], where: str) -> str:
+    """The payload as compact JSON text; bounded in bytes and in depth, without NUL characters (SQLite cuts at them)."""
+    _check_tree(payload, where)
+    try:
+        encoded = orjson.dumps(payload)
+    except TypeError:  # numbers beyond 64 bits, lone surrogates
+        raise InvalidRequest(f"{where}: the payload is no JSON of 64-bit numbers and valid Unicode") from None
+    if len(encoded) > MAX_PAYLOAD_BYTES:
+        raise InvalidRequest(f"{where}: the payload has {len(encoded)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed")
+    return encoded.decode()
+
+
+def _check_tree(payload: Mapping[str, Any], where: str) -> None:
+    level: list[Any] = [payload]
+    for _ in range(MAX_PAYLOAD_DEPTH):
+        inner: list[Any] = []
+        for node in level:
+            if isinstance(node, str) and "\0" in node:
+                raise InvalidRequest(f"{where}: the payload holds a NUL character")
+            if isinstance(node, float) and not math.isfinite(node):
+                raise InvalidRequest(f"{where}: the payload holds NaN or infinity, which JSON cannot say")
+            if isinstance(node, Mapping):
+                inner += [*node.keys(), *node.values()]
+            elif isinstance(node, list):
+                inner += node
+        level = inner
+        if not level:
+            return
+    raise InvalidRequest(f"{where}: the payload is nested deeper than {MAX_PAYLOAD_DEPTH} levels")

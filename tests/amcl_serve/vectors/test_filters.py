@@ -1,0 +1,183 @@
+"""Every condition against a transcription in Python, on payloads of every JSON type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from amcl_serve.errors import InvalidRequest
+from amcl_serve.vectors.store import SqliteStore
+from amcl_serve.vectors.types import Point
+
+MISSING = object()
+
+
+def resolve(payload: Any, key: str) -> Any:
+    for member in key.split("."):
+        if not isinstance(payload, dict) or member not in payload:
+            return MISSING
+        payload = payload[member]
+    return payload
+
+
+def same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and a == b
+
+
+def holds(condition: dict[str, Any], point: Point) -> bool:
+    if not set(condition) - {"must", "should", "must_not"}:
+        parts = {name: [holds(c, point) for c in condition.get(name, [])] for name in ("must", "should", "must_not")}
+        return all(parts["must"]) and (any(parts["should"]) or not parts["should"]) and not any(parts["must_not"])
+    if "has_id" in condition:
+        return point.id in condition["has_id"]
+    if "is_empty" in condition:
+        value = resolve(point.payload, condition["is_empty"]["key"])
+        return value is MISSING or value is None or value == []
+    if "is_null" in condition:
+        return resolve(point.payload, condition["is_null"]["key"]) is None
+    value = resolve(point.payload, condition["key"])
+    elements = value if isinstance(value, list) else [] if value is MISSING or isinstance(value, dict) else [value]
+    if "range" in condition:
+        tests = {
+            "gt": lambda a, b: a > b,
+            "gte": lambda a, b: a >= b,
+            "lt": lambda a, b: a < b,
+            "lte": lambda a, b: a <= b,
+        }
+        numbers = [e for e in elements if isinstance(e, int | float) and not isinstance(e, bool)]
+        return any(all(tests[name](e, bound) for name, bound in condition["range"].items()) for e in numbers)
+    ((kind, wanted),) = condition["match"].items()
+    if kind == "value":
+        return any(same(e, wanted) for e in elements)
+    if kind == "any":
+        return any(same(e, w) for e in elements for w in wanted)
+    return any(e is not None and not any(same(e, w) for w in wanted) for e in elements)
+
+
+NUMBERS = st.sampled_from([-1, 0, 1, 2, 0.5, 1.0, 2.5])
+TEXTS = st.sampled_from(["", "a", "b", "é", "1", "true", "it's", 'say "x"', "%"])
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
+VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.sampled_from(["b", "c"]), SCALARS, max_size=2)
+PAYLOADS = st.dictionaries(st.sampled_from(["a", "b", "naïve key", "it's"]), VALUES, max_size=4)
+KEYS = st.sampled_from(["a", "b", "a.b", "a.c", "naïve key", "it's", "a.b.c"])
+INTEGERS = st.sampled_from([-1, 0, 1, 2])
+LISTS = st.lists(TEXTS, max_size=3) | st.lists(INTEGERS, max_size=3)
+MATCHES = st.one_of(
+    (st.booleans() | INTEGERS | TEXTS).map(lambda v: {"value": v}),
+    LISTS.map(lambda v: {"any": v}),
+    LISTS.map(lambda v: {"except": v}),
+)
+RANGES = st.dictionaries(st.sampled_from(["gt", "gte", "lt", "lte"]), NUMBERS, min_size=1, max_size=2)
+CONDITIONS = st.one_of(
+    st.builds(lambda k, m: {"key": k, "match": m}, KEYS, MATCHES),
+    st.builds(lambda k, r: {"key": k, "range": r}, KEYS, RANGES),
+    st.lists(st.integers(0, 6), max_size=3).map(lambda ids: {"has_id": ids}),
+    KEYS.map(lambda k: {"is_empty": {"key": k}}),
+    KEYS.map(lambda k: {"is_null": {"key": k}}),
+)
+
+
+def clauses(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    names = st.sampled_from(["must", "should", "must_not"])
+    return st.dictionaries(names, st.lists(inner, min_size=1, max_size=3), min_size=1, max_size=3)
+
+
+FILTERS = clauses(CONDITIONS | clauses(CONDITIONS))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = SqliteStore(tmp_path_factory.mktemp("filters"))
+    store.create("a", 1, "Dot")
+    yield store
+    store.close()
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(payloads=st.lists(PAYLOADS, min_size=1, max_size=5), where=FILTERS)
+def test_filters_agree_with_python(store, payloads, where):
+    points = [Point(i, [1], payload) for i, payload in enumerate(payloads)]
+    store.delete("a", where={})
+    store.upsert("a", points)
+    found = [record.id for record in store.scroll("a", limit=100, where=where).records]
+    assert found == [point.id for point in points if holds(where, point)]
+    assert store.count("a", where) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ([], "filter: a filter is an object"),
+        ({"any_of": []}, "filter: a filter is an object of must, should, must_not"),
+        ({"must": [{"key": "a"}]}, r"filter\.must\[0\]: a condition is"),
+        ({"must": [{}]}, r"filter\.must\[0\]: a condition is"),
+        ({"must": ["a"]}, r"filter\.must\[0\]: a condition is"),
+        ({"should": [{"key": "a", "match": {"value": 1.5}}]}, r"filter\.should\[0\]\.match: .*range"),
+        ({"must": [{"key": "a", "match": {"value": None}}]}, "match"),
+        ({"must": [{"key": "a", "match": {"value": 1 << 63}}]}, "64 bits"),
+        ({"must": [{"key": "a", "match": {"value": "\0"}}]}, "NUL"),
+        ({"must": [{"key": "a", "match": {"value": "\ud800"}}]}, "Unicode"),
+        ({"must": [{"key": "a", "match": {"any": ["x", 1]}}]}, "list of strings or of integers"),
+        ({"must": [{"key": "a", "match": {"any": "x"}}]}, r"match\.any: a list"),
+        ({"must": [{"key": "a", "match": {"text": "x"}}]}, "one of value, any, except"),
+        ({"must": [{"key": "a", "range": {"gt": "1"}}]}, r"range\.gt: a finite number"),
+        ({"must": [{"key": "a", "range": {"gt": float("nan")}}]}, "finite"),
+        ({"must": [{"key": "a", "range": {"gt": 10**400}}]}, "finite"),
+        ({"must": [{"key": "a", "range": {"over": 1}}]}, "gt, gte, lt, lte"),
+        ({"must": [{"has_id": [-1]}]}, "unsigned 64-bit integer or a UUID"),
+        ({"must": [{"has_id": list(range(10_001))}]}, "at most 10000"),
+        ({"must": [{"is_empty": "a"}]}, "is_empty"),
+        ({"must": [{"is_null": {"key": "a", "x": 1}}]}, "is_null"),
+        ({"must": [{"is_null": {"key": "a"}}] * 129}, "more than 128 conditions"),
+    ],
+)
+def test_bad_filters_name_the_place(store, where, says):
+    with pytest.raises(InvalidRequest, match=says):
+        store.count("a", where)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        ".",
+        "a..b",
+        "a.",
+        'a"b',
+        "a\\b",
+        "a[0]",
+        "$[0]\"' OR 1=1 --",
+        "a\n",
+        "a\0",
+        "\ud800",
+        5,
+        None,
+        "x" * 129,
+        ".".join("a" * 17),
+    ],
+)
+def test_bad_keys(store, key):
+    with pytest.raises(InvalidRequest, match="a key is"):
+        store.count("a", {"must": [{"is_null": {"key": key}}]})
+
+
+def test_sql_in_keys_and_values_is_text(store):
+    store.delete("a", where={})
+    evil = "x') OR 1=1; DROP TABLE points; --"
+    store.upsert("a", [Point(1, [1], {evil: evil}), Point(2, [1], {"a": "b"})])
+    for key in (evil, "a' OR '1'='1", "?", "$", "%"):
+        found = store.scroll("a", limit=9, where={"must": [{"key": key, "match": {"value": evil}}]}).records
+        assert [record.id for record in found] == ([1] if key == evil else [])
+    assert store.count("a") == 2
+
+
+def test_the_deepest_and_widest_filter_runs(store):
+    where: dict[str, Any] = {"should": [{"key": "a", "range": {"gt": 1, "lt": 2}}] * 119}
+    for _ in range(8):
+        where = {"must": [where]}
+    store.count("a", where)
+    with pytest.raises(InvalidRequest, match="nested deeper than 8"):
+        store.count("a", {"must_not": [where]})
