@@ -35,27 +35,41 @@ AmclError
     ├── ProviderUnavailable     500 provider_unavailable
     └── StorageError            500 storage_error
 
-"(one image)" errors belong to one item of a request: the request's other images are still answered.
+"(one image)" errors belong to one item of a request: the request's other images are still answered. An error of a
+whole request that is due to some of its items lists them as `items`, which problem documents call `errors`.
 The message of an error is written for the caller: it names what was wrong and what would be right, and
 holds no path of the server, no stack and no library's internals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 
+@dataclass(frozen=True)
+class ItemFault:
+    """What is wrong with one item of a request: the `index`-th of what came as `operand`, by its name in the API."""
+
+    operand: str
+    index: int
+    code: str
+    detail: str
+
+
 class AmclError(Exception):
-    """Base of the tree; `detail` is the sentence shown to the caller."""
+    """Base of the tree; `detail` is the sentence shown to the caller, `items` the parts of the request it is due to."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retry_after: ClassVar[int | None] = None  # seconds, sent as Retry-After
     challenge: ClassVar[str | None] = None  # sent as WWW-Authenticate
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, items: Sequence[ItemFault] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.items = tuple(items)
 
 
 class BadRequest(AmclError):

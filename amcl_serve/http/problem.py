@@ -14,7 +14,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from amcl_serve.errors import AmclError, BadRequest, InvalidRequest
+from amcl_serve.errors import AmclError, BadRequest, InvalidRequest, ItemFault
 from amcl_serve.http.state import metrics_of
 
 MEDIA_TYPE = "application/problem+json"
@@ -40,7 +40,7 @@ def problem_response(error: AmclError, path: str) -> Response:
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     if error.challenge is not None:
         headers["www-authenticate"] = error.challenge
-    return _response(error.status, error.code, error.detail, path, headers)
+    return _response(error.status, error.code, error.detail, path, headers, error.items)
 
 
 def invalid(errors: Iterable[Any]) -> AmclError:
@@ -57,7 +57,9 @@ def _where(loc: Sequence[str | int]) -> str:
     return "".join(parts).lstrip(".") + ": " if parts else ""
 
 
-def _response(status: int, code: str, detail: str, path: str, headers: dict[str, str]) -> Response:
+def _response(
+    status: int, code: str, detail: str, path: str, headers: dict[str, str], items: Sequence[ItemFault] = ()
+) -> Response:
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code}
     if path.startswith("/collections"):
         # RFC 9457 tells readers to ignore a `status` that is no number, so both kinds of client are served.
@@ -65,6 +67,8 @@ def _response(status: int, code: str, detail: str, path: str, headers: dict[str,
     body["detail"] = detail
     if path.startswith("/v1/"):
         body["error"] = {"message": detail, "type": _openai_type(status), "code": code, "param": None}
+    if items:
+        body["errors"] = items
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
 
 
