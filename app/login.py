@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amcl_serve.errors import AmclError, BodyTooLarge, Unauthorized
+from amcl_serve.http.about import about, routes
 from amcl_serve.http.guards.auth import grant
 from amcl_serve.http.guards.keys import Access, Keys
 from amcl_serve.http.problem import problem_response
@@ -71,7 +72,7 @@ class Sessions:
 
 
 class SessionCookie:
-    """ASGI middleware: a good cookie lets its request do what a read-only key may; the form itself needs none."""
+    """ASGI middleware: a good cookie lets its request do what a read-only key may."""
 
     def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
         self.app = app
@@ -80,9 +81,8 @@ class SessionCookie:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         if scope["type"] == "http":
-            if scope["path"] == PATH:
-                grant(scope, Access.WRITE)  # it writes nothing, and who comes to it has no key yet
-            elif self.sessions.good(cookie_parser(Request(scope).headers.get("cookie", "")).get(COOKIE, "")):
+            cookies = cookie_parser(Request(scope).headers.get("cookie", ""))
+            if self.sessions.good(cookies.get(COOKIE, "")):
                 grant(scope, Access.READ)
         await self.app(scope, receive, send)
 
@@ -91,6 +91,7 @@ def add_login(api: FastAPI, keys: Keys) -> None:
     """Add /login and what reads its cookie."""
     sessions = Sessions()
 
+    @about(None)  # who comes to it has no key yet
     async def login(request: Request) -> Response:
         if request.method == "GET":  # a visitor whose first key was wrong, and who comes again
             return RedirectResponse("/", HTTPStatus.SEE_OTHER)
@@ -107,7 +108,9 @@ def add_login(api: FastAPI, keys: Keys) -> None:
         response.set_cookie(COOKIE, sessions.new(), SECONDS, httponly=True, samesite="lax", secure=secure)
         return response
 
-    api.add_api_route(PATH, login, methods=["GET", "POST"], include_in_schema=False)
+    router = routes(tag="page")
+    router.add_api_route(PATH, login, methods=["GET", "POST"], include_in_schema=False)
+    api.router.routes.extend(router.routes)
     api.add_middleware(SessionCookie, sessions=sessions)
 
 

@@ -13,11 +13,12 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from amcl_serve.http import problem
 from amcl_serve.http.guards.auth import KeyCheck
+from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.guards.limits import BodyLimit
 from amcl_serve.http.guards.request_id import RequestIds, level_of
-from amcl_serve.http.state import registry_of
+from amcl_serve.http.problem import Problems
+from amcl_serve.http.server import server_in
 from amcl_serve.settings import Settings
 from app import login
 from app.client import Client
@@ -59,7 +60,8 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
     """
     uploads = tempfile.TemporaryDirectory(prefix="amcl-page-")
     os.environ["GRADIO_TEMP_DIR"] = uploads.name  # read when the page is built
-    page = build(Client(api).similarity, lambda: registry_of(api).get(None), Path(uploads.name))
+    server = server_in(api)
+    page = build(Client(api).similarity, lambda: server.models.get(), Path(uploads.name))
     gr.mount_gradio_app(
         api,
         page,
@@ -80,15 +82,13 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
     )
     page.has_launched = True  # else the library does not check that a file was uploaded before it reads it
     mounted: Any = api.router.routes.pop()
-    mounted.app.state.metrics = api.state.metrics
-    problem.install(mounted.app)  # the limits' errors come out of the library's own reading
-    limited = BodyLimit(mounted.app, settings, api.state.in_flight, api.state.metrics)
-    keys, metrics = api.state.keys, api.state.metrics
+    Problems(server.metrics).install(mounted.app)  # the limits' errors come out of the library's own reading
+    limited = BodyLimit(mounted.app, settings, server.in_flight, server.metrics)
     # Whatever the page does, it changes nothing; so any key opens it.
-    checked = KeyCheck(limited, keys, metrics, writes=lambda *_: False, refuse=login.refuse)
+    checked = KeyCheck(limited, server.keys, server.metrics, needed=lambda *_: Access.READ, refuse=login.refuse)
     api.add_middleware(PageRoutes, page=RequestIds(checked, level_of(settings)))
-    if keys:
-        login.add_login(api, keys)
+    if server.keys:
+        login.add_login(api, server.keys)
     api.router.lifespan_context = _then(uploads.cleanup, api.router.lifespan_context)
     return api
 

@@ -74,10 +74,11 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
     import uvicorn
 
     from amcl_serve.http.guards import refusal
+    from amcl_serve.http.server import server_in
 
     logs.configure(settings)
     address = sock.getsockname()[0]
-    if not app.state.keys and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+    if not server_in(app).keys and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         log.warning("no key is set: whoever reaches %s port %d may read and write", address, settings.port)
     free_large_blocks_at_once()
     config = uvicorn.Config(

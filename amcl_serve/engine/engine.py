@@ -25,7 +25,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.engine.submissions import DECODE, INFERENCE, QUEUE, Embedded, EmbedResult, Job, Request, Timing, wake
+from amcl_serve.engine.submissions import DECODE, INFERENCE, QUEUE, Embedded, EmbedResult, Job, Submission, Timing, wake
 from amcl_serve.engine.workers import Workers
 from amcl_serve.errors import AmclError, DeadlineExceeded, NotReady, Overloaded, TooManyItems
 from amcl_serve.model import pixels as decoding
@@ -105,19 +105,19 @@ class Engine:
         """
         if not images:
             return EmbedResult([], Timing(0.0, 0.0, 0.0))
-        request = Request(len(images))
-        self._admit(request, images)
+        submission = Submission(len(images))
+        self._admit(submission, images)
         try:
             async with asyncio.timeout(self._settings.request_deadline):
-                await request.answered
+                await submission.answered
         except TimeoutError:
             seconds = self._settings.request_deadline
             raise DeadlineExceeded(f"not answered within {seconds:g} seconds; send fewer images or try later") from None
         finally:
-            self._abandon(request)
-        return request.result()
+            self._abandon(submission)
+        return submission.result()
 
-    def _admit(self, request: Request, images: Sequence[bytes]) -> None:
+    def _admit(self, submission: Submission, images: Sequence[bytes]) -> None:
         """Count the whole request in, or none of it, and give its images to the workers."""
         size, places = len(images), self._settings.max_queue_items
         if size > places:
@@ -129,17 +129,17 @@ class Engine:
                 free = places - self._depth
                 raise Overloaded(f"the queue has room for {free} more images, not for {size}; try again in a moment")
             self._depth += size
-            self._undecoded.extend(Job(request, index, data) for index, data in enumerate(images))
+            self._undecoded.extend(Job(submission, index, data) for index, data in enumerate(images))
             self._work.notify(size)
 
-    def _abandon(self, request: Request) -> None:
+    def _abandon(self, submission: Submission) -> None:
         """Free the places of what is still open of a request, so that it is not worked on; nothing is, if answered."""
-        if not request.open:
+        if not submission.open:
             return
         with self._lock:
-            self._depth -= request.open
-            request.open = 0
-            self._waiting = deque(job for job in self._waiting if job.request is not request)
+            self._depth -= submission.open
+            submission.open = 0
+            self._waiting = deque(job for job in self._waiting if job.submission is not submission)
             self._emptied.notify_all()
 
     def _serve(self) -> None:
@@ -170,7 +170,7 @@ class Engine:
 
     def _decode(self, job: Job) -> None:
         """Bytes to pixels, then into the line for the encoder."""
-        if not job.request.open:
+        if not job.submission.open:
             return  # the caller has given up
         job.lap(QUEUE)
         spec, max_pixels = self._encoder.bundle.card.input, self._settings.max_pixels
@@ -189,7 +189,7 @@ class Engine:
         job.lap(DECODE)
         job.data = b""
         with self._lock:
-            if job.request.open:
+            if job.submission.open:
                 self._waiting.append(job)
         if self._broken:
             self._lose_all()
@@ -269,18 +269,18 @@ class Engine:
 
     def _answer(self, jobs: Sequence[Job], answers: Sequence[Embedded | AmclError]) -> None:
         """Note the answers and wake the requests that now have all of theirs."""
-        finished: list[Request] = []
+        finished: list[Submission] = []
         with self._lock:
             for job, answer in zip(jobs, answers, strict=True):
-                request = job.request
-                if not request.open:
+                submission = job.submission
+                if not submission.open:
                     continue
-                request.items[job.index] = answer
-                request.open -= 1
+                submission.items[job.index] = answer
+                submission.open -= 1
                 self._depth -= 1
-                if not request.open:
-                    request.spent = job.spent
-                    finished.append(request)
+                if not submission.open:
+                    submission.spent = job.spent
+                    finished.append(submission)
             if not self._depth:
                 self._emptied.notify_all()
         wake(finished)
@@ -296,4 +296,4 @@ class Engine:
 def _lose(jobs: Sequence[Job]) -> None:
     """Let the callers of jobs go on that nobody will finish."""
     fault = NotReady("the server lost this request to a fault, and is setting up again; send it again")
-    wake({job.request for job in jobs}, fault)
+    wake({job.submission for job in jobs}, fault)

@@ -1,4 +1,4 @@
-"""What is under way in an engine: requests, their images as jobs, and the answers in which both end."""
+"""What is under way in an engine: submissions, their images as jobs, and the answers in which both end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stack(items: Sequence[Embedded]) -> Embeddings:
     return Embeddings(np.stack([item.features for item in items]), np.stack([item.heads for item in items]))
 
 
-class Request:
+class Submission:
     """The images of one caller, and where their answers gather. Made on the caller's event loop."""
 
     __slots__ = ("answered", "items", "loop", "open", "spent")
@@ -70,10 +70,10 @@ QUEUE, DECODE, INFERENCE = range(3)  # stages of a job
 class Job:
     """One image on its way: its bytes, then its pixels, and the seconds it spent in each stage."""
 
-    __slots__ = ("_mark", "data", "index", "pixels", "request", "spent")
+    __slots__ = ("_mark", "data", "index", "pixels", "spent", "submission")
 
-    def __init__(self, request: Request, index: int, data: bytes) -> None:
-        self.request = request
+    def __init__(self, submission: Submission, index: int, data: bytes) -> None:
+        self.submission = submission
         self.index = index
         self.data = data
         self.pixels: npt.NDArray[np.uint8] | None = None
@@ -87,21 +87,21 @@ class Job:
         self._mark = now
 
 
-def wake(requests: Iterable[Request], error: AmclError | None = None) -> None:
+def wake(submissions: Iterable[Submission], error: AmclError | None = None) -> None:
     """From any thread: let the callers go on, with `error` if there is one."""
-    by_loop: defaultdict[asyncio.AbstractEventLoop, list[Request]] = defaultdict(list)
-    for request in requests:
-        by_loop[request.loop].append(request)
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[Submission]] = defaultdict(list)
+    for submission in submissions:
+        by_loop[submission.loop].append(submission)
     for loop, theirs in by_loop.items():  # waking a loop is a system call: one for all
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(_finish, theirs, error)
 
 
-def _finish(requests: Sequence[Request], error: AmclError | None) -> None:
-    for request in requests:
-        if request.answered.done():
+def _finish(submissions: Sequence[Submission], error: AmclError | None) -> None:
+    for submission in submissions:
+        if submission.answered.done():
             continue
         if error is None:
-            request.answered.set_result(None)
+            submission.answered.set_result(None)
         else:
-            request.answered.set_exception(error)
+            submission.answered.set_exception(error)

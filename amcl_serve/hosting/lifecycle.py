@@ -4,7 +4,7 @@
     unload(name)                                                             out ▶ the old one is retired
 
 All that can fail comes before the swap, so a failure leaves everything as it was. A model that is out of the registry
-goes on for the requests that hold it; when the last has dropped it, its engine stops.
+goes on for the requests that hold a lease of it; when the last has given it back, its engine stops.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import logging
 import re
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -145,13 +144,11 @@ class Loader:
         """Stop the engine once no request holds its model, or after the time that a request may take; free it all."""
         if model is None:
             return
-        engine, gone = model.engine, _when_dropped(model)
-        del model  # the caller has no name for it either: a reference here would keep it
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.request_deadline):
-                await gone.wait()
-        await engine.stop()
-        del engine
+                await model.leases.all_given()
+        await model.engine.stop()
+        del model  # the caller has no name for it either: a reference here would keep its memory
         await to_thread.run_sync(give_memory_back)
 
 
@@ -170,18 +167,6 @@ def warm_up(model: LoadedModel, max_batch: int) -> None:
                 f"model {model.name} cannot embed {images} images at once on {model.encoder.provider}; "
                 "lower --max-batch, or ask amcl-serve doctor"
             ) from error
-
-
-def _when_dropped(model: LoadedModel) -> asyncio.Event:
-    """Set when nothing refers to `model` any more. A request refers to its model from look-up to answer."""
-    loop, gone = asyncio.get_running_loop(), asyncio.Event()
-
-    def tell() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(gone.set)
-
-    weakref.finalize(model, tell).atexit = False
-    return gone
 
 
 @contextlib.contextmanager

@@ -1,8 +1,11 @@
-"""Which models answer, by name."""
+"""Which models answer, by name, and who holds them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from amcl_serve.engine.engine import Engine
 from amcl_serve.errors import ModelNotFound
@@ -11,6 +14,34 @@ from amcl_serve.model.encoder import Encoder
 from amcl_serve.model.pair_scorer import PairScorer
 
 DEFAULT = "default"
+
+
+class Leases:
+    """How many requests hold a model. All on the event loop that answers them."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def take(self) -> None:
+        """One more."""
+        self.taken += 1
+
+    def give(self) -> None:
+        """One less; with the last, whoever waits goes on."""
+        self.taken -= 1
+        if not self.taken:
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._waiting.clear()
+
+    async def all_given(self) -> None:
+        """Until nobody holds the model."""
+        if self.taken:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
 
 
 @dataclass(frozen=True)
@@ -22,6 +53,16 @@ class LoadedModel:
     encoder: Encoder
     scorer: PairScorer
     engine: Engine
+    leases: Leases = field(default_factory=Leases, compare=False)
+
+    @contextmanager
+    def lease(self) -> Iterator[LoadedModel]:
+        """Hold the model: its engine runs on, within a request's deadline, though another may have taken its place."""
+        self.leases.take()
+        try:
+            yield self
+        finally:
+            self.leases.give()
 
 
 class Registry:
@@ -36,13 +77,19 @@ class Registry:
         return next(iter(self._models))
 
     def get(self, name: str | None = None) -> LoadedModel:
-        """The model of that name; None and "default" mean the first. Raises ModelNotFound for any other."""
+        """The model of that name, to be looked at; None and "default" mean the first. Raises ModelNotFound."""
         if name in (None, DEFAULT):
             name = self.default
         if name not in self._models:
             have = ", ".join(map(repr, self._models))
             raise ModelNotFound(f"no model {name[:64]!r} is loaded; this server has {have}")
         return self._models[name]
+
+    @contextmanager
+    def use(self, name: str | None = None) -> Iterator[LoadedModel]:
+        """The model of that name, held as long as the block lasts. Raises as `get`."""
+        with self.get(name).lease() as model:
+            yield model
 
     def __contains__(self, name: str) -> bool:
         return name in self._models

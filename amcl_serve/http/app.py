@@ -1,4 +1,4 @@
-"""create_app: the routes, the limits, the errors and the lifespan put together."""
+"""create_app: the routes, the guards, the errors and the lifespan put together."""
 
 from __future__ import annotations
 
@@ -15,16 +15,31 @@ import amcl_serve
 from amcl_serve.hosting.lifecycle import Loader
 from amcl_serve.hosting.opening import load_models
 from amcl_serve.hosting.registry import Registry
-from amcl_serve.http import metrics, openapi, problem
-from amcl_serve.http.direct import Direct
+from amcl_serve.http import openapi
 from amcl_serve.http.guards import request_id
-from amcl_serve.http.guards.auth import KEY_HEADERS, KeyCheck
-from amcl_serve.http.guards.keys import Keys
-from amcl_serve.http.guards.limits import BodyLimit, InFlight
-from amcl_serve.http.routes import collections, docs, embed, health, models, openai, similarity
-from amcl_serve.http.shapes.schemas import Pointer
+from amcl_serve.http.guards.auth import KEY_HEADERS, KeyCheck, by_route
+from amcl_serve.http.guards.limits import BodyLimit
+from amcl_serve.http.metrics import MetricsMiddleware
+from amcl_serve.http.plain import PlainRoutes
+from amcl_serve.http.problem import Problems
+from amcl_serve.http.routes import collections, docs, embed, models, openai, operation, points, search, similarity
+from amcl_serve.http.server import Server, server_in
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.store import SqliteStore
+
+_ROUTERS = (
+    embed.router,
+    similarity.router,
+    openai.plain,
+    openai.router,
+    collections.router,
+    points.router,
+    search.router,
+    points.single,
+    models.router,
+    operation.router,
+    docs.router,
+)
 
 
 def create_app(settings: Settings, *, registry: Registry | None = None, index: bool = True) -> FastAPI:
@@ -37,22 +52,20 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
         version=amcl_serve.__version__,
         summary="Image embeddings, pair similarity and retrieval from one bundle.",
         lifespan=_lifespan,
+        openapi_url=None,  # ours is a route like others
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the log are ours
-        responses={"default": {}},  # each operation's errors are in amcl_serve.http.openapi, not FastAPI's own 422
     )
-    app.state.settings = settings
-    app.state.registry = registry
-    app.state.collections = None
-    app.state.metrics = metrics.Metrics()
-    app.state.in_flight = InFlight(settings.max_queue_items, settings.max_requests)
-    app.state.keys = Keys.load(settings)
-    app.state.ready = False
-    app.add_middleware(Direct, routers=(embed.router, similarity.router, openai.router))
-    app.add_middleware(BodyLimit, settings=settings, in_flight=app.state.in_flight, metrics=app.state.metrics)
-    app.add_middleware(KeyCheck, keys=app.state.keys, metrics=app.state.metrics)
-    problem.install(app)
+    server = Server(settings, registry)
+    app.state.server = server
+    for router in (*_ROUTERS, operation.index) if index else _ROUTERS:
+        app.router.routes.extend(router.routes)  # in plain sight, which an included router's are not
+    problems = Problems(server.metrics)
+    app.add_middleware(PlainRoutes, routes=app.routes, problems=problems)
+    app.add_middleware(BodyLimit, settings=settings, in_flight=server.in_flight, metrics=server.metrics)
+    app.add_middleware(KeyCheck, keys=server.keys, metrics=server.metrics, needed=by_route(app.routes))
+    problems.install(app)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -61,12 +74,8 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
             allow_headers=["authorization", *KEY_HEADERS, "content-type", request_id.HEADER],
             expose_headers=openapi.HEADERS,
         )
-    app.add_middleware(metrics.MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(MetricsMiddleware, metrics=server.metrics)
     app.add_middleware(request_id.RequestIds, level=request_id.level_of(settings))  # the outermost
-    for noun in (embed, similarity, openai, collections, models, health, metrics, docs):
-        app.include_router(noun.router)
-    if index:
-        app.add_api_route("/", _pointer, summary="Where to read on", tags=["operation"])
     return app
 
 
@@ -75,31 +84,27 @@ class _App(FastAPI):
         """FastAPI's schema, with what it cannot know."""
         if self.openapi_schema is None:
             schema = get_openapi(title=self.title, version=self.version, summary=self.summary, routes=self.routes)
-            self.openapi_schema = openapi.complete(schema, keys=bool(self.state.keys))
+            self.openapi_schema = openapi.complete(schema, self.routes, keys=bool(server_in(self).keys))
         return self.openapi_schema
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load and check the models, start their engines, open the collections; undo it in reverse at the end."""
-    settings: Settings = app.state.settings
-    if app.state.registry is None:
-        app.state.registry = Registry(*await to_thread.run_sync(load_models, settings))
+    server = server_in(app)
+    settings = server.settings
+    if server.registry is None:
+        server.registry = Registry(*await to_thread.run_sync(load_models, settings))
     async with AsyncExitStack() as stack:
         store = await to_thread.run_sync(SqliteStore, settings.data_dir)
         stack.callback(store.close)
-        app.state.collections = store
-        app.state.loader = loader = Loader(app.state.registry, settings, watch=app.state.metrics.watch)
-        app.state.metrics.models.source = app.state.registry.all
-        stack.push_async_callback(loader.stop)
-        await loader.start()
-        app.state.ready = True
+        server.store = store
+        server.loader = Loader(server.registry, settings, watch=server.metrics.watch)
+        server.metrics.models.source = server.registry.all
+        stack.push_async_callback(server.loader.stop)
+        await server.loader.start()
+        server.ready = True
         try:
             yield
         finally:
-            app.state.ready = False
-
-
-async def _pointer() -> Pointer:
-    """Name, version and the way to the documentation."""
-    return Pointer(name="amcl-serve", version=amcl_serve.__version__, docs="/docs")
+            server.ready = False

@@ -6,23 +6,18 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 
-from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amcl_serve.engine.submissions import Timing
 from amcl_serve.hosting.registry import LoadedModel
-from amcl_serve.http.state import metrics_of
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 TOTAL_TIME = "x-total-time"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-router = APIRouter(tags=["operation"])
 
 
 class Metrics:
@@ -82,15 +77,17 @@ class ModelsCollector(Collector):
         self.source: Callable[[], Iterable[LoadedModel]] = tuple  # none before the server has started
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """amcl_model_info and amcl_queue_depth."""
+        """amcl_model_info, amcl_queue_depth and amcl_model_leases."""
         info = GaugeMetricFamily(
             "amcl_model_info", "1 for each loaded model", labels=["name", "digest", "precision", "provider"]
         )
         depth = GaugeMetricFamily("amcl_queue_depth", "Images admitted and not yet answered", labels=["model"])
+        leases = GaugeMetricFamily("amcl_model_leases", "Requests that hold the model", labels=["model"])
         for model in self.source():
             info.add_metric([model.name, model.bundle.digest, model.encoder.precision, model.encoder.provider], 1)
             depth.add_metric([model.name], model.engine.depth)
-        return (info, depth)
+            leases.add_metric([model.name], model.leases.taken)
+        return (info, depth, leases)
 
 
 class MetricsMiddleware:
@@ -126,14 +123,3 @@ class MetricsMiddleware:
 def milliseconds(value: float) -> str:
     """A duration as the x-*-time headers show it."""
     return f"{value:.2f}"
-
-
-@router.get(
-    "/metrics",
-    summary="Metrics for Prometheus",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}},
-)
-async def metrics(request: Request) -> Response:
-    """Counters and histograms since the server started, in Prometheus's text format."""
-    return Response(generate_latest(metrics_of(request).registry), media_type=CONTENT_TYPE_LATEST)

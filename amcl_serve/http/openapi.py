@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from inspect import getdoc
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
+from starlette.routing import BaseRoute
 
 from amcl_serve import errors
 from amcl_serve.errors import AmclError
-from amcl_serve.http.guards.auth import OPEN, is_write
+from amcl_serve.http.about import About, Route
+from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.problem import MEDIA_TYPE
-from amcl_serve.http.shapes.collections import QueryRequest, UpsertRequest
+from amcl_serve.http.shapes.embed import EmbedRequest
 from amcl_serve.http.shapes.openai import EmbeddingsRequest
-from amcl_serve.http.shapes.schemas import EmbedRequest, Problem, SimilarityRequest
+from amcl_serve.http.shapes.points import UpsertRequest
+from amcl_serve.http.shapes.problem import Problem
+from amcl_serve.http.shapes.search import QueryRequest
+from amcl_serve.http.shapes.similarity import SimilarityRequest
 
 Errors = tuple[type[AmclError], ...]
 
@@ -29,25 +33,6 @@ _IMAGES: Errors = (
     errors.UndecodableImage, errors.EmptyImage, errors.ImageTooLarge, errors.TooManyItems, errors.UnsupportedImage,
     errors.UnsupportedMediaType, errors.NotReady,
 )  # fmt: skip
-# What operations answer, beside what all of them do: a pattern of "METHOD path", and errors. Every pattern counts.
-_ERRORS: tuple[tuple[str, Errors], ...] = (
-    (r"\S+ /(readyz|healthz)", (errors.NotReady,)),
-    (r"\S+ /(embed|similarity|v1/embeddings)", _IMAGES),
-    (r"\S+ /(embed|similarity|v1/embeddings)", (errors.ModelNotFound,)),
-    (r"POST /models/.*", (errors.ModelBusy, errors.LoadFailed, errors.Conflict)),
-    (r"\S+ (/v1)?/models.*", (errors.NotReady,)),
-    (r"\S+ (/v1)?/models/.*", (errors.ModelNotFound,)),
-    (r"\S+ /collections.*", (errors.NotReady,)),
-    (r"\S+ /collections/.*", (errors.InvalidRequest,)),
-    (r"GET /collections/\{name\}|\S+ /collections/\{name\}/.*", (errors.CollectionNotFound,)),
-    (r"PUT /collections/\{name\}", (errors.CollectionExists,)),
-    (r"GET .*/points/\{point\}|POST .*/query(/batch)?", (errors.PointNotFound,)),
-    (r"PUT .*/points|POST .*/query(/batch)?", (*_IMAGES, errors.CollectionMismatch)),
-    (r"PUT /collections/\{name\}(/points)?|POST .*/query(/batch)?", (errors.ModelNotFound,)),
-    (r"POST .*/points/delete", (errors.TooManyItems,)),
-    (r"(PUT|DELETE) /collections/.*|POST .*/points/delete", (errors.StorageFull,)),
-)
-
 _MILLISECONDS = {"type": "string", "pattern": r"^\d+\.\d\d$"}
 _HEADERS: dict[str, dict[str, Any]] = {
     "x-request-id": {
@@ -84,7 +69,7 @@ _SECURITY = {
 }
 
 
-def complete(schema: dict[str, Any], *, keys: bool) -> dict[str, Any]:
+def complete(schema: dict[str, Any], routes: Iterable[BaseRoute], *, keys: bool) -> dict[str, Any]:
     """FastAPI's schema with named shapes, each operation's errors, every header, and, with `keys`, who needs one."""
     _, named = models_json_schema(
         [(model, "validation") for model in _NAMED], ref_template="#/components/schemas/{model}"
@@ -95,46 +80,42 @@ def complete(schema: dict[str, Any], *, keys: bool) -> dict[str, Any]:
     if keys:
         components["securitySchemes"] = _SECURITY
         schema["security"] = [{name: []} for name in _SECURITY]
-    for method, path, operation in _operations(schema):
-        responses = operation["responses"]
-        responses.pop("default", None)  # it stood for the errors
-        for response in responses.values():
-            response["headers"] = _references(*_ALL, *(_TIMES if _takes_images(method, path) else ()))
-            if "application/x-npy" in response.get("content", {}):
-                response["headers"] |= _references("x-model-digest", "x-failed-indices")
-        for status, found in sorted(_by_status(_errors_of(method, path, operation, keys=keys)).items()):
-            responses.setdefault(str(status), _problem(found))
-        if keys and OPEN.fullmatch(path):
-            operation["security"] = []
+    said = {(method, route.path_format): route.about for route in _ours(routes) for method in route.methods or ()}
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            _complete(path, operation, said[method.upper(), path], keys=keys)
     return schema
 
 
-def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, operations in schema["paths"].items():
-        for method, operation in operations.items():
-            yield method.upper(), path, operation
+def _ours(routes: Iterable[BaseRoute]) -> Iterator[Route]:
+    return (route for route in routes if isinstance(route, Route))
 
 
-def _takes_images(method: str, path: str) -> bool:
-    """Whether images can come with the request."""
-    return any(set(_IMAGES) <= set(found) for found in _matching(method, path))
+def _complete(path: str, operation: dict[str, Any], about: About, *, keys: bool) -> None:
+    responses = operation["responses"]
+    responses.pop("default", None)  # it stood for the errors
+    for response in responses.values():
+        response["headers"] = _references(*_ALL, *(_TIMES if about.images else ()))
+        if "application/x-npy" in response.get("content", {}):
+            response["headers"] |= _references("x-model-digest", "x-failed-indices")
+    for status, found in sorted(_by_status(_errors_of(path, operation, about, keys=keys)).items()):
+        responses.setdefault(str(status), _problem(found))
+    if keys and about.access is None:
+        operation["security"] = []
 
 
-def _matching(method: str, path: str) -> Iterator[Errors]:
-    return (found for pattern, found in _ERRORS if re.fullmatch(pattern, f"{method} {path}"))
-
-
-def _errors_of(method: str, path: str, operation: dict[str, Any], *, keys: bool) -> list[type[AmclError]]:
-    found: list[type[AmclError]] = [AmclError, *(error for some in _matching(method, path) for error in some)]
+def _errors_of(path: str, operation: dict[str, Any], about: About, *, keys: bool) -> list[type[AmclError]]:
+    """What the route says, and what follows from its shape."""
+    found: list[type[AmclError]] = [AmclError, *about.errors, *(_IMAGES if about.images else ())]
     if "requestBody" in operation:
         found += _BODY
     if "{" in path:
         found.append(errors.NotFound)  # a slash within a name makes another path
     if operation.get("parameters"):
         found.append(errors.InvalidRequest)
-    if keys and not OPEN.fullmatch(path):
+    if keys and about.access is not None:
         found.append(errors.Unauthorized)
-        if is_write(method, path):
+        if about.access is Access.WRITE:
             found.append(errors.Forbidden)
     return list(dict.fromkeys(found))
 

@@ -44,9 +44,9 @@ def timed_npy(array: npt.NDArray[Any], digest: str, failed: list[int], timing: T
     return Response(stream.getvalue(), headers=headers, media_type=NPY)
 
 
-def failed(error: AmclError, prefix: str = "") -> dict[str, str]:
+def failed(error: AmclError) -> dict[str, str]:
     """The `error` of one item."""
-    return {"code": error.code, "detail": prefix + error.detail}
+    return {"code": error.code, "detail": error.detail}
 
 
 def _headers(timing: Timing) -> dict[str, str]:

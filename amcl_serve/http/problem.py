@@ -15,24 +15,70 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from amcl_serve.errors import AmclError, BadRequest, InvalidRequest, ItemFault
-from amcl_serve.http.state import metrics_of
+from amcl_serve.http.metrics import Metrics
 
 MEDIA_TYPE = "application/problem+json"
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers; the unexpected ones answer 500 and are logged with their traceback by the server.
+class Problems:
+    """Makes the answers of failed requests, and counts them."""
 
-    Middlewares that are to see the 500 too are added after this: FastAPI's own place for it is around them all.
-    """
-    for kind in _ANSWERS:
-        app.add_exception_handler(kind, _known)
-    app.add_middleware(ServerErrorMiddleware, handler=_unexpected)
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._answers: dict[type, Callable[[Request, Any], Response]] = {
+            AmclError: self._amcl,
+            RequestValidationError: self._validation,
+            HTTPException: self._http,
+            ClientDisconnect: self._disconnect,
+        }
 
+    def install(self, app: FastAPI) -> None:
+        """Register the handlers; the unexpected ones answer 500 and are logged with their traceback by the server.
 
-def known_answer(request: Request, error: Exception) -> Response | None:
-    """The answer to a request that ended in `error`; None if such an error is a fault of the server."""
-    return next((_ANSWERS[kind](request, error) for kind in type(error).__mro__ if kind in _ANSWERS), None)
+        Middlewares that are to see the 500 too are added after this: FastAPI's own place for it is around them all.
+        """
+        for kind in self._answers:
+            app.add_exception_handler(kind, self._handle)
+        app.add_middleware(ServerErrorMiddleware, handler=self._unexpected)
+
+    def known(self, request: Request, error: Exception) -> Response | None:
+        """The answer to a request that ended in `error`; None if such an error is a fault of the server."""
+        kinds = (kind for kind in type(error).__mro__ if kind in self._answers)
+        return next((self._answers[kind](request, error) for kind in kinds), None)
+
+    async def _handle(self, request: Request, error: Exception) -> Response:
+        """Async, because frameworks run other handlers in a thread."""
+        response = self.known(request, error)
+        assert response is not None
+        return response
+
+    async def _unexpected(self, request: Request, _: Exception) -> Response:
+        return self._amcl(request, AmclError("the server failed on this request; its log says why"))
+
+    def _amcl(self, request: Request, error: AmclError) -> Response:
+        self._metrics.rejected.labels(error.code).inc()
+        return problem_response(error, request.url.path)
+
+    def _validation(self, request: Request, error: RequestValidationError) -> Response:
+        # FastAPI's places begin with "body", "query" or "path"; the field's name is enough.
+        return self._amcl(request, invalid({**found, "loc": found["loc"][1:]} for found in error.errors()))
+
+    def _http(self, request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, AmclError):  # FastAPI wraps what reading the body raised, such as BodyTooLarge
+            return self._amcl(request, error.__cause__)
+        phrase = HTTPStatus(error.status_code).phrase
+        code = phrase.lower().replace(" ", "_")
+        detail = f"no route {request.url.path}; see /docs" if error.status_code == 404 else str(error.detail)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the framework names the methods of one route, and a path may have several
+            path = getattr(request.scope.get("route"), "path", "")
+            routes = [route for route in request.app.routes if getattr(route, "path", None) == path]
+            headers = {"allow": ", ".join(sorted({method for route in routes for method in route.methods}))}
+        self._metrics.rejected.labels(code).inc()
+        return _response(error.status_code, code, detail, request.url.path, headers)
+
+    def _disconnect(self, request: Request, _: Exception) -> Response:
+        return self._amcl(request, BadRequest("the client closed the connection before it had its answer"))
 
 
 def problem_response(error: AmclError, path: str) -> Response:
@@ -76,50 +122,3 @@ def _openai_type(status: int) -> str:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return "rate_limit_error"
     return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-
-
-def _amcl(request: Request, error: AmclError) -> Response:
-    metrics_of(request).rejected.labels(error.code).inc()
-    return problem_response(error, request.url.path)
-
-
-def _validation(request: Request, error: RequestValidationError) -> Response:
-    # FastAPI's places begin with "body", "query" or "path"; the field's name is enough.
-    return _amcl(request, invalid({**found, "loc": found["loc"][1:]} for found in error.errors()))
-
-
-def _http(request: Request, error: HTTPException) -> Response:
-    if isinstance(error.__cause__, AmclError):  # FastAPI wraps what reading the body raised, such as BodyTooLarge
-        return _amcl(request, error.__cause__)
-    phrase = HTTPStatus(error.status_code).phrase
-    code = phrase.lower().replace(" ", "_")
-    detail = f"no route {request.url.path}; see /docs" if error.status_code == 404 else str(error.detail)
-    headers = dict(error.headers or {})
-    if error.status_code == 405:  # the framework names the methods of one route, and a path may have several
-        path = getattr(request.scope.get("route"), "path", "")
-        headers = {"allow": ", ".join(sorted(request.app.openapi()["paths"][path])).upper()}
-    metrics_of(request).rejected.labels(code).inc()
-    return _response(error.status_code, code, detail, request.url.path, headers)
-
-
-def _disconnect(request: Request, _: Exception) -> Response:
-    return _amcl(request, BadRequest("the client closed the connection before it had its answer"))
-
-
-_ANSWERS: dict[type, Callable[[Request, Any], Response]] = {
-    AmclError: _amcl,
-    RequestValidationError: _validation,
-    HTTPException: _http,
-    ClientDisconnect: _disconnect,
-}
-
-
-async def _known(request: Request, error: Exception) -> Response:
-    """Async, because frameworks run other handlers in a thread."""
-    response = known_answer(request, error)
-    assert response is not None
-    return response
-
-
-async def _unexpected(request: Request, _: Exception) -> Response:
-    return _amcl(request, AmclError("the server failed on this request; its log says why"))

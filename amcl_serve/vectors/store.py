@@ -16,7 +16,7 @@ from uuid import UUID
 import numpy as np
 import orjson
 
-from amcl_serve.errors import CollectionExists, CollectionNotFound, InvalidRequest, PointNotFound
+from amcl_serve.errors import CollectionExists, CollectionNotFound, InvalidRequest, ItemFault, PointNotFound
 from amcl_serve.vectors.database import Database
 from amcl_serve.vectors.filters import Sql, compile_filter
 from amcl_serve.vectors.index.exact import ExactIndex, Rows, Vectors, scores
@@ -111,14 +111,7 @@ class SqliteStore:
             info = collection.info
             if model is not None:
                 require_model(info, model)
-            encoded = [
-                (
-                    id_to_key(point.id),
-                    encode_payload(point.payload, f"points[{i}].payload"),
-                    as_vector(point.vector, info.size, info.distance, f"points[{i}].vector"),
-                )
-                for i, point in enumerate(points)
-            ]
+            encoded = [_encoded(point, index, info) for index, point in enumerate(points)]
             version = collection.version + 1
             written: dict[int, Vectors] = {}
             with self._database.write() as connection:
@@ -203,7 +196,10 @@ class SqliteStore:
                 itself = id_to_key(query.target)
                 vector = self.get(name, query.target).vector
             else:
-                vector = as_vector(query.target, info.size, info.distance, "query")
+                try:
+                    vector = as_vector(query.target, info.size, info.distance)
+                except InvalidRequest as error:
+                    raise InvalidRequest(f"query: {error.detail}") from None
             only = None
             if query.filter is not None:
                 sql = f"SELECT id FROM points WHERE collection = ? AND {condition.text}"
@@ -268,6 +264,19 @@ class SqliteStore:
         except (MemoryError, RuntimeError):  # the write is durable all the same
             del self._indexes[collection]
             _log.exception("an index could not follow a write; the next query builds it anew")
+
+
+def _encoded(point: Point, index: int, collection: CollectionInfo) -> tuple[str, str, Vectors]:
+    """Key, payload and vector as they are stored; InvalidRequest about the `index`-th point."""
+    place = "payload"
+    try:
+        payload = encode_payload(point.payload)
+        place = "vector"
+        vector = as_vector(point.vector, collection.size, collection.distance)
+    except InvalidRequest as error:
+        fault = ItemFault("points", index, error.code, f"{place}: {error.detail}")
+        raise InvalidRequest(f"points[{index}].{place}: {error.detail}", [fault]) from None
+    return id_to_key(point.id), payload, vector
 
 
 def _record(key: str, version: int, vector: bytes, payload: str) -> Record:

@@ -54,46 +54,46 @@ def key_to_id(key: str) -> PointId:
     return UUID(key[1:]) if key.startswith("u") else int(key)
 
 
-def as_vector(values: Vector, size: int, distance: Distance, where: str) -> npt.NDArray[np.float32]:
-    """`values` as float32 [size], of unit length for Cosine; `where` names the place in the request for the error."""
+def as_vector(values: Vector, size: int, distance: Distance) -> npt.NDArray[np.float32]:
+    """`values` as float32 [size], of unit length for Cosine."""
     wide = np.asarray(values, dtype=np.float64)
     if wide.shape != (size,):
-        raise InvalidRequest(f"{where}: the vector has {wide.size} components, the collection's size is {size}")
+        raise InvalidRequest(f"the vector has {wide.size} components, the collection's size is {size}")
     if not np.isfinite(wide).all():
-        raise InvalidRequest(f"{where}: the vector holds NaN or infinity")
+        raise InvalidRequest("the vector holds NaN or infinity")
     largest = float(np.abs(wide).max())
     # Dividing first keeps the sum of squares from overflowing or vanishing.
     length = largest * float(np.linalg.norm(wide / largest)) if largest > 0 else 0.0
     if length > MAX_LENGTH:
-        raise InvalidRequest(f"{where}: the vector's length is {length:.3g}; at most {MAX_LENGTH:.0e} is allowed")
+        raise InvalidRequest(f"the vector's length is {length:.3g}; at most {MAX_LENGTH:.0e} is allowed")
     if distance != "Cosine":
         return wide.astype(np.float32)
     if length == 0:
-        raise InvalidRequest(f"{where}: a vector of zeros has no direction, which Cosine needs")
+        raise InvalidRequest("a vector of zeros has no direction, which Cosine needs")
     return (wide / length).astype(np.float32)
 
 
-def encode_payload(payload: Mapping[str, Any], where: str) -> str:
+def encode_payload(payload: Mapping[str, Any]) -> str:
     """The payload as compact JSON text; bounded in bytes and in depth, without NUL characters (SQLite cuts at them)."""
-    _check_tree(payload, where)
+    _check_tree(payload)
     try:
         encoded = orjson.dumps(payload)
     except TypeError:  # numbers beyond 64 bits, lone surrogates
-        raise InvalidRequest(f"{where}: the payload is no JSON of 64-bit numbers and valid Unicode") from None
+        raise InvalidRequest("the payload is no JSON of 64-bit numbers and valid Unicode") from None
     if len(encoded) > MAX_PAYLOAD_BYTES:
-        raise InvalidRequest(f"{where}: the payload has {len(encoded)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed")
+        raise InvalidRequest(f"the payload has {len(encoded)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed")
     return encoded.decode()
 
 
-def _check_tree(payload: Mapping[str, Any], where: str) -> None:
+def _check_tree(payload: Mapping[str, Any]) -> None:
     level: list[Any] = [payload]
     for _ in range(MAX_PAYLOAD_DEPTH):
         inner: list[Any] = []
         for node in level:
             if isinstance(node, str) and "\0" in node:
-                raise InvalidRequest(f"{where}: the payload holds a NUL character")
+                raise InvalidRequest("the payload holds a NUL character")
             if isinstance(node, float) and not math.isfinite(node):
-                raise InvalidRequest(f"{where}: the payload holds NaN or infinity, which JSON cannot say")
+                raise InvalidRequest("the payload holds NaN or infinity, which JSON cannot say")
             if isinstance(node, Mapping):
                 inner += [*node.keys(), *node.values()]
             elif isinstance(node, list):
@@ -101,4 +101,4 @@ def _check_tree(payload: Mapping[str, Any], where: str) -> None:
         level = inner
         if not level:
             return
-    raise InvalidRequest(f"{where}: the payload is nested deeper than {MAX_PAYLOAD_DEPTH} levels")
+    raise InvalidRequest(f"the payload is nested deeper than {MAX_PAYLOAD_DEPTH} levels")

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from amcl_serve.errors import HeadTooLarge
 from amcl_serve.http.problem import problem_response
+from amcl_serve.http.server import server_in
 
 MAX_HEAD = 64 * 1024  # bytes; and again as many of what the network hands over at once
 
@@ -22,8 +23,8 @@ def bounded(app: FastAPI) -> type[HttpToolsProtocol]:
     closed that has not sent a whole head within `request_deadline` seconds, or the rest of a body whose request has
     been answered. Bodies that the application reads are its own matter.
     """
-    seconds = app.state.settings.request_deadline
-    rejected = app.state.metrics.rejected
+    server = server_in(app)
+    seconds, rejected = server.settings.request_deadline, server.metrics.rejected
 
     class Bounded(HttpToolsProtocol):
         _other = 0  # bytes that are no body's, since the last whole head, chunk or message

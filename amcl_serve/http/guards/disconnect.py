@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
@@ -15,7 +14,7 @@ Value = TypeVar("Value")
 _SOON = 0.2  # seconds for which nobody is looked after: work that ends within them is not worth cancelling
 
 
-async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
+async def unless_gone(receive: Receive, work: Awaitable[Value]) -> Value:
     """What `work` gives, for a request whose body has been read; ClientDisconnect, and `work` cancelled, if its client
     closes the connection before.
     """
@@ -25,7 +24,7 @@ async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
 
     def watch() -> None:
         nonlocal watcher
-        watcher = asyncio.create_task(_cancel_when_gone(request.receive, task))
+        watcher = asyncio.create_task(_cancel_when_gone(receive, task))
 
     timer = asyncio.get_running_loop().call_later(_SOON, watch)  # most work is done before, at a third of the cost
     try:

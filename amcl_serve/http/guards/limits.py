@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amcl_serve.errors import BodyTooLarge, DeadlineExceeded, Overloaded
 from amcl_serve.http.guards.deadline import Deadline
+from amcl_serve.http.guards.in_flight import InFlight
 from amcl_serve.http.headers import header
 from amcl_serve.http.metrics import Metrics
 from amcl_serve.http.problem import problem_response
 from amcl_serve.settings import Settings
-
-
-@dataclass
-class InFlight:
-    """Requests with a body under way, and the bytes that they have sent; one for all BodyLimits of a server."""
-
-    most: int  # requests
-    most_whole: int
-    bytes: int = 0
-    requests: int = 0
-    whole: int = 0  # of the requests, those whose body is here
-    _shut: bool = False
-
-    @property
-    def full(self) -> bool:
-        """Whether a further request is turned away, unless its method is one of SAFE.
-
-        Once `most_whole` are here, all are until half of those are answered: under overload a server that lets one in
-        for each that leaves has its caches and its event loop busy with two things at once, and answers 5 % fewer.
-        """
-        self._shut = self.whole > self.most_whole // 2 if self._shut else self.whole >= self.most_whole
-        return self._shut or self.requests >= self.most
-
 
 SAFE = ("GET", "HEAD", "OPTIONS")  # their bodies are not read
 FULL = Overloaded("as many requests are under way as the server takes at a time; try again in a moment")

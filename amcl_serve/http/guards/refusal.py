@@ -20,6 +20,7 @@ from amcl_serve.http.guards.connection import bounded, lines, written
 from amcl_serve.http.guards.limits import FULL, SAFE
 from amcl_serve.http.metrics import TOTAL_TIME, milliseconds
 from amcl_serve.http.problem import problem_response
+from amcl_serve.http.server import server_in
 
 
 def protocol(app: FastAPI) -> type[HttpToolsProtocol]:
@@ -28,7 +29,8 @@ def protocol(app: FastAPI) -> type[HttpToolsProtocol]:
     Answer and metrics are those of the middlewares; a key is not looked at. Where a middleware has more to do about a
     refusal, a line in the log or the headers of CORS, it is left to them: BodyLimit refuses under any protocol.
     """
-    settings, in_flight, metrics = app.state.settings, app.state.in_flight, app.state.metrics
+    server = server_in(app)
+    settings, in_flight, metrics = server.settings, server.in_flight, server.metrics
     base = bounded(app)
     if settings.allowed_origins or request_id.log.isEnabledFor(request_id.level_of(settings)):
         return base

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Query, Request
+from fastapi import Request
 from starlette.responses import Response
 
-from amcl_serve.engine.submissions import Embedded, EmbedResult, Timing
-from amcl_serve.errors import AmclError, InvalidRequest
-from amcl_serve.hosting.registry import LoadedModel
-from amcl_serve.http.guards.disconnect import unless_gone
+from amcl_serve.engine.submissions import Embedded
+from amcl_serve.errors import AmclError, InvalidRequest, ModelNotFound
+from amcl_serve.http import body
+from amcl_serve.http.about import about, routes
+from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.headers import header
-from amcl_serve.http.input import Image, read_embed
+from amcl_serve.http.images import Image, at, embed_images, from_texts
 from amcl_serve.http.output import NPY, failed, timed_json, timed_npy
-from amcl_serve.http.shapes.schemas import EmbedAnswer, Name, Output
-from amcl_serve.http.state import metrics_of, model_of, settings_of
+from amcl_serve.http.server import server_of
+from amcl_serve.http.shapes.embed import EmbedAnswer, EmbedOptions, EmbedQuery, EmbedRequest, Output
+from amcl_serve.model.bundle import ModelCard
 from amcl_serve.model.encoder import unit_norm
 
-router = APIRouter(tags=["embedding"])
+router = routes(tag="embedding", plain=True)
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
@@ -39,12 +40,14 @@ _FORM = {
 BODY = {
     "required": True,
     "content": {
-        "multipart/form-data": _FORM,
-        "application/json": {"schema": {"$ref": "#/components/schemas/EmbedRequest"}},
+        body.MULTIPART: _FORM,
+        body.JSON: {"schema": {"$ref": "#/components/schemas/EmbedRequest"}},
         "image/*": _BINARY,
-        "application/octet-stream": _BINARY,
+        body.OCTETS: _BINARY,
     },
 }
+_LISTS = ("outputs",)
+_NONE = EmbedOptions()
 
 
 @router.post(
@@ -52,58 +55,62 @@ BODY = {
     summary="Embed images",
     response_model=EmbedAnswer,
     responses={200: {"content": {NPY: _BINARY}, "description": "The vectors, in order"}},
-    openapi_extra={"requestBody": BODY},
+    openapi_extra={"parameters": body.documented(EmbedQuery), "requestBody": BODY},
 )
-async def embed(
-    request: Request,
-    outputs: Annotated[list[Output] | None, Query(description="unless the body says it; repeat for both")] = None,
-    normalize: Annotated[bool | None, Query(description="unless the body says it")] = None,
-    name: Annotated[Name | None, Query(alias="model", description="unless the body says it")] = None,
-    dtype: Annotated[Literal["float32", "float16"], Query(description="of an answer in application/x-npy")] = "float32",
-) -> Response:
+@about(Access.READ, ModelNotFound, images=True)
+async def embed(request: Request) -> Response:
     """Embed one image (multipart, raw body or JSON) or many (multipart `files`, JSON `images`).
 
     A bad image among several carries its own `error`; the error of a single image is the response. With
     `Accept: application/x-npy` the good rows come as one array, `x-failed-indices` lists the others, and
     `x-model-digest` is the model's digest.
     """
-    found = await read_embed(request, max_items=settings_of(request).max_items)
-    model = model_of(request, found.options.model or name)
-    wanted: set[Output] = set(found.options.outputs or outputs or ["features"])
-    unit = bool(found.options.normalize if found.options.normalize is not None else normalize)
+    server = server_of(request)
+    asked = body.query(EmbedQuery, request.query_params, _LISTS)
+    operand, images, options = await _read(request, server.settings.max_items)
+    wanted: set[Output] = set(options.outputs or asked.outputs or ["features"])
+    unit = bool(asked.normalize if options.normalize is None else options.normalize)
     npy = NPY in header(request.scope, b"accept")
     if npy and len(wanted) > 1:
         raise InvalidRequest(f"{NPY} holds one array: ask for outputs=features or outputs=heads")
-    result = await embed_images(request, model, found.images)
-    metrics = metrics_of(request)
-    for item in result.items:
-        if isinstance(item, AmclError):
-            if len(result.items) == 1:
-                raise item
-            metrics.rejected.labels(item.code).inc()
+    with server.models.use(options.model or asked.model) as model:
+        found = await embed_images(model.engine, images, request.receive)
+    bad = [(index, item) for index, item in enumerate(found.items) if isinstance(item, AmclError)]
+    if bad and len(images) == 1:
+        raise at(bad[0][1], operand, 0)
+    for _, item in bad:
+        server.metrics.rejected.labels(item.code).inc()
     if npy:
-        rows = [_row(item, wanted, unit) for item in result.items if isinstance(item, Embedded)]
-        bad = [index for index, item in enumerate(result.items) if isinstance(item, AmclError)]
-        array = _array(rows, model, wanted).astype(dtype)
-        return timed_npy(array, model.bundle.digest, bad, result.timing, metrics)
+        rows = [_row(item, wanted, unit) for item in found.items if isinstance(item, Embedded)]
+        array = _array(rows, model.bundle.card, wanted).astype(asked.dtype)
+        return timed_npy(array, model.bundle.digest, [index for index, _ in bad], found.timing, server.metrics)
     answer = {
         "model": model.name,
         "digest": model.bundle.digest,
         "dim": model.bundle.card.feature_dim,
-        "data": [_item(index, item, wanted, unit) for index, item in enumerate(result.items)],
+        "data": [_item(index, item, wanted, unit) for index, item in enumerate(found.items)],
     }
-    return timed_json(answer, result.timing, metrics)
+    return timed_json(answer, found.timing, server.metrics)
 
 
-async def embed_images(request: Request, model: LoadedModel, images: Sequence[Image]) -> EmbedResult:
-    """Embed what has bytes, as long as the client waits; what came as an error stays one, in its place."""
-    readable = [image for image in images if isinstance(image, bytes)]
-    if not readable:
-        return EmbedResult([image for image in images if isinstance(image, AmclError)], Timing(0.0, 0.0, 0.0))
-    result = await unless_gone(request, model.engine.embed(readable))
-    embedded = iter(result.items)
-    items = [next(embedded) if isinstance(image, bytes) else image for image in images]
-    return EmbedResult(items, result.timing)
+async def _read(request: Request, limit: int) -> tuple[str, list[Image], EmbedOptions]:
+    """What holds the images, the images, and what the body says of them; counted before anything is decoded."""
+    kind = body.media_type(request.scope)
+    if kind == body.MULTIPART:
+        files, fields = await body.read_form(request, ("files",), limit, f"at most {limit} images a request")
+        operand, images, options = "files", list[Image](files["files"]), body.options(EmbedOptions, fields, _LISTS)
+    elif kind == body.JSON:
+        given, size = await body.read_json(request.receive, EmbedRequest)
+        body.check_count(len(given.images), limit, "images")
+        operand, images, options = "images", await body.away(size, from_texts, given.images, "images"), given
+    elif kind == body.OCTETS or kind.startswith("image/"):
+        operand, images, options = "images", [await body.read_body(request.receive)], _NONE
+    else:
+        wanted = f"{body.MULTIPART} with `files`, a raw image/* body, or {body.JSON} with `images`"
+        raise body.unsupported(kind, f"this route reads {wanted}")
+    if not images:
+        raise InvalidRequest("no image: send at least one in `files` (multipart) or `images` (JSON)")
+    return operand, images, options
 
 
 def _item(index: int, item: Embedded | AmclError, wanted: set[Output], unit: bool) -> dict[str, Any]:
@@ -122,9 +129,8 @@ def _row(item: Embedded, wanted: set[Output], unit: bool) -> dict[str, npt.NDArr
 
 
 def _array(
-    rows: list[dict[str, npt.NDArray[np.float32]]], model: LoadedModel, wanted: set[Output]
+    rows: list[dict[str, npt.NDArray[np.float32]]], card: ModelCard, wanted: set[Output]
 ) -> npt.NDArray[np.float32]:
     """[n, D] or [n, C, d'], also for n = 0."""
-    card = model.bundle.card
     shape = (card.feature_dim,) if "features" in wanted else (card.num_heads, card.head_dim)
     return np.array([array for row in rows for array in row.values()], np.float32).reshape(-1, *shape)

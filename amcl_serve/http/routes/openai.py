@@ -7,97 +7,89 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
-from amcl_serve.errors import AmclError, BadRequest, InvalidRequest, TooManyItems, UnsupportedMediaType
-from amcl_serve.http.input import away, from_text, media_type, read_json
+from amcl_serve.errors import AmclError, BadRequest, ModelNotFound, NotReady
+from amcl_serve.http import body
+from amcl_serve.http.about import about, routes
+from amcl_serve.http.guards.keys import Access
+from amcl_serve.http.images import at, embed_images, from_text
 from amcl_serve.http.output import timed_json
-from amcl_serve.http.routes.embed import embed_images
+from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.openai import EmbeddingsAnswer, EmbeddingsRequest, OpenAIModel, OpenAIModelList
-from amcl_serve.http.state import metrics_of, model_of, registry_of, settings_of
 from amcl_serve.model.encoder import unit_norm
 
-router = APIRouter(prefix="/v1", tags=["openai"])
+router = routes("/v1", tag="openai")
+plain = routes("/v1", tag="openai", plain=True)
 
-BODY = {
-    "required": True,
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/EmbeddingsRequest"}}},
-}
+BODY = {"required": True, "content": {body.JSON: {"schema": {"$ref": "#/components/schemas/EmbeddingsRequest"}}}}
 
 
-@router.post(
+@plain.post(
     "/embeddings",
     summary="Embed images, for OpenAI's clients",
     response_model=EmbeddingsAnswer,
     responses={200: {"description": "Features of unit norm, in the order of the images"}},
     openapi_extra={"requestBody": BODY},
 )
+@about(Access.READ, ModelNotFound, images=True)
 async def embeddings(request: Request) -> Response:
     """Embed the images in `input`: data URIs or base64, one or a list.
 
     These shapes have no errors of single items: one bad image fails the request, named by its index.
     """
-    if (kind := media_type(request)) != "application/json":
-        raise UnsupportedMediaType(f"the content type is {kind or 'missing'}; this route reads application/json")
-    body, size = await read_json(request, EmbeddingsRequest)
-    model = model_of(request, body.model)
-    if body.dimensions not in (None, model.bundle.card.feature_dim):
-        raise BadRequest(
-            f"dimensions: {model.name} has {model.bundle.card.feature_dim}, not {body.dimensions}; leave it out"
-        )
-    limit = settings_of(request).max_items
-    if not isinstance(body.input, str) and len(body.input) > limit:
-        raise TooManyItems(f"{len(body.input)} images in `input`; the limit is {limit} a request")
-    result = await embed_images(request, model, await away(size, _images, body.input))
+    server = server_of(request)
+    if (kind := body.media_type(request.scope)) != body.JSON:
+        raise body.unsupported(kind, f"this route reads {body.JSON}")
+    given, size = await body.read_json(request.receive, EmbeddingsRequest)
+    single = isinstance(given.input, str)
+    places = ["input"] if single else [f"input[{index}]" for index in range(len(given.input))]
+    body.check_count(len(places), server.settings.max_items, "images in `input`")
+    with server.models.use(given.model) as model:
+        dim = model.bundle.card.feature_dim
+        if given.dimensions not in (None, dim):
+            raise BadRequest(f"dimensions: {model.name} has {dim}, not {given.dimensions}; leave it out")
+        images = await body.away(size, _images, [given.input] if isinstance(given.input, str) else given.input, places)
+        found = await embed_images(model.engine, images, request.receive)
     rows = []
-    for place, item in zip(_places(body.input), result.items, strict=True):
+    for index, item in enumerate(found.items):
         if isinstance(item, AmclError):
-            raise _at(place, item)
+            raise at(item, "input", index, places[index])
         rows.append(unit_norm(item.features).astype(np.float32))
-    form = _base64 if body.encoding_format == "base64" else lambda row: row
+    form = _base64 if given.encoding_format == "base64" else lambda row: row
     answer = {
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": form(row)} for index, row in enumerate(rows)],
         "model": model.name,
         "usage": {"prompt_tokens": len(rows), "total_tokens": len(rows)},
     }
-    return timed_json(answer, result.timing, metrics_of(request))
+    return timed_json(answer, found.timing, server.metrics)
 
 
 @router.get("/models", summary="The loaded models, for OpenAI's clients")
+@about(Access.READ, NotReady)
 async def models(request: Request) -> OpenAIModelList:
     """Their names."""
-    return OpenAIModelList(data=[OpenAIModel(id=model.name) for model in registry_of(request.app).all()])
+    return OpenAIModelList(data=[OpenAIModel(id=model.name) for model in server_of(request).models.all()])
 
 
 @router.get("/models/{name}", summary="One model, for OpenAI's clients")
+@about(Access.READ, NotReady, ModelNotFound)
 async def model(request: Request, name: str) -> OpenAIModel:
     """Its name, if it is loaded."""
-    return OpenAIModel(id=model_of(request, name).name)
+    return OpenAIModel(id=server_of(request).models.get(name).name)
 
 
-def _images(given: str | list[str]) -> list[bytes]:
+def _images(texts: list[str], places: list[str]) -> list[bytes]:
     """The images' bytes; raises the error of the first that has none."""
     images = []
-    for place, text in zip(_places(given), [given] if isinstance(given, str) else given, strict=True):
-        try:
-            image = from_text(text)
-        except InvalidRequest as error:
-            image = error
+    for index, (text, place) in enumerate(zip(texts, places, strict=True)):
+        image = from_text(text, "input", index, place)
         if isinstance(image, AmclError):
-            raise _at(place, image)
+            raise at(image, "input", index, place)
         images.append(image)
     return images
-
-
-def _places(given: str | list[str]) -> list[str]:
-    """What an error calls each image."""
-    return ["input"] if isinstance(given, str) else [f"input[{index}]" for index in range(len(given))]
-
-
-def _at(place: str, error: AmclError) -> AmclError:
-    return type(error)(f"{place}: {error.detail}")
 
 
 def _base64(row: npt.NDArray[np.float32]) -> Any:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from amcl_serve.engine.submissions import Embedded, stack
-from amcl_serve.errors import AmclError, InvalidRequest
-from amcl_serve.http.input import read_similarity
+from amcl_serve.errors import AmclError, InvalidRequest, ModelNotFound
+from amcl_serve.http import body
+from amcl_serve.http.about import about, routes
+from amcl_serve.http.guards.keys import Access
+from amcl_serve.http.images import Image, at, embed_images, fault, from_texts
 from amcl_serve.http.output import failed, timed_json
-from amcl_serve.http.routes.embed import embed_images
-from amcl_serve.http.shapes.schemas import CrossAnswer, Mode, Name, PairsAnswer
-from amcl_serve.http.state import metrics_of, model_of, settings_of
+from amcl_serve.http.server import server_of
+from amcl_serve.http.shapes.similarity import (
+    CrossAnswer,
+    PairsAnswer,
+    PointRef,
+    SimilarityOptions,
+    SimilarityQuery,
+    SimilarityRequest,
+)
 from amcl_serve.model.pair_scorer import PairScorer, PairScores
 
-router = APIRouter(tags=["similarity"])
+router = routes(tag="similarity", plain=True)
 
 Item = Embedded | AmclError
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
@@ -34,8 +43,8 @@ _FORM = {
 BODY = {
     "required": True,
     "content": {
-        "multipart/form-data": _FORM,
-        "application/json": {"schema": {"$ref": "#/components/schemas/SimilarityRequest"}},
+        body.MULTIPART: _FORM,
+        body.JSON: {"schema": {"$ref": "#/components/schemas/SimilarityRequest"}},
     },
 }
 
@@ -45,39 +54,73 @@ BODY = {
     summary="Score pairs of images",
     response_model=PairsAnswer | CrossAnswer,
     responses={200: {"description": "The scores"}},
-    openapi_extra={"requestBody": BODY},
+    openapi_extra={"parameters": body.documented(SimilarityQuery), "requestBody": BODY},
 )
-async def similarity(
-    request: Request,
-    mode: Annotated[Mode | None, Query(description="unless the body says it")] = None,
-    name: Annotated[Name | None, Query(alias="model", description="unless the body says it")] = None,
-) -> Response:
+@about(Access.READ, ModelNotFound, images=True)
+async def similarity(request: Request) -> Response:
     """Score a₁b₁, a₂b₂, … (`mode=pairs`) or every a with every b (`mode=cross`).
 
     A pair with a bad image carries its own `error`; the error of a single pair is the response.
     """
-    found = await read_similarity(request, max_items=settings_of(request).max_items)
-    model = model_of(request, found.options.model or name)
-    chosen = found.options.mode or mode or "pairs"
-    split = len(found.a)
-    if chosen == "pairs" and split != len(found.b):
+    server = server_of(request)
+    asked = body.query(SimilarityQuery, request.query_params)
+    a, b, options = await _read(request, server.settings.max_items)
+    mode = options.mode or asked.mode or "pairs"
+    if mode == "pairs" and len(a) != len(b):
         raise InvalidRequest(
-            f"mode pairs needs as many `a` as `b`, there are {split} and {len(found.b)}; "
-            "every a with every b is mode cross"
+            f"mode pairs needs as many `a` as `b`, there are {len(a)} and {len(b)}; every a with every b is mode cross"
         )
-    result = await embed_images(request, model, [*found.a, *found.b])
-    a, b = result.items[:split], result.items[split:]
-    metrics = metrics_of(request)
-    for side, items in (("a", a), ("b", b)):
-        for item in items:
-            if isinstance(item, AmclError):
-                if len(a) == len(b) == 1:
-                    raise type(item)(f"{side}: {item.detail}")
-                metrics.rejected.labels(item.code).inc()
-    score = _pairs if chosen == "pairs" else _cross
-    answer = await to_thread.run_sync(score, model.scorer, a, b)
-    head = {"model": model.name, "digest": model.bundle.digest, "mode": chosen}
-    return timed_json(head | answer, result.timing, metrics)
+    with server.models.use(options.model or asked.model) as model:
+        found = await embed_images(model.engine, [*a, *b], request.receive)
+        sides = {"a": found.items[: len(a)], "b": found.items[len(a) :]}
+        bad = [
+            (s, i, item) for s, items in sides.items() for i, item in enumerate(items) if isinstance(item, AmclError)
+        ]
+        if bad and len(a) == len(b) == 1:
+            side, _, first = bad[0]
+            raise type(first)(f"{side}: {first.detail}", [fault(*each) for each in bad])
+        for _, _, item in bad:
+            server.metrics.rejected.labels(item.code).inc()
+        score = _pairs if mode == "pairs" else _cross
+        scores = await to_thread.run_sync(score, model.scorer, sides["a"], sides["b"])
+    answer = {"model": model.name, "digest": model.bundle.digest, "mode": mode} | scores
+    return timed_json(answer, found.timing, server.metrics)
+
+
+async def _read(request: Request, limit: int) -> tuple[list[Image], list[Image], SimilarityOptions]:
+    """Both operands, at most `limit` images each, and what the body says of them."""
+    kind = body.media_type(request.scope)
+    sides: dict[str, list[Image]] = {}
+    options: SimilarityOptions
+    if kind == body.MULTIPART:
+        says = f"at most {limit} images in `a` and in `b`"
+        files, fields = await body.read_form(request, ("a", "b"), 2 * limit, says)
+        sides |= {name: list(found) for name, found in files.items()}
+        options = body.options(SimilarityOptions, fields)
+    elif kind == body.JSON:
+        given, size = await body.read_json(request.receive, SimilarityRequest)
+        body.check_count(max(len(given.a), len(given.b)), limit, "images in `a` or `b`")
+        for name, operands in (("a", given.a), ("b", given.b)):
+            sides[name] = await body.away(size, from_texts, _texts(operands, name), name)
+        options = given
+    else:
+        raise body.unsupported(kind, f"this route reads {body.MULTIPART} or {body.JSON}, with `a` and `b`")
+    a, b = sides["a"], sides["b"]
+    body.check_count(max(len(a), len(b)), limit, "images in `a` or `b`")
+    if not a or not b:
+        raise InvalidRequest(f"`a` has {len(a)} images and `b` has {len(b)}; each needs at least one")
+    return a, b, options
+
+
+def _texts(operands: Sequence[str | PointRef], name: str) -> list[str]:
+    """The operands, none of which may be a stored point yet."""
+    for index, operand in enumerate(operands):
+        if isinstance(operand, PointRef):
+            error = InvalidRequest(
+                "a stored point has features but no heads, which a pair's score needs: send its image"
+            )
+            raise at(error, name, index, f"{name}[{index}]")
+    return [operand for operand in operands if isinstance(operand, str)]
 
 
 def _pairs(scorer: PairScorer, a: Sequence[Item], b: Sequence[Item]) -> dict[str, Any]:
@@ -87,9 +130,9 @@ def _pairs(scorer: PairScorer, a: Sequence[Item], b: Sequence[Item]) -> dict[str
     data = []
     for index, (x, y) in enumerate(zip(a, b, strict=True)):
         if isinstance(x, AmclError):
-            data.append({"index": index, "error": failed(x, "a: ")})
+            data.append({"index": index, "error": failed(x) | {"operand": "a"}})
         elif isinstance(y, AmclError):
-            data.append({"index": index, "error": failed(y, "b: ")})
+            data.append({"index": index, "error": failed(y) | {"operand": "b"}})
         else:
             data.append({"index": index} | next(scored))
     return {"data": data}

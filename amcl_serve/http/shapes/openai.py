@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from amcl_serve.http.shapes.shape import Items, Shape
+from amcl_serve.http.shapes.base import Items, Shape
 
 
 class EmbeddingsRequest(Shape, strict=True):

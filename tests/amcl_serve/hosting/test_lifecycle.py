@@ -98,12 +98,10 @@ def test_load_replace_and_unload(models: Path) -> None:
             model, outcome = await loader.load("beta")
             assert (outcome, registry.get("beta")) == ("replaced", model)
             assert await features(model) != before
-            engine = model.engine
-            del model  # else it is held, as by a request
             await loader.unload("beta")
             with pytest.raises(ModelNotFound, match="'beta' is loaded; this server has 'alpha'"):
                 registry.get("beta")
-            assert not engine.healthy
+            assert not model.engine.healthy
             assert (await loader.load("beta"))[1] == "loaded"
 
     asyncio.run(scenario())
@@ -174,19 +172,20 @@ def test_requests_under_way_end_on_the_old_model(models: Path) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
             registry = registry_of(loader)
-            held = [registry.get("beta")]  # as a request does that has not come to its images yet
-            engine, before = held[0].engine, await features(held[0])
-            make_bundle(models / "beta", name="beta", seed=7)
-            swap = asyncio.create_task(loader.load("beta"))
-            while registry.get("beta") is held[0]:
-                await asyncio.sleep(0.01)
-            assert await features(registry.get("beta")) != before
-            assert await features(held[0]) == before
-            assert not swap.done()
-            assert engine.healthy
-            held.clear()
+            with registry.use("beta") as old, registry.use("beta"):  # as requests do that have not come to their images
+                before = await features(old)
+                make_bundle(models / "beta", name="beta", seed=7)
+                swap = asyncio.create_task(loader.load("beta"))
+                while registry.get("beta") is old:
+                    await asyncio.sleep(0.01)
+                assert await features(registry.get("beta")) != before
+                assert await features(old) == before
+                assert not swap.done()
+                assert old.engine.healthy
+                assert (old.leases.taken, registry.get("beta").leases.taken) == (2, 0)
             assert (await swap)[1] == "replaced"
-            assert not engine.healthy
+            assert old.leases.taken == 0
+            assert not old.engine.healthy
 
     asyncio.run(scenario())
 
@@ -194,9 +193,9 @@ def test_requests_under_way_end_on_the_old_model(models: Path) -> None:
 def test_a_request_that_holds_a_model_for_ever_does_not_keep_its_engine(models: Path) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta", request_deadline=0.2) as loader:
-            held = registry_of(loader).get("beta")
-            await loader.unload("beta")
-            assert not held.engine.healthy
+            with registry_of(loader).use("beta") as held:
+                await loader.unload("beta")
+                assert not held.engine.healthy
 
     asyncio.run(scenario())
 
@@ -235,7 +234,6 @@ def test_a_failed_load_leaves_the_old_model(models: Path, alter: Callable[[Path]
             assert registry_of(loader).get("beta") is old
             assert await features(old) == before
             make_bundle(models / "beta", name="beta", seed=9)  # and it can be tried again
-            del old
             assert (await loader.load("beta"))[1] == "replaced"
 
     asyncio.run(scenario())
@@ -278,7 +276,6 @@ def test_a_model_that_memory_does_not_hold_is_refused(models: Path, monkeypatch:
                 await loader.load("beta")
             assert registry_of(loader).get("beta") is old
             monkeypatch.setattr(machine, "memory", lambda: None)  # not known
-            del old
             assert (await loader.load("beta"))[1] == "replaced"
 
     asyncio.run(scenario())
@@ -356,7 +353,6 @@ def test_one_change_of_a_name_at_a_time(models: Path, monkeypatch: pytest.Monkey
             assert (await loader.load("gamma"))[1] == "loaded"
             go_on.set()
             assert (await first)[1] == "replaced"
-            del first  # its result is a model
             await loader.unload("beta")
 
     asyncio.run(scenario())

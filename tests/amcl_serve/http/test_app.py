@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from amcl_serve.errors import BundleError
 from amcl_serve.http.app import create_app
-from amcl_serve.http.shapes.schemas import ModelDetail, ModelList
+from amcl_serve.http.shapes.models import ModelDetail, ModelList
 from amcl_serve.settings import Settings
 from tests.amcl_serve.http.conftest import picture
 from tests.fakes import HEAD_DIM, C, D, make_bundle
@@ -33,7 +33,7 @@ def test_health(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for route in ("/livez", "/readyz", "/healthz"):
         response = client.get(route)
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
-    engine = app_of(client).state.registry.get().engine
+    engine = app_of(client).state.server.registry.get().engine
     monkeypatch.setattr(type(engine), "healthy", property(lambda _: False))
     assert client.get("/livez").status_code == 200
     for route in ("/readyz", "/healthz"):
@@ -130,7 +130,7 @@ def test_two_applications_do_not_share_metrics(settings: Settings) -> None:
 def test_lifespan_ends_the_engine_and_the_collections(settings: Settings, tmp_path: Path) -> None:
     app = create_app(settings.model_copy(update={"data_dir": tmp_path}))
     with TestClient(app) as client:
-        engine = app.state.registry.get().engine
+        engine = app.state.server.registry.get().engine
         assert engine.healthy
         assert client.get("/readyz").status_code == 200
     assert not engine.healthy

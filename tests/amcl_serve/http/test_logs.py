@@ -64,9 +64,11 @@ def test_json_lines_hold_the_traceback_in_one_line() -> None:
 SERVE = """
 import sys
 from amcl_serve.http import app
+from amcl_serve.http.about import about
+from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.routes import docs
 from amcl_serve.cli import main
-docs.router.add_api_route("/bug", lambda: 1 / 0)
+docs.router.add_api_route("/bug", about(Access.READ)(lambda: 1 / 0))
 sys.exit(main())
 """
 

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from amcl_serve.errors import AmclError, CollectionNotFound, Overloaded
 from amcl_serve.http.app import create_app
-from amcl_serve.http.shapes.schemas import Problem
+from amcl_serve.http.shapes.problem import Problem
 from amcl_serve.settings import Settings
 from tests.amcl_serve.http.conftest import picture
 from tests.amcl_serve.test_errors import CLASSES
@@ -65,6 +65,9 @@ def test_no_route_wrong_method_wrong_parameter(failing: TestClient) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     method = failing.get("/embed")
     assert (method.status_code, method.json()["code"], method.headers["allow"]) == (405, "method_not_allowed", "POST")
+    for path, allowed in (("/docs", "GET"), ("/openapi.json", "GET"), ("/collections/c", "DELETE, GET, PUT")):
+        method = failing.patch(path)
+        assert (method.status_code, method.headers["allow"]) == (405, allowed)
     for query, said in (("?limit=0", "limit: "), ("", "limit: ")):
         wrong = failing.get("/number" + query)
         assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
@@ -89,7 +92,7 @@ def test_a_full_queue_refuses_the_whole_request(client: TestClient, monkeypatch:
     async def full(images: object) -> None:
         raise Overloaded("the queue is full; try again soon")
 
-    monkeypatch.setattr(app.state.registry.get().engine, "embed", full)
+    monkeypatch.setattr(app.state.server.registry.get().engine, "embed", full)
     files = [("files", ("a.png", picture(1)))] * 2
     response = client.post("/embed", files=files)
     assert (response.status_code, response.json()["code"], response.headers["retry-after"]) == (429, "overloaded", "1")

@@ -183,7 +183,7 @@ def test_readyz_follows_a_poisoned_session(settings: Settings, tmp_path: Path, m
 
 
 def encoder_of(app: FastAPI) -> Any:
-    return app.state.registry.get().encoder
+    return app.state.server.registry.get().encoder
 
 
 def fail(*_: Any, **__: Any) -> Any:

@@ -10,8 +10,9 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from amcl_serve.http.app import create_app
-from amcl_serve.http.guards.auth import OPEN, is_write
-from amcl_serve.http.shapes.schemas import Problem
+from amcl_serve.http.guards.auth import by_route
+from amcl_serve.http.guards.keys import Access
+from amcl_serve.http.shapes.problem import Problem
 from amcl_serve.settings import Settings
 from tests.amcl_serve.http.conformance import conforms
 from tests.amcl_serve.http.conftest import picture
@@ -46,9 +47,13 @@ def locked(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield client
 
 
-def operations(client: TestClient) -> set[tuple[str, str]]:
+def app_of(client: TestClient) -> FastAPI:
     assert isinstance(client.app, FastAPI)
-    return {(method.upper(), path) for path, calls in client.app.openapi()["paths"].items() for method in calls}
+    return client.app
+
+
+def operations(client: TestClient) -> set[tuple[str, str]]:
+    return {(method.upper(), path) for path, calls in app_of(client).openapi()["paths"].items() for method in calls}
 
 
 def test_every_operation_but_health_asks_for_a_key(locked: TestClient) -> None:
@@ -164,14 +169,17 @@ def test_refusals_are_counted(locked: TestClient) -> None:
         ("POST", "/what-is-not-there-yet"),
     ],
 )
-def test_what_is_not_known_to_read_counts_as_writing(method: str, path: str) -> None:
-    assert is_write(method, path)
-    assert not is_write("GET", path)
+def test_what_is_not_known_to_read_counts_as_writing(locked: TestClient, method: str, path: str) -> None:
+    needed = by_route(app_of(locked).routes)
+    assert needed(method, path) is Access.WRITE
+    assert needed("GET", path) is Access.READ
 
 
 @pytest.mark.parametrize("path", ["/livez/", "//livez", "/docs\n", "/livez\n", "/models/livez", "/openapi.json/x"])
-def test_what_only_looks_open_is_not(path: str) -> None:
-    assert not OPEN.fullmatch(path)
+def test_what_only_looks_open_is_not(locked: TestClient, path: str) -> None:
+    needed = by_route(app_of(locked).routes)
+    assert needed("GET", path) is Access.READ
+    assert needed("GET", "/livez") is None
 
 
 def test_without_keys_any_key_will_do(client: TestClient) -> None:

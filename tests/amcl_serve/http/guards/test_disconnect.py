@@ -3,14 +3,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from amcl_serve.http.guards.disconnect import unless_gone
 
 
-def request(messages: list[Message]) -> Request:
-    """A request that receives `messages`, and nothing after them."""
+def receiving(messages: list[Message]) -> Receive:
+    """What gives `messages`, and nothing after them."""
 
     async def receive() -> Message:
         await asyncio.sleep(0)
@@ -19,7 +19,7 @@ def request(messages: list[Message]) -> Request:
         await asyncio.Event().wait()
         raise AssertionError
 
-    return Request({"type": "http"}, receive)
+    return receive
 
 
 def test_work_for_a_client_that_stays_is_done() -> None:
@@ -28,9 +28,9 @@ def test_work_for_a_client_that_stays_is_done() -> None:
             await asyncio.sleep(0.01)
             return 7
 
-        assert await unless_gone(request([]), work()) == 7
+        assert await unless_gone(receiving([]), work()) == 7
         with pytest.raises(KeyError):
-            await unless_gone(request([]), fail())
+            await unless_gone(receiving([]), fail())
         await asyncio.sleep(0.01)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -43,7 +43,7 @@ def test_work_for_a_client_that_stays_is_done() -> None:
 def test_work_that_ends_at_once_is_not_watched() -> None:
     async def main() -> None:
         messages: list[Message] = [{"type": "http.disconnect"}]
-        assert await unless_gone(request(messages), asyncio.sleep(0, 7)) == 7
+        assert await unless_gone(receiving(messages), asyncio.sleep(0, 7)) == 7
         assert messages
 
     asyncio.run(main())
@@ -59,7 +59,7 @@ def test_work_for_a_client_that_leaves_is_cancelled() -> None:
             ended.append(True)
 
     async def main() -> None:
-        gone = request([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
+        gone = receiving([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
         with pytest.raises(ClientDisconnect):
             await unless_gone(gone, work())
         assert ended == [True]
@@ -73,7 +73,7 @@ def test_work_for_a_client_that_leaves_is_cancelled() -> None:
 
 def test_a_cancelled_caller_stays_cancelled() -> None:
     async def main() -> None:
-        task = asyncio.create_task(unless_gone(request([]), asyncio.Event().wait()))
+        task = asyncio.create_task(unless_gone(receiving([]), asyncio.Event().wait()))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -135,10 +135,10 @@ def test_bodies_under_way_share_their_room(settings: Settings) -> None:
         await second.put(b" " * 25)
         assert await second.status() == 429
         assert (b"retry-after", b"1") in second.answer[0]["headers"]
-        assert app.state.in_flight.bytes == 1000
+        assert app.state.server.in_flight.bytes == 1000
         await first.put(BODY, more=False)  # above the limit now, but alone
         assert await first.status() == 503
-        assert app.state.in_flight.bytes == 0
+        assert app.state.server.in_flight.bytes == 0
 
     asyncio.run(scenario())
 
@@ -157,7 +157,7 @@ def test_requests_beyond_the_places_of_the_queue_cost_nothing(settings: Settings
         for upload in held:
             await upload.put(BODY, more=False)
             assert await upload.status() == 503  # not started: through to the route
-        assert app.state.in_flight.requests == 0
+        assert app.state.server.in_flight.requests == 0
         later = Upload(app)
         await later.put(BODY, more=False)
         assert await later.status() == 503

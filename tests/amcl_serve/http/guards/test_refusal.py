@@ -24,7 +24,7 @@ BEHIND = PlainTextResponse("behind")  # an application that cannot refuse: a 429
 def app(settings: Settings) -> FastAPI:
     """An application without a free place."""
     app = create_app(settings.model_copy(update={"max_queue_items": PLACES}))
-    app.state.in_flight.requests = PLACES
+    app.state.server.in_flight.requests = PLACES
     return app
 
 
@@ -36,7 +36,7 @@ def port(app: FastAPI) -> Iterator[int]:
 
 
 def counted(app: FastAPI) -> set[str]:
-    lines = generate_latest(app.state.metrics.registry).decode().splitlines()
+    lines = generate_latest(app.state.server.metrics.registry).decode().splitlines()
     return {line for line in lines if line.startswith(("amcl_requests_total{", "amcl_rejected_total{"))}
 
 
@@ -45,7 +45,7 @@ def test_the_answer_is_that_of_the_middlewares(settings: Settings, path: str) ->
     seen = []
     for protocol in (refusal.protocol, lambda _: HttpToolsProtocol):
         app = create_app(settings.model_copy(update={"max_queue_items": PLACES}))
-        app.state.in_flight.requests = PLACES
+        app.state.server.in_flight.requests = PLACES
         with listening(app, protocol(app)) as port, connected(port) as connection:
             connection.sendall(request(path, b"{}", "POST", "x-request-id: mine"))
             ((status, headers, body),) = answers(connection, 1)
@@ -61,7 +61,7 @@ def test_whole_requests_have_a_limit_of_their_own(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"max_requests": 1}))
     with listening(BEHIND, refusal.protocol(app)) as port, connected(port) as connection:
         for whole, answer in ((0, b"behind"), (1, None), (0, b"behind")):
-            app.state.in_flight.whole = whole
+            app.state.server.in_flight.whole = whole
             connection.sendall(request())
             ((status, _, body),) = answers(connection, 1)
             assert (body if status == 200 else None) == answer, status
@@ -71,10 +71,10 @@ def test_what_is_not_refused_reaches_the_application(app: FastAPI, port: int) ->
     with connected(port) as connection:
         connection.sendall(request(method="GET"))
         assert answers(connection, 1)[0][2] == b"behind"
-        app.state.in_flight.requests -= 1
+        app.state.server.in_flight.requests -= 1
         connection.sendall(request())
         assert answers(connection, 1)[0][2] == b"behind"
-        app.state.in_flight.requests += 1
+        app.state.server.in_flight.requests += 1
         connection.sendall(request())
         assert answers(connection, 1)[0][0] == 429
         connection.sendall(request("/embed", b"", "POST", "connection: close"))  # more than an answer to see to
@@ -95,7 +95,7 @@ def test_a_connection_goes_on_after_a_refusal(app: FastAPI, port: int) -> None:
             assert status == 429
             ids.add(headers["x-request-id"])
         assert len(ids) == 3
-        app.state.in_flight.requests = 0
+        app.state.server.in_flight.requests = 0
         connection.sendall(request())
         assert answers(connection, 1)[0][2] == b"behind"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from amcl_serve.http.shapes.schemas import EmbedAnswer
+from amcl_serve.http.shapes.embed import EmbedAnswer
 from tests.amcl_serve.http.conftest import picture
 from tests.fakes import HEAD_DIM, C, D
 

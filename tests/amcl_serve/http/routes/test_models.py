@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from amcl_serve.http.app import create_app
-from amcl_serve.http.shapes.schemas import ModelList, ModelLoad, ModelUnload
+from amcl_serve.http.shapes.models import ModelList, ModelLoad, ModelUnload
 from amcl_serve.settings import Settings
 from tests.amcl_serve.http.conftest import picture
 from tests.fakes import D, make_bundle
@@ -175,7 +175,7 @@ def test_a_swap_under_load_is_seen_by_nobody(client: TestClient, models: Path) -
     sessions = []
     try:
         for seed in (11, 12, 13):
-            sessions.append(weakref.ref(app_of(client).state.registry.get("beta").encoder._session))
+            sessions.append(weakref.ref(app_of(client).state.server.registry.get("beta").encoder._session))
             make_bundle(models / "beta", name="beta", seed=seed)
             outcome = client.post("/models/beta/load").json()
             assert outcome["outcome"] == "replaced"
@@ -220,7 +220,7 @@ def test_health_and_metrics_are_of_every_model(client: TestClient) -> None:
     assert 'amcl_batch_size_sum{model="alpha"}' not in text
     portal = client.portal
     assert portal is not None
-    portal.call(app_of(client).state.registry.get("beta").engine.stop)
+    portal.call(app_of(client).state.server.registry.get("beta").engine.stop)
     unready = client.get("/readyz")
     assert code(unready) == (503, "not_ready")
     assert "model beta" in unready.json()["detail"]

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from amcl_serve.http.app import create_app
 from amcl_serve.http.shapes.openai import EmbeddingsAnswer, OpenAIError
-from amcl_serve.http.shapes.schemas import Problem
+from amcl_serve.http.shapes.problem import Problem
 from amcl_serve.settings import Settings
 from tests.amcl_serve.http.conftest import LIMITS, picture
 from tests.fakes import D

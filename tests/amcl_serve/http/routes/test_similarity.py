@@ -5,7 +5,7 @@ import base64
 import pytest
 from starlette.testclient import TestClient
 
-from amcl_serve.http.shapes.schemas import CrossAnswer, PairsAnswer
+from amcl_serve.http.shapes.similarity import CrossAnswer, PairsAnswer
 from tests.amcl_serve.http.conftest import picture
 from tests.fakes import C
 
@@ -57,10 +57,11 @@ def test_a_bad_image_takes_only_its_pair(client: TestClient) -> None:
     PairsAnswer.model_validate(answer)
     first, second, third = answer["data"]
     assert first["error"]["code"] == "unsupported_image"
-    assert first["error"]["detail"].startswith("a: ")
+    assert first["error"]["operand"] == "a"
     assert second == good | {"index": 1}
     assert third["error"]["code"] == "empty_image"
-    assert third["error"]["detail"].startswith("b: ")
+    assert third["error"]["operand"] == "b"
+    assert "a: " not in first["error"]["detail"] + third["error"]["detail"]
 
 
 def test_a_bad_image_takes_only_its_row_of_cross(client: TestClient) -> None:

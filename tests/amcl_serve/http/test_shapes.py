@@ -9,15 +9,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from starlette.testclient import TestClient
 
-from amcl_serve.http.points_input import _FILE_POINTS
-from amcl_serve.http.shapes.collections import (
-    CreateRequest,
-    DeleteRequest,
-    QueryBatchRequest,
-    QueryRequest,
-    UpsertRequest,
-)
-from amcl_serve.http.shapes.schemas import EmbedRequest, SimilarityRequest
+from amcl_serve.http.routes.points import FILE_POINTS
+from amcl_serve.http.shapes.collections import CreateRequest
+from amcl_serve.http.shapes.embed import EmbedRequest
+from amcl_serve.http.shapes.points import DeleteRequest, UpsertRequest
+from amcl_serve.http.shapes.search import QueryBatchRequest, QueryRequest
+from amcl_serve.http.shapes.similarity import SimilarityRequest
 
 NUMBERS = [0] * 300_000
 TEXTS = ["x"] * 300_000
@@ -52,7 +49,7 @@ def test_few_errors_are_built(model: type[BaseModel], body: dict[str, Any]) -> N
 
 def test_few_errors_are_built_of_a_forms_points() -> None:
     with pytest.raises(ValidationError) as caught:
-        _FILE_POINTS.validate_json(json.dumps(NUMBERS))
+        FILE_POINTS.validate_json(json.dumps(NUMBERS))
     assert caught.value.error_count() == 1
 
 

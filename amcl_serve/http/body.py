@@ -1,0 +1,138 @@
+"""Reads bodies: all of it, as JSON of a shape, or as a form of files and fields; and the query of a plain route."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from anyio import to_thread
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import QueryParams, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from amcl_serve.errors import BadRequest, InvalidRequest, TooManyItems, UnsupportedMediaType
+from amcl_serve.http.headers import header
+from amcl_serve.http.problem import invalid
+
+Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
+
+MULTIPART, JSON, OCTETS = "multipart/form-data", "application/json", "application/octet-stream"
+MAX_FIELDS = 16  # text fields of a form: the options
+MAX_FIELD_BYTES = 4096
+_SMALL = 1 << 21  # bytes of JSON that are parsed, and decoded from base64, in a third of a millisecond
+
+
+def media_type(scope: Scope) -> str:
+    """The request's content type without its parameters; empty if there is none."""
+    return header(scope, b"content-type").partition(";")[0].strip().lower()
+
+
+def unsupported(kind: str, wanted: str) -> UnsupportedMediaType:
+    """The error of a body that the route does not read."""
+    return UnsupportedMediaType(f"the content type is {kind or 'missing'}; {wanted}")
+
+
+def check_count(count: int, limit: int, what: str) -> None:
+    """TooManyItems above `limit`."""
+    if count > limit:
+        raise TooManyItems(f"{count} {what}; the limit is {limit} a request")
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body, at less cost than starlette's own; ClientDisconnect if the client leaves before its end."""
+    chunks, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+async def read_json(receive: Receive, model: type[Model]) -> tuple[Model, int]:
+    """The body as `model`, and its size in bytes; BadRequest or InvalidRequest if it is none."""
+    body = await read_body(receive)
+    return await away(len(body), validated, model.model_validate_json, body), len(body)
+
+
+async def away(size: int, function: Callable[..., Value], *args: Any) -> Value:
+    """`function(*args)`, whose work grows with the `size` of a body: in a thread, unless that would cost more."""
+    if size < _SMALL:
+        return function(*args)
+    return await to_thread.run_sync(function, *args)
+
+
+async def read_form(
+    request: Request, names: tuple[str, ...], max_files: int, limit: str, *, max_field_bytes: int = MAX_FIELD_BYTES
+) -> tuple[dict[str, list[bytes]], dict[str, list[str]]]:
+    """The files under each of `names`, and the text fields; `limit` says what `max_files` means.
+
+    Raises BadRequest, InvalidRequest, TooManyItems, and what reading the body raises.
+    """
+    files: dict[str, list[bytes]] = {name: [] for name in names}
+    fields: dict[str, list[str]] = defaultdict(list)
+    try:
+        async with request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=max_field_bytes) as form:
+            for name, part in form.multi_items():
+                if not isinstance(part, UploadFile):
+                    fields[name].append(part)
+                elif name in files:
+                    files[name].append(await part.read())
+                else:
+                    raise InvalidRequest(f"unknown file field {name[:64]!r}; images go into {_listed(names)}")
+    except HTTPException as error:
+        if str(error.detail).startswith("Too many files"):  # starlette tells its refusals apart by their text alone
+            raise TooManyItems(f"too many files; the limit is {limit}") from None
+        raise BadRequest(
+            "the multipart body is malformed, or a text field is too long, or there are too many"
+        ) from None
+    for name in names:
+        if name in fields:
+            raise InvalidRequest(f"{name!r} was sent as text; send it as a file: a part with a filename")
+    return files, fields
+
+
+def options(model: type[Model], texts: dict[str, list[str]], lists: Iterable[str] = ()) -> Model:
+    """A form's text fields, or a query, as `model`: the last of each, but all of those in `lists`."""
+    return validated(model.model_validate, {k: found if k in lists else found[-1] for k, found in texts.items()})
+
+
+def query(model: type[Model], parameters: QueryParams, lists: Iterable[str] = ()) -> Model:
+    """The query of a plain route as `model`."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    for name, text in parameters.multi_items():
+        texts[name].append(text)
+    return options(model, texts, lists)
+
+
+def documented(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The query of a plain route for /openapi.json."""
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema["description"],
+            # As FastAPI writes it: that null is allowed, not that it is the default.
+            "schema": {key: value for key, value in schema.items() if (key, value) != ("default", None)},
+        }
+        for name, schema in model.model_json_schema()["properties"].items()
+    ]
+
+
+def validated(validate: Callable[[Any], Value], value: object) -> Value:
+    """`validate(value)` of a pydantic model or type; its ValidationError as BadRequest or InvalidRequest."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_context=False, include_input=False)) from None
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join(f"`{name}`" for name in names)

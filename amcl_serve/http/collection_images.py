@@ -1,0 +1,59 @@
+"""The images that come to a collection: by which of the models, and as vectors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from starlette.types import Receive
+
+from amcl_serve.engine.submissions import Embedded, Timing
+from amcl_serve.errors import AmclError
+from amcl_serve.hosting.registry import LoadedModel
+from amcl_serve.http.envelope import call
+from amcl_serve.http.images import Image, embed_images, fault
+from amcl_serve.http.server import Server
+from amcl_serve.vectors.types import ModelRef
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image stood in the request: the `index`-th of `operand`, and what a sentence calls it."""
+
+    operand: str
+    index: int
+    words: str
+
+
+@asynccontextmanager
+async def model_for(server: Server, collection: str, wanted: str | None) -> AsyncIterator[LoadedModel]:
+    """Hold the model for a collection's images: the one asked for or, of all, the first whose images belong into it."""
+    loaded = server.models
+    with ExitStack() as held:
+        models = [
+            held.enter_context(model.lease()) for model in (loaded.all() if wanted is None else [loaded.get(wanted)])
+        ]
+        yield models[await call(server.collections.choose_model, collection, [reference(model) for model in models])]
+
+
+def reference(model: LoadedModel) -> ModelRef:
+    """What a collection keeps of a model."""
+    return ModelRef(model.name, model.bundle.digest, model.bundle.card.feature_dim)
+
+
+async def vectors(
+    model: LoadedModel, images: Sequence[Image], places: Sequence[Place], receive: Receive
+) -> tuple[list[npt.NDArray[np.float32]], Timing]:
+    """Features of all images, or an error with a sentence for each bad one: the server's own, else the first."""
+    found = await embed_images(model.engine, images, receive)
+    bad = [(item, place) for item, place in zip(found.items, places, strict=True) if isinstance(item, AmclError)]
+    if bad:
+        worst = max((error for error, _ in bad), key=lambda error: error.status >= 500)
+        raise type(worst)(
+            "; ".join(f"{place.words}: {error.detail}" for error, place in bad),
+            [fault(place.operand, place.index, error) for error, place in bad],
+        )
+    return [item.features for item in found.items if isinstance(item, Embedded)], found.timing

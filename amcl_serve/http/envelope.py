@@ -1,0 +1,59 @@
+"""Qdrant's envelope around every answer of /collections, and the store's calls in a thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from anyio import to_thread
+from fastapi import Depends, Query
+from starlette.responses import Response
+
+from amcl_serve.engine.submissions import Timing
+from amcl_serve.http.metrics import Metrics
+from amcl_serve.http.output import timed_json
+from amcl_serve.http.shapes.items import Name
+from amcl_serve.vectors.types import Record
+
+Value = TypeVar("Value")
+
+
+async def _now() -> float:
+    return time.perf_counter()
+
+
+Started = Annotated[float, Depends(_now)]
+Wanted = Annotated[Name | None, Query(alias="model", description="of images; by default the collection's own")]
+
+
+async def call(function: Callable[..., Value], *args: Any, **options: Any) -> Value:
+    """Call the synchronous store in a thread."""
+    return await to_thread.run_sync(partial(function, *args, **options))
+
+
+def enveloped(result: object, started: float) -> Response:
+    """`result` in the envelope."""
+    content = _content(result, started)
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+def enveloped_after_images(result: object, started: float, timing: Timing, metrics: Metrics) -> Response:
+    """`result` in the envelope, with the time headers of images."""
+    return timed_json(_content(result, started), timing, metrics)
+
+
+def record(found: Record, *, payload: bool, vector: bool) -> dict[str, Any]:
+    """A stored point as it is answered."""
+    result: dict[str, Any] = {"id": found.id}
+    if payload:
+        result["payload"] = found.payload
+    if vector:
+        result["vector"] = found.vector
+    return result
+
+
+def _content(result: object, started: float) -> dict[str, Any]:
+    return {"result": result, "status": "ok", "time": round(time.perf_counter() - started, 6)}

@@ -1,0 +1,70 @@
+"""The images of a request: taken out of its body, and embedded as long as its client waits."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+
+import pybase64
+from starlette.types import Receive
+
+from amcl_serve.engine.engine import Engine
+from amcl_serve.engine.submissions import EmbedResult, Timing
+from amcl_serve.errors import AmclError, InvalidRequest, ItemFault, UndecodableImage
+from amcl_serve.http.guards.disconnect import unless_gone
+
+Image = bytes | AmclError  # the bytes of one image, or why there are none
+
+
+def from_text(text: str, operand: str, index: int, place: str) -> Image:
+    """The bytes of an image given as base64 or data URI, or UndecodableImage as a value; InvalidRequest for a URL.
+
+    It is the `index`-th of `operand`; `place` is what a sentence calls it.
+    """
+    start = text[:64].lstrip().lower()
+    if start.startswith(("http:", "https:", "ftp:", "file:")) or (start[:2] == "//" and "." in start):  # no base64
+        raise at(
+            InvalidRequest(
+                "images are never fetched by URL: send the bytes, as base64, data URI or multipart/form-data"
+            ),
+            operand,
+            index,
+            place,
+        )
+    if start.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.rstrip().lower().endswith(";base64"):
+            return UndecodableImage("not a data URI of the form data:image/…;base64,…")
+    for spaced in (False, True):  # lines of 76 letters are rare, and taking their ends out costs more than decoding
+        try:
+            return pybase64.b64decode("".join(text.split()) if spaced else text, validate=True)
+        except (ValueError, binascii.Error):  # the first for letters outside ASCII
+            continue
+    return UndecodableImage("not base64: use the standard alphabet, with padding")
+
+
+def from_texts(texts: Sequence[str], operand: str) -> list[Image]:
+    """As `from_text`, of a member that is a list."""
+    return [from_text(text, operand, index, f"{operand}[{index}]") for index, text in enumerate(texts)]
+
+
+async def embed_images(engine: Engine, images: Sequence[Image], receive: Receive) -> EmbedResult:
+    """Embed what has bytes, as long as the client waits; what came as an error stays one, in its place."""
+    readable = [image for image in images if isinstance(image, bytes)]
+    if not readable:
+        return EmbedResult([image for image in images if isinstance(image, AmclError)], Timing(0.0, 0.0, 0.0))
+    result = await unless_gone(receive, engine.embed(readable))
+    embedded = iter(result.items)
+    items = [next(embedded) if isinstance(image, bytes) else image for image in images]
+    return EmbedResult(items, result.timing)
+
+
+def fault(operand: str, index: int, error: AmclError) -> ItemFault:
+    """What `error` says of an item."""
+    return ItemFault(operand, index, error.code, error.detail)
+
+
+def at(error: AmclError, operand: str, index: int, place: str = "") -> AmclError:
+    """`error` as that of the whole request, due to one item, which the sentence calls `place`."""
+    sentence = f"{place}: {error.detail}" if place else error.detail
+    return type(error)(sentence, [fault(operand, index, error)])

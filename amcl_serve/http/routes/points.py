@@ -1,0 +1,181 @@
+"""/collections/{name}/points: written, deleted, read. What is answered is durable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from anyio import to_thread
+from fastapi import Request
+from pydantic import TypeAdapter
+from starlette.responses import Response
+
+from amcl_serve.errors import (
+    CollectionMismatch,
+    CollectionNotFound,
+    InvalidRequest,
+    ModelNotFound,
+    NotReady,
+    PointNotFound,
+    StorageFull,
+    TooManyItems,
+)
+from amcl_serve.http import body as bodies
+from amcl_serve.http.about import about, routes
+from amcl_serve.http.collection_images import Place, model_for, reference, vectors
+from amcl_serve.http.envelope import Started, Wanted, call, enveloped, enveloped_after_images, record
+from amcl_serve.http.guards.keys import Access
+from amcl_serve.http.images import Image, from_text
+from amcl_serve.http.server import server_of
+from amcl_serve.http.shapes.base import Items
+from amcl_serve.http.shapes.collections import Envelope
+from amcl_serve.http.shapes.points import (
+    POINTS_BODY,
+    Count,
+    CountRequest,
+    DeleteRequest,
+    FilePoint,
+    Operation,
+    PointRecord,
+    ScrollPage,
+    ScrollRequest,
+    UpsertRequest,
+)
+from amcl_serve.settings import Settings
+from amcl_serve.vectors.filters import compile_filter
+from amcl_serve.vectors.types import Point, PointId
+from amcl_serve.vectors.values import parse_point_id
+
+router = routes("/collections", tag="collections")
+
+FILE_POINTS = TypeAdapter[list[FilePoint]](Items[FilePoint])
+
+
+@dataclass(frozen=True)
+class NewPoint:
+    """A point as it came: its vector's components, or its image's bytes, or why there are none."""
+
+    id: PointId
+    payload: dict[str, Any]
+    source: list[float] | Image
+    place: Place
+
+
+@router.put(
+    "/{name}/points",
+    summary="Write points",
+    response_model=Envelope[Operation],
+    openapi_extra={"requestBody": POINTS_BODY},
+)
+@about(Access.WRITE, InvalidRequest, CollectionNotFound, CollectionMismatch, ModelNotFound, StorageFull, images=True)
+async def upsert(request: Request, name: str, started: Started, wanted: Wanted = None) -> Response:
+    """Write all points or none; one with a stored id replaces that. The error of bad images names each by its index."""
+    server = server_of(request)
+    store = server.collections
+    points = await _read(request, server.settings)
+    pictured = [point for point in points if not isinstance(point.source, list)]
+    if not pictured:
+        return enveloped(_operation(await call(store.upsert, name, [_stored(point) for point in points])), started)
+    async with model_for(server, name, wanted) as model:
+        images: list[Any] = [point.source for point in pictured]
+        found, timing = await vectors(model, images, [point.place for point in pictured], request.receive)
+        by_place = dict(zip((point.place for point in pictured), found, strict=True))
+        stored = [_stored(point, by_place.get(point.place)) for point in points]
+        operation = await call(store.upsert, name, stored, model=reference(model))
+    return enveloped_after_images(_operation(operation), started, timing, server.metrics)
+
+
+@router.post("/{name}/points/delete", summary="Delete points", response_model=Envelope[Operation])
+@about(Access.WRITE, NotReady, InvalidRequest, CollectionNotFound, TooManyItems, StorageFull)
+async def delete(request: Request, name: str, body: DeleteRequest, started: Started) -> Response:
+    """Delete by ids, or all that a filter matches; ids that are not there are no error, a filter of nothing is."""
+    server = server_of(request)
+    if body.filter is not None and not compile_filter(body.filter).parameters:  # a condition of any kind has some
+        raise InvalidRequest("filter: it has no condition and would match every point; remove the collection for that")
+    if body.points is not None:
+        _check_points(len(body.points), server.settings.max_items)
+    operation = await call(server.collections.delete, name, ids=body.points or [], where=body.filter)
+    return enveloped(_operation(operation), started)
+
+
+@router.post("/{name}/points/scroll", summary="Page through points", response_model=Envelope[ScrollPage])
+@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound)
+async def scroll(request: Request, name: str, body: ScrollRequest, started: Started) -> Response:
+    """Points in the order of their ids, integers before UUIDs."""
+    store = server_of(request).collections
+    page = await call(store.scroll, name, limit=body.limit, start=body.offset, where=body.filter)
+    points = [record(found, payload=body.with_payload, vector=body.with_vector) for found in page.records]
+    return enveloped({"points": points, "next_page_offset": page.next_offset}, started)
+
+
+@router.post("/{name}/points/count", summary="Count points", response_model=Envelope[Count])
+@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound)
+async def count(request: Request, name: str, body: CountRequest, started: Started) -> Response:
+    """Number of points that the filter matches, of all without one."""
+    return enveloped({"count": await call(server_of(request).collections.count, name, body.filter)}, started)
+
+
+# Included after the routes of a search, whose paths it fits too, for their `Allow`.
+single = routes("/collections", tag="collections")
+
+
+@single.get("/{name}/points/{point}", summary="One point", response_model=Envelope[PointRecord])
+@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, PointNotFound)
+async def get(request: Request, name: str, point: str, started: Started) -> Response:
+    """A point with payload and vector."""
+    number = point.isascii() and point.isdecimal() and len(point) <= 20
+    found = await call(server_of(request).collections.get, name, parse_point_id(int(point) if number else point))
+    return enveloped(record(found, payload=True, vector=True), started)
+
+
+async def _read(request: Request, settings: Settings) -> list[NewPoint]:
+    """The points of an upsert: JSON `points`, or multipart `files` with a JSON field `points` in the same order."""
+    kind, most = bodies.media_type(request.scope), settings.max_items
+    if kind == bodies.JSON:
+        given = await to_thread.run_sync(bodies.validated, UpsertRequest.model_validate_json, await request.body())
+        _check_points(len(given.points), most)
+        return await to_thread.run_sync(_with_images, given)
+    if kind != bodies.MULTIPART:
+        raise bodies.unsupported(kind, f"points come as {bodies.JSON} or {bodies.MULTIPART}")
+    limit = f"at most {most} images a request"
+    size = settings.max_body_bytes
+    form, fields = await bodies.read_form(request, ("files",), most, limit, max_field_bytes=size)
+    files = form["files"]
+    if set(fields) != {"points"}:
+        raise InvalidRequest(
+            'the form has `files` and one text field `points`: JSON like [{"id": 1, "payload": {}}, …]'
+        )
+    found = await to_thread.run_sync(bodies.validated, FILE_POINTS.validate_json, fields["points"][-1])
+    if len(found) != len(files):
+        raise InvalidRequest(f"points: {len(found)} for {len(files)} files; one each, in the same order")
+    _check_points(len(found), most)
+    return [
+        NewPoint(point.id, point.payload or {}, data, Place("files", index, f"files[{index}]"))
+        for index, (point, data) in enumerate(zip(found, files, strict=True))
+    ]
+
+
+def _with_images(given: UpsertRequest) -> list[NewPoint]:
+    points = []
+    for index, point in enumerate(given.points):
+        place = Place("points", index, f"points[{index}]")
+        source: list[float] | Image | None = point.vector
+        if point.image is not None:
+            source = from_text(point.image, place.operand, index, f"{place.words}.image")
+        assert source is not None
+        points.append(NewPoint(point.id, point.payload or {}, source, place))
+    return points
+
+
+def _check_points(number: int, limit: int) -> None:
+    bodies.check_count(number, limit, "points")
+    if number == 0:
+        raise InvalidRequest("points: at least one")
+
+
+def _stored(point: NewPoint, vector: Any = None) -> Point:
+    return Point(point.id, point.source if vector is None else vector, point.payload)  # type: ignore[arg-type]
+
+
+def _operation(number: int) -> dict[str, Any]:
+    return {"operation_id": number, "status": "completed"}

@@ -1,0 +1,64 @@
+"""What a running application holds. Every route finds it in the request; there are no other globals."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+
+from amcl_serve.errors import NotReady
+from amcl_serve.hosting.lifecycle import Loader
+from amcl_serve.hosting.registry import Registry
+from amcl_serve.http.guards.in_flight import InFlight
+from amcl_serve.http.guards.keys import Keys
+from amcl_serve.http.metrics import Metrics
+from amcl_serve.settings import Settings
+from amcl_serve.vectors.types import VectorStore
+
+
+class Server:
+    """Made with the application; models and collections come when it starts, and NotReady is raised before.
+
+    `models` replaces those that the settings name.
+    """
+
+    def __init__(self, settings: Settings, models: Registry | None = None) -> None:
+        """StartupError where the keys cannot be read."""
+        self.settings = settings
+        self.keys = Keys.load(settings)
+        self.metrics = Metrics()
+        self.in_flight = InFlight(settings.max_queue_items, settings.max_requests)
+        self.ready = False
+        self.registry = models
+        self.loader: Loader | None = None
+        self.store: VectorStore | None = None
+
+    @property
+    def models(self) -> Registry:
+        """The loaded models; NotReady before start-up ends and once draining begins."""
+        if not self.ready or self.registry is None:
+            raise NotReady("the server is starting or stopping; try again soon")
+        return self.registry
+
+    @property
+    def loading(self) -> Loader:
+        """What loads and unloads models; NotReady as `models`."""
+        _ = self.models
+        assert self.loader is not None
+        return self.loader
+
+    @property
+    def collections(self) -> VectorStore:
+        """The collections; NotReady before start-up ends."""
+        if self.store is None:
+            raise NotReady("the server is starting; try again soon")
+        return self.store
+
+
+def server_of(request: Request) -> Server:
+    """The server of a request."""
+    return server_in(request.app)
+
+
+def server_in(app: FastAPI) -> Server:
+    """The server of an application."""
+    server: Server = app.state.server
+    return server

@@ -1,0 +1,62 @@
+"""Answers of /models."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from amcl_serve.http.shapes.base import Shape
+from amcl_serve.model.bundle import Calibration, InputSpec, Metric, Parity, Precision, TemperatureSpec
+
+
+class ModelSummary(Shape):
+    """A loaded model."""
+
+    name: str
+    digest: str
+    default: bool = Field(description="whether it answers requests that name no model")
+    description: str
+    dim: int = Field(description="D, length of the features")
+    heads: int = Field(description="C")
+    head_dim: int = Field(description="d'")
+    precision: Precision = Field(description="of the encoder that is loaded")
+    provider: str = Field(description="what onnxruntime really runs it on")
+
+
+class ModelList(Shape):
+    """Answer of GET /models."""
+
+    data: list[ModelSummary]
+
+
+class ModelDetail(ModelSummary):
+    """Answer of GET /models/{name}: the card's facts."""
+
+    precisions: list[Precision] = Field(description="that the bundle holds")
+    method: str
+    recipe: str
+    backbone: str
+    input: InputSpec
+    temperature: TemperatureSpec
+    parity: dict[Precision, Parity]
+    metrics: dict[str, Metric]
+    calibration: Calibration | None
+    training_data: str
+    licence: str
+    notes: list[str]
+
+
+class ModelLoad(Shape):
+    """Answer of POST /models/{name}/load."""
+
+    outcome: Literal["loaded", "replaced", "unchanged"] = Field(
+        description="`unchanged`: the folder holds the bundle that is loaded"
+    )
+    model: ModelSummary
+
+
+class ModelUnload(Shape):
+    """Answer of POST /models/{name}/unload."""
+
+    outcome: Literal["unloaded"]
