@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,151 +16,9 @@ import pytest
 from amcl_serve.cli import main
 from amcl_serve.commands.bulk.unfinished import Unfinished
 from amcl_serve.errors import StartupError
+from tests.amcl_serve.commands.embedding import BATCH, command, make_folder, recorded, results
 from tests.fakes import HEAD_DIM, C, D
-from tests.images import photo, truncated
-
-# Each file that is read is noted in another, so that what a resumed run does again is seen. A run that is to be killed
-# waits for that with its last file, however fast the machine is.
-LOGGING = """
-import itertools, os, sys, time
-from pathlib import Path
-from amcl_serve.cli import main
-log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-last = int(sys.argv.pop(1))
-number = itertools.count(1)
-read = Path.read_bytes
-def logged(path):
-    if path.suffix == ".png":
-        os.write(log, (path.name + "\\n").encode())
-        time.sleep(60 if next(number) == last else 0.0005)
-    return read(path)
-Path.read_bytes = logged
-sys.exit(main())
-"""
-BATCH = 8
-
-
-def make_folder(folder: Path, count: int, *, broken: int = 97) -> Path:
-    """`count` files in sub-folders; every one whose number leaves 13 after division by `broken` is broken."""
-    few = [photo(seed, (12, 10), "PNG") for seed in range(50)]
-    for i in range(count):
-        path = folder / f"class {i % 7}" / f"{i:05}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Behind the end of a PNG bytes may follow: no two files are the same.
-        path.write_bytes(few[i % 50] if i % broken != 13 else truncated("PNG"))
-    return folder
-
-
-def command(bundle: Path, folder: Path, out: Path) -> list[str]:
-    threads = ["--session-threads", "1", "--decode-threads", "2", "--max-batch", str(BATCH)]
-    return ["embed", str(folder), "--out", str(out), "--model", str(bundle), *threads]
-
-
-def results(out: Path) -> dict[str, bytes]:
-    """The bytes of everything that a run has left, by name without the first part."""
-    return {path.name.removeprefix(out.stem): path.read_bytes() for path in out.parent.glob(f"{out.stem}.*")}
-
-
-def recorded(out: Path) -> int:
-    """Files in the whole lines of an unfinished run's journal, each a full batch but for the last."""
-    journal = out.with_name(out.name + ".partial") / "journal"
-    return BATCH * journal.read_bytes().count(b"\n") if journal.exists() else 0
-
-
-def killed_runs(bundle: Path, folder: Path, tmp_path: Path, total: int, kills: int, *, early: int = 0) -> Path:
-    """Kill the command at random moments, resume until it ends, and hold it to an undisturbed run.
-
-    The first `early` kills come within a second and a half, which may be before the run has begun.
-    """
-    quiet = tmp_path / "quiet" / "v.npy"
-    quiet.parent.mkdir()
-    assert main(command(bundle, folder, quiet)) == 1
-    out = tmp_path / "killed" / "v.npy"
-    out.parent.mkdir()
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
-    logs = []
-    done = [0]
-    for kill in range(kills):
-        logs.append(tmp_path / f"log{kill}")
-        last = str(total - done[-1])
-        argv = [sys.executable, "-c", LOGGING, str(logs[-1]), last, *command(bundle, folder, out)]
-        process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
-        target = done[-1]
-        if kill < early:
-            time.sleep(dice.uniform(0, 1.5))
-        else:
-            target += dice.randint(1, (total - done[-1]) // (kills - kill + 1))
-        while recorded(out) < target:
-            assert process.poll() is None
-            time.sleep(dice.uniform(0, 0.004))
-        process.kill()
-        assert process.wait(60) == -signal.SIGKILL
-        done.append(recorded(out))
-        assert done[-1] >= target
-        assert not out.exists()
-    logs.append(tmp_path / "last")
-    argv = [sys.executable, "-c", LOGGING, str(logs[-1]), "0", *command(bundle, folder, out)]
-    assert subprocess.run(argv, check=False).returncode == 1
-    assert results(out) == results(quiet)
-    # What was recorded when a run was killed, no later run has opened: each begins right behind it.
-    names = [path.name for path in sorted(folder.rglob("*.png"))]
-    for before, log in zip(done, logs, strict=True):
-        opened = log.read_text().split() if log.exists() else []
-        assert set(opened) <= set(names[before:])
-        assert not opened or opened[0] in names[before : before + BATCH]
-    return out
-
-
-def check(out: Path, folder: Path) -> None:
-    """Rows, names and skipped files are those of the folder."""
-    names = [json.loads(line)["file"] for line in (out.parent / "v.names.jsonl").read_text().splitlines()]
-    skipped = [json.loads(line) for line in (out.parent / "v.skipped.jsonl").read_text().splitlines()]
-    paths = sorted(str(path) for path in folder.rglob("*.png"))
-    broken = [path for path in paths if int(Path(path).stem) % 97 == 13]
-    assert names == [path for path in paths if path not in set(broken)]
-    assert [item["file"] for item in skipped] == broken
-    assert {item["code"] for item in skipped} == {"undecodable_image"}
-    rows = np.load(out)
-    assert (rows.shape, rows.dtype) == ((len(names), D), np.float32)
-    # The same picture has the same row wherever it is.
-    kinds = np.array([int(Path(name).stem) % 50 for name in names])
-    for kind in range(50):
-        assert np.allclose(rows[kinds == kind], rows[kinds == kind][:1], atol=1e-5)
-    assert np.ptp(rows[:50], axis=0).min() > 0
-
-
-def test_killed_three_times(tiny_bundle: Path, tmp_path: Path) -> None:
-    folder = make_folder(tmp_path / "images", 200)
-    check(killed_runs(tiny_bundle, folder, tmp_path, 200, 3), folder)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_ten_thousand_files_killed_ten_times(tiny_bundle: Path, tmp_path: Path) -> None:
-    folder = make_folder(tmp_path / "images", 10_000)
-    check(killed_runs(tiny_bundle, folder, tmp_path, 10_000, 10, early=3), folder)
-
-
-def test_ctrl_c_says_how_to_go_on(tiny_bundle: Path, tmp_path: Path) -> None:
-    folder = make_folder(tmp_path / "images", 2000)
-    out = tmp_path / "v.npy"
-    argv = [sys.executable, "-c", LOGGING, str(tmp_path / "log"), "2000", *command(tiny_bundle, folder, out)]
-    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-    while not recorded(out):
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    last = said.splitlines()[-1]
-    assert last.startswith("interrupted: ")
-    assert last.endswith("run the same command again to go on from here")
-    assert not out.exists()
-    assert main(command(tiny_bundle, folder, out)) == 1
-    assert len(np.load(out)) + len((tmp_path / "v.skipped.jsonl").read_text().splitlines()) == 2000
+from tests.images import photo
 
 
 @pytest.fixture

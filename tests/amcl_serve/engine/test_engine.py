@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from amcl_serve.engine.engine import Engine, batch_sizes
+from amcl_serve.engine.engine import Engine
 from amcl_serve.engine.submissions import Embedded, EmbedResult, stack
 from amcl_serve.errors import AmclError, DeadlineExceeded, NotReady, Overloaded, TooManyItems, UndecodableImage
 from amcl_serve.model import pixels as decoding
@@ -19,27 +18,8 @@ from amcl_serve.model.encoder import Encoder
 from amcl_serve.model.sessions import CPU
 from amcl_serve.settings import Settings
 from tests import images
+from tests.amcl_serve.engine.running import PHOTOS, running, until
 from tests.fakes import FakeEncoder
-
-PHOTOS = [images.photo(seed, (20, 16)) for seed in range(40)]
-
-
-@asynccontextmanager
-async def running(encoder: Encoder, **settings: Any) -> AsyncIterator[Engine]:
-    engine = Engine(encoder, settings=Settings(**{"decode_threads": 2, "request_deadline": 10.0, **settings}))
-    await engine.start()
-    try:
-        yield engine
-    finally:
-        if isinstance(encoder, FakeEncoder):
-            encoder.gate.set()
-        await engine.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 def test_rows_come_back_in_order(tiny_bundle: Path) -> None:
@@ -66,134 +46,6 @@ def test_many_callers_get_their_own_rows() -> None:
             assert isinstance(one, Embedded)
             assert isinstance(many.items[0], Embedded)
             np.testing.assert_array_equal(one.features, many.items[0].features)
-
-    asyncio.run(main())
-
-
-def test_what_gathers_while_the_session_is_busy_is_the_next_batch() -> None:
-    encoder = FakeEncoder()
-
-    async def main() -> list[tuple[int, float]]:
-        calls: list[tuple[int, float]] = []
-        async with running(encoder, max_batch=8) as engine:
-            engine.on_batch = lambda size, seconds: calls.append((size, seconds))
-            encoder.gate.clear()
-            first = asyncio.create_task(engine.embed(PHOTOS[:1]))
-            await until(lambda: encoder.batches == [1])  # at once: no wait for more
-            rest = asyncio.create_task(engine.embed(PHOTOS[:12]))
-            await until(lambda: len(engine._waiting) == 12)
-            assert engine.depth == 13
-            encoder.gate.set()
-            await asyncio.gather(first, rest)
-            assert engine.depth == 0
-        return calls
-
-    calls = asyncio.run(main())
-    assert encoder.batches == [1, 8, 4]
-    assert [size for size, _ in calls] == [1, 8, 4]
-    assert calls[0][1] > 0
-
-
-def test_a_device_gets_batches_of_the_sizes_it_was_warmed_up_with() -> None:
-    encoder = FakeEncoder()
-
-    async def main() -> list[int]:
-        calls: list[int] = []
-        async with running(encoder, max_batch=12) as engine:
-            engine.on_batch = lambda size, _: calls.append(size)
-            encoder.gate.clear()
-            first = asyncio.create_task(engine.embed(PHOTOS[:1]))
-            await until(lambda: encoder.batches == [1])
-            rest = [asyncio.create_task(engine.embed([data])) for data in PHOTOS[:27]]
-            await until(lambda: len(engine._waiting) == 27)
-            encoder.gate.set()
-            await first
-            for photo, task in zip(PHOTOS, rest, strict=False):
-                (item,) = (await task).items
-                assert isinstance(item, Embedded)
-                mean = decoding.decode(photo, encoder.bundle.card.input, max_pixels=1000).mean((0, 1))
-                np.testing.assert_allclose(item.features[:3], mean, rtol=1e-5)
-        return calls
-
-    assert asyncio.run(main()) == [1, 12, 12, 3]
-    assert encoder.batches == [1, 12, 12, 4]
-    assert set(encoder.batches) <= set(batch_sizes(12)) == {1, 2, 4, 8, 12}
-
-
-def held_decoding(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
-    """Each release lets one image be decoded."""
-    allowed = threading.Semaphore(0)
-    real = decoding.decode
-    monkeypatch.setattr(decoding, "decode", lambda *args, **options: allowed.acquire() and real(*args, **options))
-    return allowed
-
-
-def test_cores_decode_until_a_batch_has_gathered_and_embed_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = FakeEncoder(provider=CPU)
-    allowed = held_decoding(monkeypatch)
-
-    async def main() -> None:
-        async with running(encoder, decode_threads=1) as engine:
-            task = asyncio.create_task(engine.embed(PHOTOS[:19]))
-            await until(lambda: engine.depth == 19)
-            for _ in range(7):
-                allowed.release()
-            await until(lambda: len(engine._waiting) == 7)
-            assert encoder.batches == []
-            allowed.release()
-            await until(lambda: encoder.batches == [8])
-            for _ in range(11):
-                allowed.release()
-            await task
-        assert encoder.batches == [8, 8, 3]
-
-    asyncio.run(main())
-
-
-def test_one_image_alone_does_not_wait_for_others_on_a_cpu() -> None:
-    encoder = FakeEncoder(provider=CPU)
-
-    async def main() -> None:
-        async with running(encoder) as engine:
-            for photo in PHOTOS[:3]:
-                await engine.embed([photo])
-
-    asyncio.run(main())
-    assert encoder.batches == [1, 1, 1]
-
-
-@pytest.mark.parametrize(("session_threads", "together"), [(1, 2), (2, 1)])
-def test_calls_at_a_time_are_what_the_cores_can_carry(session_threads: int, together: int) -> None:
-    encoder = FakeEncoder(provider=CPU, session_threads=session_threads)
-
-    async def main() -> None:
-        async with running(encoder, decode_threads=2) as engine:
-            encoder.gate.clear()
-            first = asyncio.create_task(engine.embed(PHOTOS[:1]))
-            await until(lambda: len(encoder.batches) == 1)
-            second = asyncio.create_task(engine.embed(PHOTOS[:1]))
-            await until(lambda: len(encoder.batches) == together and engine.depth == 2)
-            if together == 1:
-                await until(lambda: len(engine._waiting) == 1)
-            encoder.gate.set()
-            await asyncio.gather(first, second)
-
-    asyncio.run(main())
-    assert encoder.batches == [1, 1]
-
-
-def test_a_worker_that_dies_while_it_mends_the_encoder_is_followed_by_another() -> None:
-    encoder = FakeEncoder(failure=RuntimeError("poisoned"))
-
-    async def main() -> None:
-        async with running(encoder) as engine:
-            with pytest.raises(NotReady):
-                await engine.embed(PHOTOS[:1])
-            encoder.failure = SystemExit()  # out of the probe
-            await until(lambda: not engine._workers.alive)
-            encoder.failure = None
-            await until(lambda: engine.healthy)
-            assert isinstance((await engine.embed(PHOTOS[:1])).items[0], Embedded)
 
     asyncio.run(main())
 
@@ -225,78 +77,6 @@ def test_nothing_to_embed() -> None:
             return await engine.embed([])
 
     assert asyncio.run(main()).items == []
-
-
-def test_an_encoder_that_fails_is_opened_again_and_only_its_batch_is_lost() -> None:
-    encoder = FakeEncoder(failure=RuntimeError("secret: /srv/model.onnx"))
-
-    async def main() -> None:
-        async with running(encoder) as engine:
-            with pytest.raises(NotReady) as lost:
-                await engine.embed(PHOTOS[:2])
-            assert "secret" not in str(lost.value)
-            assert engine.depth == 0
-            await until(lambda: encoder.reopened >= 2)  # the first new session fails the probe too
-            assert not engine.healthy
-            with pytest.raises(NotReady):
-                await engine.embed(PHOTOS[:1])
-            encoder.failure = None
-            await until(lambda: engine.healthy)
-            assert [type(item) for item in (await engine.embed(PHOTOS[:2])).items] == [Embedded, Embedded]
-
-    asyncio.run(main())
-
-
-def test_a_lost_inference_thread_is_seen_and_replaced() -> None:
-    encoder = FakeEncoder(failure=SystemExit())
-
-    async def main() -> None:
-        async with running(encoder) as engine:
-            with pytest.raises(NotReady):
-                await engine.embed(PHOTOS[:3])
-            await until(lambda: not engine.healthy)
-            assert engine.depth == 0
-            encoder.failure = None
-            await until(lambda: engine.healthy)
-            assert isinstance((await engine.embed(PHOTOS[:1])).items[0], Embedded)
-
-    asyncio.run(main())
-
-
-def test_a_lost_decode_thread_is_seen_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = decoding.decode
-
-    def deadly(data: bytes, *args: Any, **options: Any) -> Any:
-        if data == b"deadly":
-            raise SystemExit
-        return real(data, *args, **options)
-
-    monkeypatch.setattr(decoding, "decode", deadly)
-
-    async def main() -> None:
-        async with running(FakeEncoder(provider=CPU), decode_threads=1) as engine:
-            lost, kept = await asyncio.gather(
-                engine.embed([b"deadly"]), engine.embed(PHOTOS[:1]), return_exceptions=True
-            )
-            assert isinstance(lost, EmbedResult)
-            assert [item.code for item in lost.items if isinstance(item, AmclError)] == ["internal_error"]
-            assert isinstance(kept, EmbedResult)  # the new thread's work
-            await until(lambda: engine.healthy)
-
-    asyncio.run(main())
-
-
-def test_a_thread_that_dies_between_images_is_replaced() -> None:
-    async def main() -> None:
-        async with running(FakeEncoder(), decode_threads=1) as engine:
-            with engine._work:
-                engine._undecoded.append(object())  # type: ignore[arg-type]
-                engine._work.notify()
-            await until(lambda: not engine.healthy)
-            await until(lambda: engine.healthy)
-            assert isinstance((await engine.embed(PHOTOS[:1])).items[0], Embedded)
-
-    asyncio.run(main())
 
 
 def test_not_started() -> None:

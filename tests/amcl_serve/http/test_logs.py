@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from amcl_serve.http.logs import ConsoleFormatter, JsonFormatter, request_id
-from tests.amcl_serve.commands.test_cli import free_port
+from tests.amcl_serve.commands.ports import free_port
 
 
 def record(message: str, *arguments: object, **extra: Any) -> logging.LogRecord:
