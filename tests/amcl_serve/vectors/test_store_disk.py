@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import resource
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amcl_serve.errors import (
+    NotReady,
+    StorageError,
+    StorageFull,
+)
+from amcl_serve.vectors.database import DATABASE_FILE
+from amcl_serve.vectors.store import SqliteStore
+from amcl_serve.vectors.types import Point, Query
+from tests.amcl_serve.vectors.points import A_UUID, TOP
+
+
+def test_points_survive_reopening(tmp_path):
+    with_points = SqliteStore(tmp_path)
+    with_points.create("a", 2, "Dot")
+    with_points.upsert("a", [Point(TOP, [1, 2], {"name": "é", "n": [1, {"x": None}]}), Point(A_UUID, [3, 4], {})])
+    with_points.close()
+    store = SqliteStore(tmp_path)
+    record = store.get("a", TOP)
+    assert (record.id, record.version, record.payload) == (TOP, 1, {"name": "é", "n": [1, {"x": None}]})
+    assert record.vector.tolist() == [1, 2]
+    assert store.get("a", A_UUID).vector.tolist() == [3, 4]
+    assert store.describe("a").points == 2
+    store.close()
+
+
+def test_every_commit_is_synced(store):
+    connection = store._database.read()
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+def test_a_full_disk_acknowledges_nothing(store):
+    store.create("a", 512, "Dot")
+    store.upsert("a", [Point(1, np.ones(512), {})])
+    store.query("a", Query(np.ones(512)))
+    connection = store._database.read()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(StorageFull, match="nothing of this request"):
+        store.upsert("a", [Point(i, np.ones(512), {}) for i in range(100)])
+    assert store.count("a") == 1
+    assert [hit.record.id for hit in store.query("a", Query(np.ones(512)))] == [1]
+    connection.execute("PRAGMA max_page_count = 100000")
+    store.upsert("a", [Point(2, np.ones(512), {})])
+    assert store.count("a") == 2
+
+
+def test_a_write_that_the_system_refuses_is_a_full_disk(tmp_path):
+    store = SqliteStore(tmp_path)
+    store.create("a", 512, "Dot")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))  # EFBIG; Python ignores SIGXFSZ
+    try:
+        with pytest.raises(StorageFull):
+            store.upsert("a", [Point(i, np.ones(512), {}) for i in range(200)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert store.count("a") == 0
+    store.upsert("a", [Point(1, np.ones(512), {})])
+    store.close()
+    store = SqliteStore(tmp_path)
+    assert store.count("a") == 1
+    store.close()
+
+
+def test_a_second_opening_is_refused_and_a_dead_process_leaves_no_lock(tmp_path):
+    script = (
+        "import sys, os, signal; from pathlib import Path; from amcl_serve.vectors.store import SqliteStore\n"
+        "store = SqliteStore(Path(sys.argv[1])); store.create('a', 1, 'Dot'); print(os.getpid(), flush=True)\n"
+        "signal.pause()"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        pid = child.stdout.readline().strip()
+        with pytest.raises(StorageError, match=rf"in use by another server \(process {pid}\).*stop that one or choose"):
+            SqliteStore(tmp_path)
+    finally:
+        child.kill()
+        child.wait()
+    store = SqliteStore(tmp_path)
+    assert store.names() == ["a"]
+    with pytest.raises(StorageError, match="in use"):
+        SqliteStore(tmp_path)
+    store.close()
+    SqliteStore(tmp_path).close()
+
+
+def test_unusable_folders_and_files(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="cannot be used"):
+        SqliteStore(tmp_path / "file" / "data")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / DATABASE_FILE).write_bytes(b"this is no database" * 100)
+    with pytest.raises(StorageError, match="choose another data_dir"):
+        SqliteStore(tmp_path / "other")
+    (tmp_path / "newer").mkdir()
+    newer = sqlite3.connect(tmp_path / "newer" / DATABASE_FILE)
+    newer.execute("PRAGMA user_version = 7")
+    newer.close()
+    with pytest.raises(StorageError, match=r"schema version 7.*reads 1"):
+        SqliteStore(tmp_path / "newer")
+    Path(tmp_path / "newer" / DATABASE_FILE).unlink()
+    SqliteStore(tmp_path / "newer").close()  # the refusal let go of the folder
+
+
+def test_closed(store):
+    store.close()
+    store.close()
+    with pytest.raises(NotReady):
+        store.names()
+
+
+def test_threads_see_every_write_that_returned(store):
+    store.create("a", 4, "Cosine")
+    failures: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        try:
+            for step in range(15):
+                ids = [seed * 1000 + step * 10 + i for i in range(5)]
+                vectors = rng.normal(size=(5, 4))
+                store.upsert("a", [Point(i, v, {"by": seed}) for i, v in zip(ids, vectors, strict=True)])
+                hits = store.query("a", Query(vectors[0], limit=1000))
+                assert set(ids) <= {hit.record.id for hit in hits}
+                store.delete("a", ids=ids[:2])
+                assert not set(ids[:2]) & {hit.record.id for hit in store.query("a", Query(vectors[0], limit=1000))}
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    assert store.count("a") == 4 * 15 * 3
