@@ -37,7 +37,7 @@ openapi: .venv-dev/.stamp ## write the HTTP interface into tests/amcl_serve/http
 	UPDATE_OPENAPI=1 $(DEV)/python -m pytest tests/amcl_serve/http/test_app.py -k openapi_is
 
 bench-model: .venv-dev/.stamp ## recompute the figures on the default bundle's card
-	$(DEV)/python -m benchmarks.model $(ARGS)
+	$(DEV)/python -m benchmarks.study.model $(ARGS)
 
 bench-training: .venv-dev/.stamp ## measure how fast training is, against its own steps and lightly: ARGS="--table"
 	$(DEV)/python -m benchmarks.training $(ARGS)
@@ -46,10 +46,10 @@ bench-serving: .venv-bench/.stamp wrk ## measure how fast the server is, against
 	.venv-bench/bin/python -m benchmarks.serving $(ARGS)
 
 bench-overload: .venv-dev/.stamp ## offer a server four times what it can do: ARGS="--seconds 60"
-	$(DEV)/python -m benchmarks.overload $(ARGS)
+	$(DEV)/python -m benchmarks.serving.overload $(ARGS)
 
 soak: .venv-dev/.stamp ## half an hour of mixed load, and what memory it costs: ARGS="--minutes 30"
-	$(DEV)/python -m benchmarks.soak $(ARGS)
+	$(DEV)/python -m benchmarks.serving.soak $(ARGS)
 
 chromium:
 	@$(call debian,chromium,for the browser tests,without it they are skipped)

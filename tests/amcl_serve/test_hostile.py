@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from amcl_serve.hosting.opening import find_bundle
-from benchmarks.own_server import Server, serving
+from benchmarks.processes import Server, serving
 from tests import images
 from tests.hostile import EMPTY, MAX_PIXELS, OK, Hostile, corpus
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from benchmarks.own_server import ROOT  # noqa: F401 - where other tests find it
-from benchmarks.own_server import serving as process_serving
+from benchmarks.processes import ROOT  # noqa: F401 - where other tests find it
+from benchmarks.processes import serving as process_serving
 
 CHROMIUM_FLAGS = (
     "--no-sandbox",

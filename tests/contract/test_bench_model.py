@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from amcl_serve.model.bundle import CARD_FILE
-from benchmarks.model import main
+from benchmarks.study.model import main
 
 
 @pytest.fixture(scope="module")

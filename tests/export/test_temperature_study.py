@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.temperature_study import expected_temperature, main
+from benchmarks.study.temperatures import expected_temperature, main
 from export.__main__ import main as export
 from tests.export.tiny import make_photo_folder, make_run
 

@@ -1,4 +1,4 @@
-"""`benchmarks.default_model`: a run in pieces, weights to move, and an export's command that export understands."""
+"""The default model's run: a run in pieces, weights to move, and an export's command that export understands."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import shlex
 import pytest
 import torch
 
-from benchmarks import default_model
-from benchmarks.budget import OutOfTime, read
-from benchmarks.run_quality import measure
-from benchmarks.training_images import write_images
+from benchmarks.study import default_model
+from benchmarks.study.budget import OutOfTime, read
+from benchmarks.study.quality import measure
+from benchmarks.training.images import write_images
 from export.__main__ import _parser
 from training import checkpoint
 from training.pretrain import main as pretrain

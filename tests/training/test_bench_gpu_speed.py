@@ -1,4 +1,4 @@
-"""`benchmarks.gpu_speed` at a tiny size on a CPU: its figures, and what it counts as work."""
+"""`benchmarks.training.gpu_speed` at a tiny size on a CPU: its figures, and what it counts as work."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu_speed
-from benchmarks.training_images import write_images
+from benchmarks.training import gpu_speed
+from benchmarks.training.images import write_images
 from training.trainer import Trainer
 
 WORDS = ["backbone.width=4", "train.threads=1", "train.precision=fp32", "data.workers=0"]

@@ -1,4 +1,4 @@
-"""`benchmarks.race` and its supervised reference at a tiny size."""
+"""`benchmarks.training.race` and its supervised reference at a tiny size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from benchmarks import race, supervised
-from benchmarks.budget import read
+from benchmarks.study.budget import read
 from training.config import override
 from training.recipes import simclr
 

@@ -1,4 +1,4 @@
-"""`benchmarks.table` at a tiny size: what it plans, how it chooses, that it goes on, what it prints. No GPU needed."""
+"""The table at a tiny size: what it plans, how it chooses, that it goes on, what it prints. No GPU needed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import time
 import pytest
 import torch
 
-from benchmarks import budget as budget_of
-from benchmarks import table
-from benchmarks.budget import PACE, Budget, Failed, OutOfTime, append, read
-from benchmarks.split import make_split
-from benchmarks.table_plan import FORMS, KNN, ROWS, Size, best, cells, rows, search
-from benchmarks.table_print import difference, render
-from benchmarks.training_images import write_images
+from benchmarks.study import budget as budget_of
+from benchmarks.study import table
+from benchmarks.study.budget import PACE, Budget, Failed, OutOfTime, append, read
+from benchmarks.study.split import make_split
+from benchmarks.study.table_plan import FORMS, KNN, ROWS, Size, best, cells, rows, search
+from benchmarks.study.table_print import difference, render
+from benchmarks.training.images import write_images
 from training import checkpoint, recipes
 from training.config import flatten
 from training.pretrain import main

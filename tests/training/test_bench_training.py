@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmarks.training import main
-from benchmarks.training_images import write_images
-from benchmarks.training_turns import Blocks, Pace, alternate, settled
+from benchmarks.training.images import write_images
+from benchmarks.training.turns import Blocks, Pace, alternate, settled
 from training import machine
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.own_server import Server, serving
+from benchmarks.processes import Server, serving
 from tests.images import photo
 
 DEADLINE = 20
