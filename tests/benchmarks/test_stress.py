@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import overload, soak
+from benchmarks.serving import overload, soak
 from benchmarks.serving.open_loop import UNANSWERED, Sent
 
 

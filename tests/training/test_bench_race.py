@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import race, supervised
+from benchmarks.training import race, supervised
 from benchmarks.study.budget import read
 from training.config import override
 from training.recipes import simclr

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from benchmarks.training import main
+from benchmarks.training.__main__ import main
 from benchmarks.training.images import write_images
 from benchmarks.training.turns import Blocks, Pace, alternate, settled
 from training import machine
