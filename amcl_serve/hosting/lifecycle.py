@@ -43,7 +43,7 @@ class Loader:
     """
 
     def __init__(self, registry: Registry, settings: Settings, *, watch: Callable[[LoadedModel], None]) -> None:
-        self._registry = registry
+        self.registry = registry
         self._settings = settings
         self._watch = watch
         self._busy: set[str] = set()
@@ -52,13 +52,13 @@ class Loader:
 
     async def start(self) -> None:
         """Bring up every model of the registry; StartupError where one fails, and `stop` is still to be called."""
-        for model in self._registry.all():
+        for model in self.registry.all():
             await self._bring_up(model)
         await to_thread.run_sync(give_memory_back)  # loading takes more than what is loaded
 
     async def stop(self) -> None:
         """Stop every engine; each answers what it has admitted."""
-        await asyncio.gather(*(model.engine.stop() for model in self._registry.all()))
+        await asyncio.gather(*(model.engine.stop() for model in self.registry.all()))
 
     async def load(self, name: str) -> tuple[LoadedModel, Outcome]:
         """Load the bundle called `name`, or replace it if its folder now holds another; returns when the old one ended.
@@ -72,26 +72,26 @@ class Loader:
             with _explained(name, folder):
                 model = await to_thread.run_sync(self._open, name, folder)
                 if model is None:
-                    return self._registry.get(name), "unchanged"
+                    return self.registry.get(name), "unchanged"
                 await self._bring_up(model)
             self._folders[name] = folder
-            outcome: Outcome = "replaced" if name in self._registry else "loaded"
-            await self._retire(self._registry.put(model))
+            outcome: Outcome = "replaced" if name in self.registry else "loaded"
+            await self._retire(self.registry.put(model))
             return model, outcome
 
     async def unload(self, name: str) -> None:
         """Take a model out; returns when its engine has ended. Raises ModelNotFound, ModelBusy, and Conflict for the
         default, which requests that name no model need.
         """
-        name = self._registry.get(name).name
-        if name == self._registry.default:
+        name = self.registry.get(name).name
+        if name == self.registry.default:
             raise Conflict(f"{name} answers requests that name no model: it can be replaced, not unloaded")
         with self._reserved(name):
-            await self._retire(self._registry.remove(name))
+            await self._retire(self.registry.remove(name))
             log.info("model %s is unloaded", name)
 
     def _spelt_out(self, name: str) -> str:
-        return self._registry.default if name == DEFAULT else name
+        return self.registry.default if name == DEFAULT else name
 
     @contextlib.contextmanager
     def _reserved(self, name: str) -> Iterator[None]:
@@ -120,7 +120,7 @@ class Loader:
                 f"the folder {folder.name} holds a bundle called {bundle.card.name}; "
                 "a bundle in the model folder lies in a folder of its own name"
             )
-        loaded = self._registry.with_digest(bundle.digest)
+        loaded = self.registry.with_digest(bundle.digest)
         if loaded is not None and loaded.engine.healthy:
             return None
         need, found = memory_needed(bundle, self._settings), machine.memory()

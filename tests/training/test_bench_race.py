@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.training import race, supervised
 from benchmarks.study.budget import read
+from benchmarks.training import race, supervised
 from training.config import override
 from training.recipes import simclr
 

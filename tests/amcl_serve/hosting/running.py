@@ -15,7 +15,7 @@ from tests.amcl_serve.http.conftest import picture
 
 @asynccontextmanager
 async def running(models: Path, *names: str, **settings: Any) -> AsyncIterator[Loader]:
-    """A loader with these models up; its registry is `loader._registry`."""
+    """A loader with these models up."""
     chosen = Settings(model=names, model_dir=models, session_threads=1, decode_threads=1, **settings)
     loader = Loader(Registry(*load_models(chosen)), chosen, watch=lambda _: None)
     try:
@@ -23,10 +23,6 @@ async def running(models: Path, *names: str, **settings: Any) -> AsyncIterator[L
         yield loader
     finally:
         await loader.stop()
-
-
-def registry_of(loader: Loader) -> Registry:
-    return loader._registry
 
 
 async def features(model: LoadedModel) -> list[float]:

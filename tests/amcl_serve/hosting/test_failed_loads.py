@@ -17,7 +17,7 @@ from amcl_serve.hosting.registry import Registry
 from amcl_serve.machine import Memory
 from amcl_serve.model.encoder import Encoder
 from amcl_serve.settings import Settings
-from tests.amcl_serve.hosting.running import features, registry_of, running
+from tests.amcl_serve.hosting.running import features, running
 from tests.fakes import make_bundle
 
 
@@ -46,13 +46,13 @@ def alter_name(folder: Path) -> None:
 def test_a_failed_load_leaves_the_old_model(models: Path, alter: Callable[[Path], None], said: str) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
-            old = registry_of(loader).get("beta")
+            old = loader.registry.get("beta")
             before = await features(old)
             alter(models / "beta")
             with pytest.raises(LoadFailed, match=said) as caught:
                 await loader.load("beta")
             assert str(models) not in caught.value.detail
-            assert registry_of(loader).get("beta") is old
+            assert loader.registry.get("beta") is old
             assert await features(old) == before
             make_bundle(models / "beta", name="beta", seed=9)  # and it can be tried again
             assert (await loader.load("beta"))[1] == "replaced"
@@ -72,14 +72,14 @@ def test_a_load_that_breaks_leaves_the_old_model(
 ) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
-            old = registry_of(loader).get("beta")
+            old = loader.registry.get("beta")
             make_bundle(models / "beta", name="beta", seed=7)
             with monkeypatch.context() as patch:
                 patch.setattr(broken, method, fail)
                 with pytest.raises(LoadFailed, match=said) as caught:
                     await loader.load("beta")
             assert "/secret" not in caught.value.detail
-            assert registry_of(loader).get("beta") is old
+            assert loader.registry.get("beta") is old
             await features(old)
 
     asyncio.run(scenario())
@@ -88,14 +88,14 @@ def test_a_load_that_breaks_leaves_the_old_model(
 def test_a_model_that_memory_does_not_hold_is_refused(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
-            old = registry_of(loader).get("beta")
+            old = loader.registry.get("beta")
             make_bundle(models / "beta", name="beta", seed=7)
             monkeypatch.setattr(machine, "memory", lambda: Memory(2000, "the control group's limit of 9 MiB"))
             with pytest.raises(
                 LoadFailed, match="it takes about 0 MiB, and 0 MiB are left by the control group's limit"
             ):
                 await loader.load("beta")
-            assert registry_of(loader).get("beta") is old
+            assert loader.registry.get("beta") is old
             monkeypatch.setattr(machine, "memory", lambda: None)  # not known
             assert (await loader.load("beta"))[1] == "replaced"
 

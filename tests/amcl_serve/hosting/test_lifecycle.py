@@ -19,7 +19,7 @@ from amcl_serve.hosting.opening import find_bundle
 from amcl_serve.hosting.registry import LoadedModel
 from amcl_serve.model.encoder import Encoder
 from amcl_serve.settings import Settings
-from tests.amcl_serve.hosting.running import features, registry_of, running
+from tests.amcl_serve.hosting.running import features, running
 from tests.fakes import make_bundle
 
 
@@ -53,7 +53,7 @@ def test_models_are_warmed_up_at_every_size_and_checked_before_they_answer(
 def test_load_replace_and_unload(models: Path) -> None:
     async def scenario() -> None:
         async with running(models, "alpha") as loader:
-            registry = registry_of(loader)
+            registry = loader.registry
             assert (await loader.load("beta"))[1] == "loaded"
             assert [model.name for model in registry.all()] == ["alpha", "beta"]
             assert (await loader.load("beta"))[1] == "unchanged"
@@ -74,7 +74,7 @@ def test_load_replace_and_unload(models: Path) -> None:
 def test_the_default_is_replaced_in_its_place_and_never_unloaded(models: Path) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
-            registry = registry_of(loader)
+            registry = loader.registry
             make_bundle(models / "alpha", name="alpha", seed=7)
             model, outcome = await loader.load("default")
             assert (outcome, registry.get(), registry.default) == ("replaced", model, "alpha")
@@ -90,7 +90,7 @@ def test_the_default_is_replaced_in_its_place_and_never_unloaded(models: Path) -
 def test_a_model_that_went_is_freed(models: Path, change: str) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
-            old = registry_of(loader).get("beta")
+            old = loader.registry.get("beta")
             await features(old)
             parts = [weakref.ref(part) for part in (old, old.engine, old.encoder, old.encoder._session)]
             del old
@@ -121,7 +121,7 @@ def test_swaps_do_not_add_up_in_memory(tmp_path: Path) -> None:
             card["notes"].append("changed")
             (folder / "card.json").write_text(json.dumps(card))
             assert (await loader.load(folder.name))[1] == "replaced"
-            await features(registry_of(loader).get())
+            await features(loader.registry.get())
         return resident()
 
     async def scenario() -> None:
@@ -135,7 +135,7 @@ def test_swaps_do_not_add_up_in_memory(tmp_path: Path) -> None:
 def test_requests_under_way_end_on_the_old_model(models: Path) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
-            registry = registry_of(loader)
+            registry = loader.registry
             with registry.use("beta") as old, registry.use("beta"):  # as requests do that have not come to their images
                 before = await features(old)
                 make_bundle(models / "beta", name="beta", seed=7)
@@ -157,7 +157,7 @@ def test_requests_under_way_end_on_the_old_model(models: Path) -> None:
 def test_a_request_that_holds_a_model_for_ever_does_not_keep_its_engine(models: Path) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta", request_deadline=0.2) as loader:
-            with registry_of(loader).use("beta") as held:
+            with loader.registry.use("beta") as held:
                 await loader.unload("beta")
                 assert not held.engine.healthy
 
@@ -169,9 +169,9 @@ def test_an_engine_that_does_not_run_is_replaced_by_the_same_bundle(
 ) -> None:
     async def scenario() -> None:
         async with running(models, "alpha", "beta") as loader:
-            await registry_of(loader).get("beta").engine.stop()
+            await loader.registry.get("beta").engine.stop()
             assert (await loader.load("beta"))[1] == "replaced"
-            assert registry_of(loader).get("beta").engine.healthy
+            assert loader.registry.get("beta").engine.healthy
 
     asyncio.run(scenario())
 
