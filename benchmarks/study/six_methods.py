@@ -4,7 +4,7 @@
 
 CIFAR is a folder with train/ and test/, a folder a class below each. A run that RUNS holds already is not made again,
 one that was interrupted goes on. Everything but size and length is the recipe's default. Writes the runs' curves to
-benchmarks/results/six_methods.jsonl and docs/images/six_methods.svg, and prints the table of docs/benchmarks.md.
+benchmarks/results/six_methods.jsonl and docs/images/six_methods.svg, and prints the table of docs/benchmarks/training.md.
 """
 
 from __future__ import annotations
