@@ -22,8 +22,8 @@ from pathlib import Path
 from amcl_serve.model.bundle import CARD_FILE, MODELS_DIR, Bundle
 from benchmarks.budget import Budget, Failed, OutOfTime, add_budget, append, pretrain, quality, read
 from benchmarks.race import OUT_OF_TIME, begun_epochs, fitting, trial
-from training import checkpoint
 from training.machine import cores
+from training.run import checkpoint
 
 RECIPE = ("data.image_size=64", "backbone.stem=small", "train.batch_size=512", "train.warmup_epochs=2")
 WEIGHTS = "weights.pt"

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from training.config import HeadsConfig, TemperatureConfig
+from training.model.temperature import build
 from training.objectives.contrastive import contrast
-from training.temperature import build
 
 # float32 tensors of all pairs alive at the peak of the unchunked backward: s, s − β, σ, τ, log-softmax, three gradients
 TENSORS = 8

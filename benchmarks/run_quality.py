@@ -24,10 +24,11 @@ import torch
 from amcl_serve.evaluation.knn import knn_accuracy
 from amcl_serve.evaluation.linear_probe import linear_probe
 from export.pairs import Pairs, judge
-from training import checkpoint, data, inference
+from training import data
 from training.data import Subset
 from training.report.measure import measure_pairs, pair_images
 from training.report.runs import Run, open_run
+from training.run import checkpoint, inference
 
 KNN = (20, 200)
 PAIRS = 4000  # images

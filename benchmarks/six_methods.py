@@ -19,10 +19,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from training import checkpoint, data, inference, recipes
-from training.config import Config, from_dict
-from training.model import AmclModel
-from training.reporter import CONFIG_FILE
+from training import data
+from training.config import Config, from_dict, recipes
+from training.model.model import AmclModel
+from training.run import checkpoint, inference
+from training.run.reporter import CONFIG_FILE
 
 RESULTS, FIGURE = Path("benchmarks/results/six_methods.jsonl"), Path("docs/images/six_methods.svg")
 COMMON = ["data.image_size=32", "eval.bank_limit=20000", "eval.every=3"]

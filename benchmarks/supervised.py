@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.run_quality import device_name
-from training import backbones, inference, machine, recipes
-from training.config import Config, override, validate
+from training import machine
+from training.config import Config, override, recipes, validate
 from training.data import FolderImages
 from training.data.resident import load
+from training.model import backbones
+from training.run import inference
 
 SIZE = ("data.image_size=32", "backbone.stem=cifar", "train.batch_size=512", "train.weight_decay=5e-4")
 PEAK = 0.4  # learning rate at batch 512

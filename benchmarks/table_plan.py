@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from training import recipes
-from training.config import Config, override, validate
+from training.config import Config, override, recipes, validate
 
 SEARCH = "search"
 KNN = "knn_20"

@@ -30,9 +30,9 @@ from benchmarks.training_images import write_images
 from benchmarks.training_lightly import Lightly, best_workers, example_transform, faster_layout, our_transform
 from benchmarks.training_table import HEADER, rows
 from benchmarks.training_turns import Blocks, Pace, against, alternate, fixed_batch
-from training import data, machine, recipes
-from training.config import Config, override
-from training.trainer import Trainer
+from training import data, machine
+from training.config import Config, override, recipes
+from training.run.trainer import Trainer
 
 IMAGES, SIZE = 4096, 32
 BATCH, LIGHTLY_BATCH, TABLE_BATCH = 512, 256, 128  # 256: of lightly's example, and our default

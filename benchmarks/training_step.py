@@ -14,10 +14,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from training import machine, recipes
-from training.backbones import SmallMapConv2d
+from training import machine
+from training.config import recipes
 from training.methods.base import Step
 from training.methods.simclr import SimCLR
+from training.model.backbones import SmallMapConv2d
 
 STEPS, BATCH = 9, 256
 

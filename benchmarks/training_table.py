@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training_turns import Pace, alternate
-from training import inference, recipes
-from training.config import Config
+from training.config import Config, recipes
 from training.methods.base import MomentumEncoder, Step
-from training.trainer import Trainer
+from training.run import inference
+from training.run.trainer import Trainer
 
 HEADER = (
     "| method | | parameters trained (served), M | forward of a step, GFLOPs an image | step, ms an image "

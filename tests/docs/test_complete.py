@@ -46,7 +46,7 @@ def test_the_documented_defaults_are_the_defaults() -> None:
 
 def source_config() -> dict[str, str]:
     from training.config import describe
-    from training.recipes import recipe
+    from training.config.recipes import recipe
 
     return {key: value for key, value, _ in describe(recipe("simclr"))}
 

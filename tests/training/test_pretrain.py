@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint, recipes
+from training.config import recipes
 from training.pretrain import main
+from training.run import checkpoint
 
 SMALL = [
     "data.image_size=16",
@@ -234,7 +235,7 @@ def test_steps_that_are_not_finite_are_left_out_and_end_the_run_when_they_stay(
 def test_a_collapse_that_stays_ends_the_run_and_keeps_its_checkpoint(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.trainer.collapse", lambda numbers: "collapse: for the test")
+    monkeypatch.setattr("training.run.trainer.collapse", lambda numbers: "collapse: for the test")
     settings = ["train.epochs=9", "train.collapse_patience=3"]
     assert _train(folder, tmp_path, *settings) == 1
     error = capsys.readouterr().err

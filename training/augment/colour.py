@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.augment.device import put
 from training.augment.draw import BRIGHTNESS, GREY, JITTER, ORDER, ORDERS, SIGMA, SOLARISE
+from training.machine.transfer import put
 
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision's
 _CACHED_PIXELS = 1 << 16  # of so many an operation's temporary values stay in the caches of a few cores

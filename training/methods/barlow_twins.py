@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training import distributed
 from training.config import Config
+from training.machine import distributed
 from training.methods.base import Method, Seen, Step, by_head, full_precision
+from training.model.temperature import ChannelTemperature
 from training.objectives.cross_correlation import correlation, cross_correlation_loss
-from training.temperature import ChannelTemperature
 
 
 class BarlowTwins(Method):

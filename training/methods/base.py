@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import distributed, ema
 from training.config import Config, MomentumConfig
-from training.model import AmclModel
+from training.machine import distributed
+from training.model import momentum as ema
+from training.model.model import AmclModel
 from training.objectives.contrastive import contrast
 
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from training import distributed
-from training.backbones.vit import ViT, patchify
 from training.config import Config
-from training.decoder import Decoder
+from training.machine import distributed
 from training.methods.base import Method, Seen, Step, contrast_views, full_precision
 from training.methods.lgp import draw_masks
+from training.model.backbones.vit import ViT, patchify
+from training.model.decoder import Decoder
 from training.objectives.reconstruction import masked_reconstruction_loss, noise_loss
 
 

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training import distributed
-from training.backbones.vit import ViT, patchify
 from training.config import Config
-from training.decoder import Decoder
-from training.masking import random_keep
+from training.machine import distributed
 from training.methods.base import Method, MomentumEncoder, Seen, Step, by_head, full_precision
+from training.model.backbones.vit import ViT, patchify
+from training.model.decoder import Decoder
+from training.model.masking import random_keep
 from training.objectives.reconstruction import masked_reconstruction_loss
 
 

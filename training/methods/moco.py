@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training import distributed
 from training.config import Config
+from training.machine import distributed
 from training.methods.base import Method, MomentumEncoder, Seen, Step, by_head, full_precision
 
 

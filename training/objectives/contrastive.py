@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from training.temperature import Temperature
+from training.model.temperature import Temperature
 
 Negatives = Literal["posterior", "topk", "max"]
 Judges = Literal["separate", "joint"]

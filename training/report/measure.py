@@ -21,10 +21,10 @@ from amcl_serve.evaluation.knn import knn_accuracy
 from amcl_serve.evaluation.linear_probe import LinearProbe, linear_probe
 from amcl_serve.evaluation.retrieval import Retrieval, retrieval
 from amcl_serve.evaluation.separation import Separation, auroc, separation
-from training import inference
 from training.augment import views
 from training.data import Labelled, Subset
 from training.report.runs import Run
+from training.run import inference
 
 PRESETS = ("a", "abc", "abcde")
 KNN = (1, 5, 20, 200)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
-from training import checkpoint, machine
 from training import config as configs
+from training import machine
 from training.config import Config
-from training.model import AmclModel
-from training.temperature import ConstantTemperature
+from training.model.model import AmclModel
+from training.model.temperature import ConstantTemperature
+from training.run import checkpoint
 
 METRICS_FILE = "metrics.jsonl"
 CURVES = ("loss", "knn", "effective_rank")
