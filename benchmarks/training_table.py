@@ -12,8 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training_turns import Pace, alternate
 from training.config import Config, recipes
-from training.methods.base import MomentumEncoder, Step
-from training.run import inference
+from training.machine.precision import mixed_precision
+from training.methods.base import Step
+from training.model.momentum import MomentumEncoder
+from training.model.normalise import normalise
 from training.run.trainer import Trainer
 
 HEADER = (
@@ -59,12 +61,9 @@ class _Measured:
 
     def _forward_flops(self, views_N3SS: Tensor) -> int:
         """Products and sums of matrix products, convolutions and attention in a step's forward pass."""
-        bf16 = self.config.train.precision == "bf16"
-        with (
-            torch.autocast(self.trainer.device.type, torch.bfloat16, enabled=bf16),
-            FlopCounterMode(display=False) as counter,
-        ):
-            self.trainer.method(inference.normalise(views_N3SS, self.config), Step(0, 0.0, 0))
+        narrow = mixed_precision(self.trainer.device, self.config.train)
+        with narrow, FlopCounterMode(display=False) as counter:
+            self.trainer.method(normalise(views_N3SS, self.config.data), Step(0, 0.0, 0))
         return counter.get_total_flops()
 
     def counts(self) -> str:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from training.config import Config
 from training.machine import distributed
-from training.methods.base import Method, Seen, Step, by_head, full_precision
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.model.heads import by_head
 from training.model.temperature import ChannelTemperature
 from training.objectives.cross_correlation import correlation, cross_correlation_loss
 

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.config import Config, MomentumConfig
+from training.config import Config
 from training.machine import distributed
-from training.model import momentum as ema
+from training.model.heads import by_head
 from training.model.model import AmclModel
 from training.objectives.contrastive import contrast
-
-
-def full_precision(device: torch.device) -> torch.autocast:
-    """Inside, nothing is cast down: similarities, temperatures and losses are float32 under mixed precision."""
-    return torch.autocast(device.type, enabled=False)
-
-
-def by_head(heads_NCD: Tensor) -> Tensor:
-    """Head outputs of unit norm, at least float32, head first: [N, C, d'] -> [C, N, d']."""
-    wide = heads_NCD.to(torch.promote_types(heads_NCD.dtype, torch.float32))
-    return F.normalize(wide, dim=-1).transpose(0, 1)
 
 
 @dataclass(frozen=True)
@@ -113,32 +100,3 @@ def contrast_views(method: Method, features_ND: Tensor, heads_NCD: Tensor) -> tu
     positive = distributed.rank() * len(rows) + rows.roll(len(rows) // 2)
     loss = method.contrast(z_CND, candidates_CMD, positive, method.model.temperature, own_N=own)
     return loss, Seen(features_ND.detach(), z_CND.detach(), candidates_CMD.detach(), positive, own)
-
-
-class MomentumEncoder(nn.Module):
-    """A moving average of a model's backbone and projectors, which gives keys and gets no gradient (He et al. 2020)."""
-
-    def __init__(self, model: AmclModel, config: MomentumConfig) -> None:
-        super().__init__()
-        self.start, self.end = config.start, config.end
-        self.backbone = copy.deepcopy(model.backbone).requires_grad_(False)
-        self.projectors = copy.deepcopy(model.heads.projectors).requires_grad_(False)
-
-    def follow(self, model: AmclModel, progress: float) -> None:
-        """Move towards `model` by the momentum that is due at `progress`."""
-        momentum = ema.momentum_at(progress, self.start, self.end)
-        ema.update_(self.backbone, model.backbone, momentum)
-        ema.update_(self.projectors, model.heads.projectors, momentum)
-
-    def copy(self, model: AmclModel) -> None:
-        """Become `model`'s equal."""
-        self.backbone.load_state_dict(model.backbone.state_dict())
-        self.projectors.load_state_dict(model.heads.projectors.state_dict())
-
-    @torch.no_grad()
-    def forward(self, view_B3SS: Tensor) -> Tensor:
-        """Unit-norm keys [C, B, d'] of one view."""
-        features_BD = self.backbone(view_B3SS)
-        keys_BCD = torch.stack([projector(features_BD) for projector in self.projectors], dim=1)
-        with full_precision(view_B3SS.device):
-            return by_head(keys_BCD)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from training.config import Config
 from training.machine import distributed
-from training.methods.base import Method, Seen, Step, contrast_views, full_precision
-from training.methods.lgp import draw_masks
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step, contrast_views
 from training.model.backbones.vit import ViT, patchify
 from training.model.decoder import Decoder
+from training.model.masking import draw_masks
 from training.objectives.reconstruction import masked_reconstruction_loss, noise_loss
 
 
@@ -36,7 +37,9 @@ class CAN(Method):
         """The weighted sum of InfoNCE, reconstruction and noise prediction."""
         m, patch = self.masked, self.vit.patch
         level_N, noise_N3SS = self._draw_noise(views_N3SS, step)
-        keep_NK, hidden_NP = draw_masks(self.vit, views_N3SS, m.ratio, step)
+        keep_NK, hidden_NP = draw_masks(
+            len(views_N3SS), self.vit.num_patches, m.ratio, step.generator(views_N3SS.device)
+        )
         tokens_NKD = self.vit.tokens(views_N3SS + noise_N3SS, keep_NK)
         features_ND = tokens_NKD.mean(1)
         decoded_NPK = self.decoder(tokens_NKD, keep_NK, level_N)

@@ -16,10 +16,13 @@ from torch import Tensor
 
 from training.config import Config
 from training.machine import distributed
-from training.methods.base import Method, MomentumEncoder, Seen, Step, by_head, full_precision
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
 from training.model.backbones.vit import ViT, patchify
 from training.model.decoder import Decoder
-from training.model.masking import random_keep
+from training.model.heads import by_head
+from training.model.masking import draw_masks
+from training.model.momentum import MomentumEncoder
 from training.objectives.reconstruction import masked_reconstruction_loss
 
 
@@ -63,7 +66,8 @@ class LGP(Method):
         return self._reconstruct(views_N3SS, step) if self.stage == 0 else self._contrast(views_N3SS, step)
 
     def _reconstruct(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:
-        keep_NK, hidden_NP = draw_masks(self.vit, views_N3SS, self.masked.ratio, step)
+        generator = step.generator(views_N3SS.device)
+        keep_NK, hidden_NP = draw_masks(len(views_N3SS), self.vit.num_patches, self.masked.ratio, generator)
         tokens_NKD = self.vit.tokens(views_N3SS, keep_NK)
         predicted_NPK = self.decoder(tokens_NKD, keep_NK)
         with full_precision(views_N3SS.device):
@@ -87,10 +91,3 @@ class LGP(Method):
             features.append(features_BD.detach())
         seen = Seen(torch.cat(features), z_CBD.detach(), keys_CMD, positive_B)  # heads of the second direction
         return self.scale * torch.stack(losses).mean(), seen
-
-
-def draw_masks(vit: ViT, views_N3SS: Tensor, ratio: float, step: Step) -> tuple[Tensor, Tensor]:
-    """Kept patches [N, K] and hidden ones [N, P] of this process's views, out of a draw for those of all processes."""
-    images = len(views_N3SS) // 2 * distributed.world_size()
-    keep, hidden = random_keep(2 * images, vit.num_patches, ratio, step.generator(views_N3SS.device))
-    return (distributed.local_rows(keep.view(2, images, -1)), distributed.local_rows(hidden.view(2, images, -1)))

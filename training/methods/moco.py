@@ -11,7 +11,10 @@ from torch import Tensor
 
 from training.config import Config
 from training.machine import distributed
-from training.methods.base import Method, MomentumEncoder, Seen, Step, by_head, full_precision
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.model.heads import by_head
+from training.model.momentum import MomentumEncoder
 
 
 class MoCo(Method):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from training.methods.base import Method, Seen, Step, contrast_views, full_precision
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step, contrast_views
 
 
 class SimCLR(Method):

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from training.config import Config
-from training.methods.base import Method, Seen, Step, by_head, full_precision
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.model.heads import by_head
 from training.objectives.negative_cosine import negative_cosine_loss
 
 

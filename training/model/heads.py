@@ -7,6 +7,7 @@ projector that all heads share (SimSiam). Legend: N rows, C heads, D dims of a f
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.config import HeadsConfig
@@ -56,3 +57,9 @@ class Heads(nn.Module):
     def forward(self, features_ND: Tensor) -> Tensor:
         """Outputs of the heads [N, C, d']."""
         return self.predict(self.project(features_ND))
+
+
+def by_head(heads_NCD: Tensor) -> Tensor:
+    """Head outputs of unit norm, at least float32, head first: [N, C, d'] -> [C, N, d']."""
+    wide = heads_NCD.to(torch.promote_types(heads_NCD.dtype, torch.float32))
+    return F.normalize(wide, dim=-1).transpose(0, 1)

@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 
 from training.config import HeadsConfig, TemperatureConfig
 from training.machine import distributed
+from training.machine.precision import full_precision
 
 _MOMENTUM = 0.9  # of the running mean, as a batch norm's
 _CHANNEL_HIDDEN = 8  # width of φ on a scalar: at d' = 2048 and C = 3 it is evaluated 12.6 million times a step
@@ -219,7 +220,7 @@ class ChannelTemperature(nn.Module):
 
     def forward(self, corr_CDD: Tensor) -> Tensor:
         """τ [C, D, D] of correlations [C, D, D], float32 or float64."""
-        with torch.autocast(corr_CDD.device.type, enabled=False):
+        with full_precision(corr_CDD.device):
             rows = max(1, _CHANNEL_CHUNK // corr_CDD[:, 0].numel())
             if rows >= corr_CDD.shape[1]:
                 return self._of(corr_CDD)

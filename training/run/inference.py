@@ -14,13 +14,8 @@ from torch.utils.data import DataLoader
 from amcl_serve.evaluation.knn import knn_accuracy
 from training.config import Config
 from training.data import Labelled, Plain, Subset, leave_signals_to_the_parent
-from training.machine.transfer import put
-
-
-def normalise(x_N3SS: Tensor, config: Config) -> Tensor:
-    """Pixels in [0, 1] -> the network's input: less the mean, over the deviation, channels-last."""
-    mean, std = (put(torch.tensor(v).view(1, 3, 1, 1), x_N3SS.device) for v in (config.data.mean, config.data.std))
-    return ((x_N3SS - mean) / std).contiguous(memory_format=torch.channels_last)
+from training.machine.precision import mixed_precision
+from training.model.normalise import normalise
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,9 @@ def features(
     backbone.eval()
     rows, read = [], []
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+        with mixed_precision(device, config.train):
             for pixels, good in loader:
-                x = normalise(pixels.to(device).permute(0, 3, 1, 2).float().div_(255), config)
+                x = normalise(pixels.to(device).permute(0, 3, 1, 2).float().div_(255), config.data)
                 rows.append(backbone(x).float().cpu().numpy())
                 read.append(good.numpy())
     finally:

@@ -18,8 +18,10 @@ from training import data, machine, methods
 from training.augment import Augmentation
 from training.config import Config
 from training.machine import distributed
+from training.machine.precision import mixed_precision
 from training.methods.base import Seen, Step
 from training.model.backbones import compile_resnets
+from training.model.normalise import normalise
 from training.run import checkpoint, inference, optim
 from training.run.monitor import collapse, statistics, stuck
 from training.run.reporter import Reporter
@@ -194,8 +196,8 @@ class Trainer:
         rate = optim.learning_rate(train, place, length, self.per_epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            x = inference.normalise(pixels_N3SS, self.config)
+        with mixed_precision(self.device, train):
+            x = normalise(pixels_N3SS, self.config.data)
             loss, seen = self._forward(x, Step(self.step, place / length, train.seed))
         loss.backward()
         gradients = [p.grad for p in self.method.parameters() if p.grad is not None]

@@ -14,7 +14,7 @@ from training import config as configs
 from training import methods
 from training.config import recipes
 from training.methods.base import Method, Step
-from training.methods.lgp import draw_masks
+from training.model.masking import draw_masks
 
 IMAGES, PATCH = 6, 4
 SMALL = [
@@ -148,7 +148,7 @@ def test_lgps_first_stage_is_masked_reconstruction() -> None:
     method = _method("lgp")
     views = torch.cat(_views())
     loss, _ = method(views, STEP)
-    keep, _ = draw_masks(method.vit, views, 0.75, STEP)
+    keep, _ = draw_masks(len(views), 16, 0.75, STEP.generator(views.device))
     predicted = method.decoder(method.vit.tokens(views, keep), keep)
     hidden = [sorted(set(range(16)) - set(seen)) for seen in keep.tolist()]
     assert [len(patches) for patches in hidden] == [12] * len(views)
@@ -185,7 +185,7 @@ def test_can_weighs_contrast_reconstruction_and_noise() -> None:
     views = torch.cat(_views())
     loss, _ = method(views, STEP)
     level, noise = method._draw_noise(views, STEP)
-    keep, _ = draw_masks(method.vit, views, 0.5, STEP)
+    keep, _ = draw_masks(len(views), 16, 0.5, STEP.generator(views.device))
     tokens = method.vit.tokens(views + noise, keep)
     image, predicted_noise = method.decoder(tokens, keep, level).split(3 * PATCH**2, dim=2)
     visible = keep.tolist()

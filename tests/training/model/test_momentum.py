@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from training.model import momentum as ema
+from training.model.momentum import momentum_at, update_
 
 
 def test_the_momentum_is_half_a_cosine() -> None:
     for progress in (0.0, 0.1, 0.25, 0.5, 0.9, 1.0):
         closed = 1 - (1 - 0.99) * (math.cos(math.pi * progress) + 1) / 2
-        assert ema.momentum_at(progress, 0.99, 1.0) == pytest.approx(closed, abs=1e-15)
-    assert ema.momentum_at(0.0, 0.99, 0.999) == pytest.approx(0.99, abs=1e-15)
-    assert ema.momentum_at(0.5, 0.99, 0.999) == pytest.approx(0.9945, abs=1e-15)
-    assert ema.momentum_at(1.0, 0.99, 0.999) == 0.999
-    assert ema.momentum_at(0.3, 0.99, 0.99) == 0.99
+        assert momentum_at(progress, 0.99, 1.0) == pytest.approx(closed, abs=1e-15)
+    assert momentum_at(0.0, 0.99, 0.999) == pytest.approx(0.99, abs=1e-15)
+    assert momentum_at(0.5, 0.99, 0.999) == pytest.approx(0.9945, abs=1e-15)
+    assert momentum_at(1.0, 0.99, 0.999) == 0.999
+    assert momentum_at(0.3, 0.99, 0.99) == 0.99
 
 
 def _network(seed: int) -> nn.Sequential:
@@ -32,8 +32,8 @@ def test_parameters_are_averaged_and_buffers_copied() -> None:
     target, source = _network(0), _network(1)
     source[0].weight.grad = torch.ones_like(source[0].weight)
     before = {name: p.detach().clone() for name, p in target.named_parameters()}
-    ema.update_(target, source, 0.9)
-    ema.update_(target, source, 0.5)
+    update_(target, source, 0.9)
+    update_(target, source, 0.5)
     for name, parameter in target.named_parameters():
         other = source.get_parameter(name).detach()
         torch.testing.assert_close(
@@ -49,7 +49,7 @@ def test_parameters_are_averaged_and_buffers_copied() -> None:
 def test_momentum_one_keeps_the_target_and_zero_takes_the_source() -> None:
     target, source = _network(0), _network(1)
     before = [p.detach().clone() for p in target.parameters()]
-    ema.update_(target, source, 1.0)
+    update_(target, source, 1.0)
     assert all(torch.equal(p, q) for p, q in zip(target.parameters(), before, strict=True))
-    ema.update_(target, source, 0.0)
+    update_(target, source, 0.0)
     assert all(torch.equal(p, q) for p, q in zip(target.parameters(), source.parameters(), strict=True))
