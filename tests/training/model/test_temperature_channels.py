@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from training.config import HeadsConfig, TemperatureConfig
-from training.model import temperature
 from training.model.temperature import ChannelTemperature
 
 CONFIG = TemperatureConfig(kind="adaptive", value=1.0, low=0.5, high=2.0)
@@ -51,11 +50,11 @@ def test_it_equals_its_formula_one_pair_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 2 * C * D, 4 * C * D])
-def test_chunks_equal_the_whole(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_equal_the_whole(chunk: int) -> None:
     found = []
     for size in (2**22, chunk):
-        monkeypatch.setattr(temperature, "_CHANNEL_CHUNK", size)
         module, corr = _trained(), _corr().requires_grad_()
+        module.chunk_elements = size
         tau = module(corr)
         found.append([tau, *torch.autograd.grad((tau * _corr(1)).sum(), [corr, *module.parameters()])])
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
