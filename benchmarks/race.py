@@ -26,6 +26,7 @@ from benchmarks.budget import Budget, Failed, OutOfTime, add_budget, append, pre
 from benchmarks.split import make_split
 from training.data import open_images
 from training.machine import cores
+from training.run import journal
 
 OUT_OF_TIME = 3
 STEPS = 400  # of the trial, the last three quarters of which are timed
@@ -104,8 +105,7 @@ def trial(budget: Budget, words: Sequence[str], run: Path) -> Trial:
     budget.run("training.pretrain", *words, *more, log=Path(f"{folder}.log"))
     wall = time.monotonic() - began
     config = json.loads((folder / "config.json").read_text())
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
+    rates = [line["images_per_second"] for line in journal.read(folder) if "images_per_second" in line]
     rate = statistics.median(rates[len(rates) // 4 :])
     (folder / "checkpoint.pt").unlink()
     found = Trial(

@@ -28,7 +28,7 @@ from training import data
 from training.data import Subset
 from training.report.measure import measure_pairs, pair_images
 from training.report.runs import Run, open_run
-from training.run import checkpoint, inference
+from training.run import checkpoint, inference, journal
 
 KNN = (20, 200)
 PAIRS = 4000  # images
@@ -97,8 +97,7 @@ def device_name(device: torch.device) -> str:
 
 def last_readings(run: Path) -> dict[str, float]:
     """The last readings in the run's journal, and its median speed at the full size of images."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    readings = [line for line in lines if "loss" in line]
+    readings = [line for line in journal.read(run) if "loss" in line]
     if not readings:
         return {}
     last = {k: v for k, v in readings[-1].items() if k in _LAST or k.startswith("tau_")}

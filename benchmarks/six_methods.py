@@ -22,7 +22,7 @@ import torch
 from training import data
 from training.config import Config, from_dict, recipes
 from training.model.model import AmclModel
-from training.run import checkpoint, inference
+from training.run import checkpoint, inference, journal
 from training.run.reporter import CONFIG_FILE
 
 RESULTS, FIGURE = Path("benchmarks/results/six_methods.jsonl"), Path("docs/images/six_methods.svg")
@@ -88,7 +88,7 @@ def curve(method: str, kind: str, folder: Path, floors: dict[str, float], cifar:
     key = str(config.backbone)
     if key not in floors:
         floors[key] = untrained_knn(config, data.open_labelled(f"folder:{cifar}", bank_limit=config.eval.bank_limit))
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = journal.read(folder)
     knn = [(0.0, floors[key])] + [(line["epoch"], line["knn"]) for line in lines if "knn" in line]
     rank = [(line["epoch"], line["effective_rank"]) for line in lines if "effective_rank" in line]
     return Curve(

@@ -18,7 +18,7 @@ import torch
 
 from training.config import recipes
 from training.pretrain import main
-from training.run import checkpoint
+from training.run import checkpoint, journal
 
 SMALL = [
     "data.image_size=16",
@@ -40,7 +40,7 @@ OF = {name: VIT if name in ("lgp", "can") else ["momentum.queue=40"] for name in
 
 
 def _losses(run: Path) -> dict[int, float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = journal.read(run)
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
@@ -65,7 +65,7 @@ def test_a_run_leaves_what_it_should(folder: Path, tmp_path: Path, capsys: pytes
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["temperature"]["kind"] == "adaptive"
     assert config["train"]["device"] in ("cpu", "cuda")
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = journal.read(tmp_path)
     assert [line["epoch"] for line in lines if "knn" in line] == [1, 2]
     assert {"tau_positive", "tau_negative_head2", "effective_rank"} <= set(lines[0])
     model, loaded = checkpoint.load_model(tmp_path)
@@ -159,7 +159,7 @@ def test_kill_minus_nine_and_resume_gives_the_identical_losses(
     process = subprocess.Popen([*command, f"--out={broken}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = random.randint(3, 9)  # and the kill falls anywhere within a step
     deadline = time.monotonic() + 120
-    while len(_losses(broken) if (broken / "metrics.jsonl").exists() else {}) < after:
+    while len(_losses(broken)) < after:
         assert process.poll() is None, "ended before it was killed"
         assert time.monotonic() < deadline
         time.sleep(0.003)
@@ -177,7 +177,7 @@ def test_a_signal_saves_and_says_how_to_go_on(folder: Path, tmp_path: Path) -> N
     command += ["train.epochs=5000", "data.workers=2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "metrics.jsonl").exists() or not _losses(tmp_path):
+    while not _losses(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGTERM)  # as service managers do: the workers get it too

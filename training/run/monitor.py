@@ -1,23 +1,18 @@
-"""What a run shows of itself: similarities, temperatures, signs of collapse; in metrics.jsonl and in TensorBoard."""
+"""What a step shows of the run: similarities, temperatures, signs of collapse."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from amcl_serve.evaluation.geometry import effective_rank, feature_spread
 from training.config import TemperatureConfig
 from training.methods.base import Seen
 from training.model.temperature import AdaptiveTemperature, Temperature
 
-METRICS_FILE = "metrics.jsonl"
 _RANK_ROWS = 512  # of a batch, for the effective rank
 _ANCHORS = 256  # of a batch, for similarities and temperatures
 
@@ -83,36 +78,3 @@ def stuck(numbers: Mapping[str, float]) -> str | None:
     if min(numbers.get(f"tau_{kind}_at_bound", 0.0) for kind in ("positive", "negative")) > 0.95:
         return "temperatures stick to their bounds: widen temperature.low/high or change temperature.eta"
     return None
-
-
-class Journal:
-    """metrics.jsonl and TensorBoard of a run; entered at `step`, it forgets what was written of later steps."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / METRICS_FILE
-        if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(line + "\n" for line in kept))
-            temporary.replace(self.path)
-        self._file = self.path.open("a", buffering=1)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
-
-    def write(self, step: int, **numbers: Any) -> None:
-        """One line: the step and its numbers; the numeric ones go to TensorBoard too."""
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
-        for name, value in numbers.items():
-            if isinstance(value, (int, float)):
-                self._board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """Flush both."""
-        self._file.close()
-        self._board.close()
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf  # a line cut short by a kill

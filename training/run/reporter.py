@@ -1,4 +1,4 @@
-"""What a run says: lines and a progress bar on the terminal, numbers in its journal. One process of a run speaks."""
+"""What a run says: lines and a bar on the terminal, numbers in journal and TensorBoard. One process of a run speaks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training import config as configs
 from training.config import Config
-from training.run.monitor import Journal
+from training.run.journal import Journal
 
 CONFIG_FILE = "config.json"
 _SHOWN = {"s+": "positive_similarity", "s-": "negative_similarity", "τ+": "tau_positive", "τ-": "tau_negative"}
@@ -40,6 +41,7 @@ class Reporter:
         except OSError as error:
             raise ValueError(f"cannot write to {out}: {error.strerror}") from None
         self._journal = Journal(out, step)
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
 
     def begin(self, step: int, last: int) -> None:
         """Show progress from `step` to `last`."""
@@ -70,9 +72,13 @@ class Reporter:
             self.say(f"step {step}/{self._bar.total} {words} left={left:.0f}min")
 
     def record(self, step: int, **numbers: Any) -> None:
-        """To the journal."""
-        if self._journal is not None:
-            self._journal.write(step, **numbers)
+        """To the journal; what is numeric to TensorBoard too."""
+        if self._journal is None:
+            return
+        self._journal.write(step, **numbers)
+        for name, value in numbers.items():
+            if isinstance(value, (int, float)):
+                self._board.add_scalar(name, value, step)
 
     def say(self, text: str) -> None:
         """To standard output, at once; where nobody reads that any more (`| head`), ask to stop as SIGTERM does."""
@@ -93,8 +99,9 @@ class Reporter:
             self.record(step, warning=text)
 
     def close(self) -> None:
-        """End the bar, flush the journal."""
+        """End the bar, flush journal and TensorBoard."""
         if self._bar is not None:
             self._bar.close()
         if self._journal is not None:
             self._journal.close()
+            self._board.close()

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from training import data
 from training.pretrain import main
-from training.run import checkpoint, trainer
+from training.run import checkpoint, journal, trainer
 
 PATIENCE = 240  # seconds; the machine may be busy
 SMALL = [
@@ -149,7 +149,7 @@ def test_the_first_process_alone_writes_and_prints(root: Path) -> None:
     assert "2 processes of cpu" in first["out"]
     assert "SyncBatchNorm needs CUDA" in first["out"]
     assert first["out"].count("kNN") == 2
-    lines = [json.loads(line) for line in (root / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = journal.read(root / "run")
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
     assert [line["step"] for line in lines if "knn" in line] == [3, 4]
     assert checkpoint.load(root / "run")["step"] == 4
@@ -166,5 +166,5 @@ def test_help_is_given_once(root: Path) -> None:
 def test_a_run_of_two_goes_on_in_one(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "run", tmp_path / "run")
     assert main(["--resume", f"--out={tmp_path / 'run'}", "train.max_steps=6", "train.threads=2"]) == 0
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = journal.read(tmp_path / "run")
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]

@@ -5,7 +5,6 @@ It runs in a network of its own that holds nothing but loopback, because torchru
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from training.pretrain import main
-from training.run import checkpoint
+from training.run import checkpoint, journal
 
 PATIENCE = 240  # seconds to begin; the machine may be busy
 PROMPT = 15  # seconds to end
@@ -89,7 +88,7 @@ def _workers(process: subprocess.Popen[str]) -> list[int]:
 
 
 def _steps(out: Path) -> list[int]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    lines = journal.read(out)
     return [line["step"] for line in lines if "loss" in line]
 
 

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +7,7 @@ import torch.nn.functional as F
 from training.config import HeadsConfig, TemperatureConfig
 from training.methods.base import Seen
 from training.model.temperature import AdaptiveTemperature, ConstantTemperature
-from training.run.monitor import Journal, collapse, statistics, stuck
+from training.run.monitor import collapse, statistics, stuck
 
 CONSTANT, ADAPTIVE = TemperatureConfig(), TemperatureConfig(kind="adaptive")
 NUMBERS = HeadsConfig(dim=4)
@@ -78,16 +75,3 @@ def test_temperatures_at_their_bounds_are_named() -> None:
     assert stuck({"tau_positive_at_bound": 0.99, "tau_negative_at_bound": 0.5}) is None
     assert "bounds" in (stuck({"tau_positive_at_bound": 0.99, "tau_negative_at_bound": 0.97}) or "")
     assert stuck({}) is None
-
-
-def test_a_journal_entered_again_forgets_what_came_later(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, 0)
-    for step in range(1, 6):
-        journal.write(step, loss=float(step))
-    journal.close()
-    path = tmp_path / "metrics.jsonl"
-    path.write_text(path.read_text() + '{"step": 6, "lo')  # killed in the middle of a line
-    again = Journal(tmp_path, 3)
-    again.write(4, loss=0.5)
-    again.close()
-    assert [json.loads(line)["loss"] for line in path.read_text().splitlines()] == [1, 2, 3, 0.5]
