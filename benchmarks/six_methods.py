@@ -20,10 +20,9 @@ import matplotlib.pyplot as plt
 import torch
 
 from training import data
-from training.config import Config, from_dict, recipes
+from training.config import Config, recipes, serialization
 from training.model.model import AmclModel
 from training.run import checkpoint, inference, journal
-from training.run.reporter import CONFIG_FILE
 
 RESULTS, FIGURE = Path("benchmarks/results/six_methods.jsonl"), Path("docs/images/six_methods.svg")
 COMMON = ["data.image_size=32", "eval.bank_limit=20000", "eval.every=3"]
@@ -84,7 +83,7 @@ def untrained_knn(config: Config, labelled: data.Labelled) -> float:
 
 def curve(method: str, kind: str, folder: Path, floors: dict[str, float], cifar: Path) -> Curve:
     """Read a run; `floors` keeps the untrained networks' accuracies, by backbone."""
-    config = from_dict(json.loads((folder / CONFIG_FILE).read_text()))
+    config = serialization.read(folder)
     key = str(config.backbone)
     if key not in floors:
         floors[key] = untrained_knn(config, data.open_labelled(f"folder:{cifar}", bank_limit=config.eval.bank_limit))

@@ -50,7 +50,7 @@ class _Measured:
         self.trainer = Trainer(config, out, None)
         method, self.config = self.trainer.method, self.trainer.config
         self.trainer.step = sum(self.trainer.ends[:-1])
-        self.trainer._enter(len(self.trainer.ends) - 1)
+        self.trainer.enter(len(self.trainer.ends) - 1)
         averages = [module for module in method.modules() if isinstance(module, MomentumEncoder)]
         copied = sum(p.numel() for module in averages for p in module.parameters())
         self.trained = sum(p.numel() for p in method.parameters()) - copied

@@ -15,11 +15,12 @@ from types import FrameType
 import torch
 
 from training.config import Config
+from training.config.keys import C
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
-def resolve(config: Config) -> Config:
+def resolve(config: C) -> C:
     """`auto` values replaced by what they are here, so that the run's own config says what it did; ValueError."""
     train = config.train
     device = train.device if train.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

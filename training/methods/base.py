@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.config import Config
-from training.machine import distributed
-from training.model.heads import by_head
 from training.model.model import AmclModel
-from training.objectives.contrastive import contrast
 
 
 @dataclass(frozen=True)
@@ -63,19 +59,11 @@ class Method(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.model = AmclModel(config)
-        self.contrast: Callable[..., Tensor] = partial(
-            contrast,
-            beta=config.temperature.beta,
-            eta=config.temperature.eta,
-            negatives=config.loss.negatives,
-            top_k=config.loss.top_k,
-            positive_in_denominator=config.loss.positive_in_denominator,
-            heads=config.loss.heads,
-        )
+        self.epochs = config.train.epochs
 
-    def stages(self, config: Config) -> Sequence[int]:
+    def stages(self) -> Sequence[int]:
         """Epochs of each stage; every stage has an optimiser and a schedule of its own."""
-        return [config.train.epochs]
+        return [self.epochs]
 
     def enter(self, stage: int) -> None:
         """Called before the first step of a stage, and when a run resumes within it (before its state is loaded)."""
@@ -87,16 +75,3 @@ class Method(nn.Module):
     def forward(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:
         """The loss, a scalar, and what was seen on the way."""
         raise NotImplementedError
-
-
-def contrast_views(method: Method, features_ND: Tensor, heads_NCD: Tensor) -> tuple[Tensor, Seen]:
-    """NT-Xent of N = 2B local views against all processes' views (SimCLR, CAN)."""
-    z_CND = by_head(heads_NCD)
-    candidates_CMD = z_CND
-    if distributed.world_size() > 1:
-        candidates_CMD = distributed.gather(z_CND.transpose(0, 1)).transpose(0, 1)
-    rows = torch.arange(z_CND.shape[1], device=z_CND.device)
-    own = distributed.rank() * len(rows) + rows
-    positive = distributed.rank() * len(rows) + rows.roll(len(rows) // 2)
-    loss = method.contrast(z_CND, candidates_CMD, positive, method.model.temperature, own_N=own)
-    return loss, Seen(features_ND.detach(), z_CND.detach(), candidates_CMD.detach(), positive, own)

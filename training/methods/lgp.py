@@ -14,10 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.config import Config
+from training.config.methods import LGPConfig
 from training.machine import distributed
 from training.machine.precision import full_precision
 from training.methods.base import Method, Seen, Step
+from training.methods.contrast import contrast_of
 from training.model.backbones.vit import ViT, patchify
 from training.model.decoder import Decoder
 from training.model.heads import by_head
@@ -29,20 +30,20 @@ from training.objectives.reconstruction import masked_reconstruction_loss
 class LGP(Method):
     """A ViT, MAE's decoder, and heads with a momentum encoder."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: LGPConfig) -> None:
         super().__init__(config)
-        if not isinstance(self.model.backbone, ViT):
-            raise ValueError(f"lgp masks patches and needs backbone.name=vit, not {config.backbone.name}")
-        self.vit, self.masked, self.epochs = self.model.backbone, config.masked, config.train.epochs
+        assert isinstance(self.model.backbone, ViT)
+        self.vit, self.masked = self.model.backbone, config.masked
+        self.contrast = contrast_of(config.temperature, config.loss)
         self.decoder = Decoder(self.vit.num_patches, config.backbone.width, config.masked, self.vit.patch**2 * 3)
         self.key = MomentumEncoder(self.model, config.momentum)
         # MoCo v3's: the gradient's size does not depend on τ. A joint level is C times that of one head.
         self.scale = 2 * config.temperature.value / (config.heads.num if config.loss.heads == "joint" else 1)
         self.enter(0)
 
-    def stages(self, config: Config) -> Sequence[int]:
+    def stages(self) -> Sequence[int]:
         """Epochs of MAE and of InfoNCE."""
-        return [config.masked.epochs, config.train.epochs]
+        return [self.masked.epochs, self.epochs]
 
     def enter(self, stage: int) -> None:
         """Choose what learns; the second stage starts the momentum encoder from what the first has taught."""

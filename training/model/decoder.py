@@ -43,21 +43,21 @@ class NoiseLevel(nn.Module):
 class Decoder(nn.Module):
     """Tokens [N, K, encoder_dim] of the seen patches -> [N, P, out_dim] for all of them, in the order of `patchify`.
 
-    With `noise_level`, σ of each image's noise is embedded and added to every token. ValueError when the sizes in
-    `config` do not fit together.
+    With `noise_max`, σ of each image's noise, at most so much, is embedded and added to every token. ValueError when
+    the sizes in `config` do not fit together.
     """
 
     position: Tensor
 
     def __init__(
-        self, num_patches: int, encoder_dim: int, config: MaskedConfig, out_dim: int, *, noise_level: bool = False
+        self, num_patches: int, encoder_dim: int, config: MaskedConfig, out_dim: int, *, noise_max: float | None = None
     ) -> None:
         super().__init__()
         width = config.decoder_width
         self.entry = nn.Linear(encoder_dim, width)
         self.mask_token = nn.Parameter(torch.empty(width))
         self.register_buffer("position", positions(math.isqrt(num_patches), width), persistent=False)
-        self.noise_level = NoiseLevel(width, config.noise_max) if noise_level else None
+        self.noise_level = None if noise_max is None else NoiseLevel(width, noise_max)
         self.blocks = nn.ModuleList(Block(width, config.decoder_heads) for _ in range(config.decoder_depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.exit = nn.Linear(width, out_dim)

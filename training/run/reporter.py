@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -14,11 +13,9 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training import config as configs
-from training.config import Config
+from training.config import Config, serialization
 from training.run.journal import Journal
 
-CONFIG_FILE = "config.json"
 _SHOWN = {"s+": "positive_similarity", "s-": "negative_similarity", "τ+": "tau_positive", "τ-": "tau_negative"}
 
 
@@ -37,7 +34,7 @@ class Reporter:
             return
         try:
             out.mkdir(parents=True, exist_ok=True)
-            (out / CONFIG_FILE).write_text(json.dumps(configs.to_dict(config), indent=2) + "\n")
+            serialization.write(config, out)
         except OSError as error:
             raise ValueError(f"cannot write to {out}: {error.strerror}") from None
         self._journal = Journal(out, step)

@@ -45,7 +45,7 @@ class Trainer:
         with distributed.together(ValueError):
             self._prepare(config)
         # A state saved at the end of a stage is that stage's; the next begins with the next step.
-        self._enter(0 if state is None else self._stage_of(max(0, state["step"] - 1)))
+        self.enter(0 if state is None else self._stage_of(max(0, state["step"] - 1)))
         with distributed.together(ValueError):
             if state is not None:
                 self._restore(state)
@@ -78,17 +78,17 @@ class Trainer:
         if config.train.compile:
             compile_resnets(self.method)
         self.per_epoch = len(self.images) // batch
-        self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages(config)))
+        self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages()))
         self.step, self.saved, self.seconds = 0, 0, 0.0  # saved: the step of the checkpoint
         self.evaluated = 0  # the step of the last kNN
         self._clock = time.perf_counter()
         self.broken: set[int] = set()
-        self._skipped = self._collapsed = 0  # in a row
+        self.skipped = self._collapsed = 0  # in a row
 
     def _stage_of(self, step: int) -> int:
         return next((stage for stage, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
 
-    def _enter(self, stage: int) -> None:
+    def enter(self, stage: int) -> None:
         """Each stage has an optimiser of its own."""
         self.stage = stage
         self.method.enter(stage)
@@ -109,7 +109,7 @@ class Trainer:
         now = time.perf_counter()
         self.seconds, self._clock = self.seconds + now - self._clock, now
         with distributed.together(RunFailed):
-            if self.first and not self._skipped:  # weights whose gradient is no number do not replace good ones
+            if self.first and not self.skipped:  # weights whose gradient is no number do not replace good ones
                 self._write()
 
     def _write(self) -> None:
@@ -143,7 +143,7 @@ class Trainer:
         self.reporter.begin(self.step, last)
         for batch in stream:
             if self._stage_of(self.step) != self.stage:
-                self._enter(self._stage_of(self.step))
+                self.enter(self._stage_of(self.step))
             loss, seen = self.train_step(batch.views(self.device))
             self.step += 1
             self.reporter.advance()
@@ -206,7 +206,7 @@ class Trainer:
             if train.clip_norm:
                 clip_grads_with_norm_(self.method.parameters(), train.clip_norm, norm)
             self.optimiser.step()
-            self._skipped = 0
+            self.skipped = 0
         else:
             for buffer, before in zip(self.method.buffers(), buffers, strict=True):
                 buffer.copy_(before)  # running means and queues, which would pass the NaN on to every later step
@@ -215,9 +215,9 @@ class Trainer:
         return loss.detach(), seen
 
     def _skip(self) -> None:
-        self._skipped += 1
+        self.skipped += 1
         text = f"the gradient of step {self.step + 1} is not finite"
-        if self._skipped == _MAX_SKIPPED:
+        if self.skipped == _MAX_SKIPPED:
             raise RunFailed(f"{text}, like the {_MAX_SKIPPED - 1} before it: start a new run with a lower train.lr")
         self.reporter.warn(self.step, f"{text}; the step is left out")
 
@@ -263,7 +263,7 @@ class Trainer:
     def _log(self, loss: Tensor, seen: Seen) -> None:
         mean_loss = float(distributed.mean(loss))
         warning = None
-        if self.first and not self._skipped:
+        if self.first and not self.skipped:
             numbers = statistics(seen, self.method.model.temperature, self.config.temperature)
             group = self.optimiser.param_groups[-1]
             more = {"epoch": self.step / self.per_epoch, "lr": group["lr"] / group["rate"]}

@@ -33,10 +33,10 @@ def _float(seed: int = 0, count: int = 4) -> torch.Tensor:
 
 
 OPERATIONS = [
-    (colour._brightness, tv.adjust_brightness, (0.2, 1.8)),
-    (colour._contrast, tv.adjust_contrast, (0.2, 1.8)),
-    (colour._saturation, tv.adjust_saturation, (0.2, 1.8)),
-    (colour._hue, tv.adjust_hue, (-0.4, 0.4)),
+    (colour.brightness, tv.adjust_brightness, (0.2, 1.8)),
+    (colour.contrast, tv.adjust_contrast, (0.2, 1.8)),
+    (colour.saturation, tv.adjust_saturation, (0.2, 1.8)),
+    (colour.hue_shift, tv.adjust_hue, (-0.4, 0.4)),
 ]
 
 
@@ -51,7 +51,7 @@ def test_colour_operations_are_torchvisions(ours, theirs, values) -> None:
 
 def test_blur_is_torchvisions() -> None:
     x, sigma = _float(1), torch.tensor([0.1, 0.5, 1.0, 2.0])
-    ours = colour._blur(x, sigma.view(-1, 1, 1, 1))
+    ours = colour.blur(x, sigma.view(-1, 1, 1, 1))
     expected = torch.stack([tv.gaussian_blur(i, [3, 3], [float(s)] * 2) for i, s in zip(x, sigma, strict=True)])
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tests.training.words import had_by
 from training import config as configs
 from training import methods
 from training.config import Config, recipes
@@ -45,6 +46,7 @@ SMALL = [
     "temperature.hidden=5",
     "temperature.dim=4",
     "momentum.queue=24",
+    "heads.predictor_hidden=7",
 ]
 VIT = [
     "backbone.width=8",
@@ -90,9 +92,8 @@ Numbers = dict[str, Tensor]
 
 def _config(recipe: str, adaptive: bool, keys: list[str]) -> Config:
     config = recipes.recipe(recipe)
-    vit = VIT if config.backbone.name == "vit" else []
-    small = ["heads.predictor_hidden=7"] if config.heads.predictor_hidden else []
-    return configs.override(recipes.adaptive(config) if adaptive else config, [*SMALL, *vit, *small, *keys])
+    small = had_by(config, [*SMALL, *(VIT if config.backbone.name == "vit" else [])])
+    return configs.override(recipes.adaptive(config) if adaptive else config, [*small, *keys])
 
 
 def _views(step: int) -> Tensor:
@@ -138,7 +139,7 @@ def _run(case: str, folder: Path, out: Path) -> Numbers:
 
     for stage, end in enumerate(trainer.ends):
         if stage:
-            trainer._enter(stage)
+            trainer.enter(stage)
         trainer.optimiser.register_step_pre_hook(keep)
         while trainer.step < end:
             loss, _ = trainer.train_step(_mine(_views(trainer.step)))
@@ -160,15 +161,15 @@ def _skips(recipe: str, folder: Path, out: Path) -> Numbers:
     trainer.train_step(_mine(views))
     after = trainer.method.state_dict()
     found = {name: (after[name] != before[name]).any() for name in after if not name.startswith("key.")}
-    found["skipped"] = torch.tensor(trainer._skipped)
+    found["skipped"] = torch.tensor(trainer.skipped)
     trainer.step = 2
     trainer.train_step(_mine(_views(2)))
-    found["skipped after a good one"] = torch.tensor(trainer._skipped)
+    found["skipped after a good one"] = torch.tensor(trainer.skipped)
     try:
         for _ in range(9):
             trainer.train_step(_mine(views))
     except RunFailed:
-        found["skipped at the end"] = torch.tensor(trainer._skipped)
+        found["skipped at the end"] = torch.tensor(trainer.skipped)
     return found
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.training.words import had_by
 from training import config as configs
 from training import methods
 from training.config import recipes
@@ -37,7 +38,7 @@ def _method(name: str, *settings: str, adaptive: bool = False, stage: int = 0) -
     Its momentum encoder, if it has one, differs from the model.
     """
     config = recipes.adaptive(recipes.recipe(name)) if adaptive else recipes.recipe(name)
-    small = SMALL + VIT if config.backbone.name == "vit" else SMALL
+    small = had_by(config, SMALL + VIT if config.backbone.name == "vit" else SMALL)
     torch.manual_seed(0)
     method = methods.build(configs.validate(configs.override(config, [*small, *settings]))).double()
     method.enter(stage)
@@ -184,7 +185,7 @@ def test_can_weighs_contrast_reconstruction_and_noise() -> None:
     method = _method("can", f"temperature.value={tau}").eval()
     views = torch.cat(_views())
     loss, _ = method(views, STEP)
-    level, noise = method._draw_noise(views, STEP)
+    level, noise = method.draw_noise(views, STEP)
     keep, _ = draw_masks(len(views), 16, 0.5, STEP.generator(views.device))
     tokens = method.vit.tokens(views + noise, keep)
     image, predicted_noise = method.decoder(tokens, keep, level).split(3 * PATCH**2, dim=2)
@@ -200,7 +201,7 @@ def test_can_weighs_contrast_reconstruction_and_noise() -> None:
 
 def test_cans_noise_has_the_level_that_it_names() -> None:
     method = _method("can")
-    level, noise = method._draw_noise(torch.zeros(400, 3, 16, 16, dtype=torch.float64), STEP)
+    level, noise = method.draw_noise(torch.zeros(400, 3, 16, 16, dtype=torch.float64), STEP)
     assert level.min() >= 0
     assert level.max() <= 0.05
     torch.testing.assert_close(level.mean(), torch.tensor(0.025, dtype=torch.float64), rtol=0, atol=0.003)

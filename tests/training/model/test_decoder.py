@@ -13,9 +13,9 @@ from training.model.masking import random_keep
 CONFIG = MaskedConfig(decoder_width=16, decoder_depth=2, decoder_heads=4)
 
 
-def decoder(*, noise_level: bool = False) -> Decoder:
+def decoder(*, noise_max: float | None = None) -> Decoder:
     torch.manual_seed(0)
-    return Decoder(16, 10, CONFIG, 6, noise_level=noise_level).double()
+    return Decoder(16, 10, CONFIG, 6, noise_max=noise_max).double()
 
 
 def tokens(count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -85,7 +85,7 @@ def test_without_noise_every_level_is_the_same() -> None:
 
 
 def test_a_decoder_told_the_noise_answers_to_it() -> None:
-    network = decoder(noise_level=True)
+    network = decoder(noise_max=0.05)
     x, keep, _ = tokens()
     quiet, loud = (network(x, keep, torch.full((3,), sigma, dtype=torch.float64)) for sigma in (0.0, 0.05))
     assert quiet.shape == (3, 16, 6)
@@ -97,7 +97,7 @@ def test_a_decoder_told_the_noise_answers_to_it() -> None:
 
 
 def test_mixed_precision_runs_and_every_parameter_learns() -> None:
-    network = decoder(noise_level=True).float()
+    network = decoder(noise_max=0.05).float()
     x, keep, _ = tokens()
     with torch.autocast("cpu", torch.bfloat16):
         out = network(x.float(), keep, torch.tensor([0.0, 0.02, 0.05]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.config import HeadsConfig, TemperatureConfig
+from training.config import HeadsConfig, PairTemperatureConfig
 from training.machine import distributed
 from training.model.temperature import (
     AdaptiveTemperature,
@@ -15,7 +15,7 @@ from training.model.temperature import (
 )
 
 HEADS = HeadsConfig(num=3, dim=16)
-ADAPTIVE = TemperatureConfig(kind="adaptive")
+ADAPTIVE = PairTemperatureConfig(kind="adaptive")
 KINDS = [AdaptiveTemperature, ViewTemperature, SimilarityTemperature]
 
 
@@ -134,7 +134,7 @@ def test_zero_vectors_give_numbers(kind: type[AdaptiveTemperature]) -> None:
 
 
 def test_a_constant_one_is_constant() -> None:
-    module = build(HEADS, TemperatureConfig(value=0.2))
+    module = build(HEADS, PairTemperatureConfig(value=0.2))
     assert isinstance(module, ConstantTemperature)
     assert float(module.pairwise(_z(4), _z(4))) == pytest.approx(0.2)
     assert torch.equal(module(_z(4).transpose(0, 1), _z(4).transpose(0, 1)), torch.full((4, 3), 0.2))

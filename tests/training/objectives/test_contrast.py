@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.config import HeadsConfig, TemperatureConfig
+from training.config import HeadsConfig, PairTemperatureConfig
 from training.machine import distributed
 from training.model.temperature import AdaptiveTemperature, ConstantTemperature
 from training.objectives.contrastive import contrast
 
 N, D = 6, 5
 POSITIVE, OWN = torch.arange(N).roll(N // 2), torch.arange(N)
-ADAPTIVE = TemperatureConfig(kind="adaptive", hidden=7, dim=4)
+ADAPTIVE = PairTemperatureConfig(kind="adaptive", hidden=7, dim=4)
 FORMS = [(n, p) for n in ("posterior", "topk", "max") for p in (True, False)]
 
 

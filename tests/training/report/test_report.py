@@ -55,7 +55,7 @@ def test_a_histogram_says_its_numbers() -> None:
 
 def test_densities_have_area_one_whatever_the_bins() -> None:
     edges = np.array([0.0, 0.1, 0.4, 1.0])
-    density = figures._density(np.array([2, 5, 3]), edges)
+    density = figures.density(np.array([2, 5, 3]), edges)
     assert (density * np.diff(edges)).sum() == pytest.approx(1)
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.config import HeadsConfig, TemperatureConfig
+from training.config import HeadsConfig, PairTemperatureConfig
 from training.methods.base import Seen
 from training.model.temperature import AdaptiveTemperature, ConstantTemperature
 from training.run.monitor import collapse, statistics, stuck
 
-CONSTANT, ADAPTIVE = TemperatureConfig(), TemperatureConfig(kind="adaptive")
+CONSTANT, ADAPTIVE = PairTemperatureConfig(), PairTemperatureConfig(kind="adaptive")
 NUMBERS = HeadsConfig(dim=4)
 
 

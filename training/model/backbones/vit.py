@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.config import BackboneConfig
+from training.config import BackboneConfig, ViTConfig
 
 _MLP_RATIO = 4
 _NORM_EPS = 1e-6
@@ -102,7 +102,7 @@ class ViT(nn.Module):
 
     position: Tensor
 
-    def __init__(self, config: BackboneConfig, image_size: int) -> None:
+    def __init__(self, config: BackboneConfig | ViTConfig, image_size: int) -> None:
         super().__init__()
         if image_size % config.patch:
             raise ValueError(f"patches of {config.patch} pixels do not tile an image of {image_size}")

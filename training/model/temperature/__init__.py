@@ -20,7 +20,7 @@ Legend: C heads, N and M rows, D dims of a head (d'), E dims of φ's output, F =
 
 from __future__ import annotations
 
-from training.config import HeadsConfig, TemperatureConfig
+from training.config import HeadsConfig, PairTemperatureConfig, TemperatureConfig
 from training.model.temperature.channels import ChannelTemperature
 from training.model.temperature.constant import ConstantTemperature
 from training.model.temperature.pairs import AdaptiveTemperature
@@ -43,6 +43,6 @@ _KINDS = {"pairs": AdaptiveTemperature, "views": ViewTemperature, "similarity": 
 
 def build(heads: HeadsConfig, config: TemperatureConfig) -> Temperature:
     """The temperature of pairs of images that `config` names."""
-    if not config.varies_between_images:
-        return ConstantTemperature(config.value)
-    return _KINDS[config.of](heads, config)
+    if isinstance(config, PairTemperatureConfig) and config.kind == "adaptive":
+        return _KINDS[config.of](heads, config)
+    return ConstantTemperature(config.value)

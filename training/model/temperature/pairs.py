@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.config import HeadsConfig, TemperatureConfig
+from training.config import HeadsConfig, PairTemperatureConfig
 from training.machine import distributed
 from training.model.temperature.bounds import between_bounds, level
 
@@ -27,7 +27,7 @@ class AdaptiveTemperature(nn.Module):
     batches: Tensor
     phi: nn.Module
 
-    def __init__(self, heads: HeadsConfig, config: TemperatureConfig) -> None:
+    def __init__(self, heads: HeadsConfig, config: PairTemperatureConfig) -> None:
         super().__init__()
         self.low, self.high = config.low, config.high
         self.phi = nn.Sequential(

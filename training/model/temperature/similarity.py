@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from training.config import HeadsConfig, TemperatureConfig
+from training.config import HeadsConfig, PairTemperatureConfig
 from training.model.temperature.pairs import AdaptiveTemperature
 
 
@@ -14,7 +14,7 @@ class SimilarityTemperature(AdaptiveTemperature):
     What an AdaptiveTemperature learns is nearly a function of the similarity; this asks what the learning adds.
     """
 
-    def __init__(self, heads: HeadsConfig, config: TemperatureConfig) -> None:
+    def __init__(self, heads: HeadsConfig, config: PairTemperatureConfig) -> None:
         super().__init__(heads, config)
         self.phi = nn.Identity()
         for name in ("gain", "bias"):

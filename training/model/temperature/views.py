@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.config import HeadsConfig, TemperatureConfig
+from training.config import HeadsConfig, PairTemperatureConfig
 from training.model.temperature.pairs import AdaptiveTemperature
 
 
 class ViewTemperature(AdaptiveTemperature):
     """τ of a pair as the mean of what its two views have each; see the package's docstring."""
 
-    def __init__(self, heads: HeadsConfig, config: TemperatureConfig) -> None:
+    def __init__(self, heads: HeadsConfig, config: PairTemperatureConfig) -> None:
         super().__init__(heads, config)
         self.phi = nn.Sequential(
             nn.Linear(heads.dim, config.hidden), nn.ReLU(inplace=True), nn.Linear(config.hidden, 1, bias=False)
