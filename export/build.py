@@ -55,10 +55,10 @@ from export.verify import (
     table,
 )
 from export.whiten_fit import looked_at, whiten_on
-from training.checkpoint import load_model
 from training.config import Config
 from training.machine import cores
-from training.model import AmclModel
+from training.model.model import AmclModel
+from training.run.checkpoint import load_model
 
 MIN_IMAGES = 64
 _PARITY_IMAGES = 1000

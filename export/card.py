@@ -21,7 +21,7 @@ from amcl_serve.model.bundle import (
 )
 from export.networks import Network
 from training.config import Config, to_dict
-from training.model import AmclModel
+from training.model.model import AmclModel
 
 # Between two processors the int8 encoder's probe differs by less; another network's is nowhere near.
 _PROBE_MIN_COSINE = 0.99

@@ -15,7 +15,7 @@ from amcl_serve.model.sessions import CPU, open_session
 from export.onnx import ServedEncoder, write_encoder
 from training.config import Config
 from training.machine import cores
-from training.model import AmclModel
+from training.model.model import AmclModel
 
 BATCH = 32
 

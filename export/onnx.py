@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from export.whiten import Whitening
 from training.config import Config
-from training.model import AmclModel
+from training.model.model import AmclModel
 
 
 class ServedEncoder(nn.Module):

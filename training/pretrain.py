@@ -12,10 +12,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from training import checkpoint, distributed, machine, recipes
 from training import config as configs
-from training.config import Config
-from training.trainer import RunFailed, Trainer
+from training import machine
+from training.config import Config, recipes
+from training.machine import distributed
+from training.run import checkpoint
+from training.run.trainer import RunFailed, Trainer
 
 # What a resumed run may have different: it bends no step.
 _MAY_CHANGE = {

@@ -22,8 +22,9 @@ from pathlib import Path
 from amcl_serve.model.bundle import CARD_FILE, MODELS_DIR, Bundle
 from benchmarks.study.budget import Budget, Failed, OutOfTime, add_budget, append, pretrain, quality, read
 from benchmarks.training.race import OUT_OF_TIME, begun_epochs, fitting, trial
-from training import checkpoint
+from training.config import serialization
 from training.machine import cores
+from training.run import checkpoint
 
 RECIPE = ("data.image_size=64", "backbone.stem=small", "train.batch_size=512", "train.warmup_epochs=2")
 WEIGHTS = "weights.pt"
@@ -71,7 +72,7 @@ def export_command(run: Path, data: Path, epochs: int, seconds: float, device: s
     """For a bundle that replaces the default one, whose words about data and licence stay."""
     (folder,) = (card.parent for card in MODELS_DIR.glob(f"*/{CARD_FILE}"))
     old = Bundle.open(folder).card
-    config = json.loads((run / "config.json").read_text())
+    config = serialization.read(run)
     words = {
         "--checkpoint": run / WEIGHTS,
         "--out": f"amcl_serve/models/{folder.name}",
@@ -80,8 +81,8 @@ def export_command(run: Path, data: Path, epochs: int, seconds: float, device: s
         "--train-images": data / "train",
         "--large-images": "PHOTOGRAPHS",
         "--name": old.name,
-        "--description": f"{config['backbone']['name']} at {config['data']['image_size']} px, {config['heads']['num']} "
-        f"heads, {config['temperature']['kind']} temperatures, trained without labels on Tiny-ImageNet for {epochs} "
+        "--description": f"{config.backbone.name} at {config.data.image_size} px, {config.heads.num} "
+        f"heads, {config.temperature.kind} temperatures, trained without labels on Tiny-ImageNet for {epochs} "
         "epochs.",
         "--training-data": old.training_data,
         "--licence": old.licence,

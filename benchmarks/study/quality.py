@@ -24,10 +24,12 @@ import torch
 from amcl_serve.evaluation.knn import knn_accuracy
 from amcl_serve.evaluation.linear_probe import linear_probe
 from export.pairs import Pairs, judge
-from training import checkpoint, data, inference
+from training import data
+from training.config import serialization
 from training.data import Subset
 from training.report.measure import measure_pairs, pair_images
 from training.report.runs import Run, open_run
+from training.run import checkpoint, inference, journal
 
 KNN = (20, 200)
 PAIRS = 4000  # images
@@ -96,13 +98,12 @@ def device_name(device: torch.device) -> str:
 
 def last_readings(run: Path) -> dict[str, float]:
     """The last readings in the run's journal, and its median speed at the full size of images."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    readings = [line for line in lines if "loss" in line]
+    readings = [line for line in journal.read(run) if "loss" in line]
     if not readings:
         return {}
     last = {k: v for k, v in readings[-1].items() if k in _LAST or k.startswith("tau_")}
-    sizes = json.loads((run / "config.json").read_text())["data"]
-    grown = sizes["early_share"] * readings[-1]["step"] if sizes["early_size"] else 0
+    sizes = serialization.read(run).data
+    grown = sizes.early_share * readings[-1]["step"] if sizes.early_size else 0
     speeds = [line["images_per_second"] for line in readings if line["step"] > grown]
     return last | {"images_per_second": float(np.median(speeds))}
 

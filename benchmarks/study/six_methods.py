@@ -4,7 +4,7 @@
 
 CIFAR is a folder with train/ and test/, a folder a class below each. A run that RUNS holds already is not made again,
 one that was interrupted goes on. Everything but size and length is the recipe's default. Writes the runs' curves to
-benchmarks/results/six_methods.jsonl and docs/images/six_methods.svg, and prints the table of docs/benchmarks/training.md.
+benchmarks/results/six_methods.jsonl and docs/images/six_methods.svg, and prints docs/benchmarks/training.md's table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from training import checkpoint, data, inference, recipes
-from training.config import Config, from_dict
-from training.model import AmclModel
-from training.reporter import CONFIG_FILE
+from training import data
+from training.config import Config, recipes, serialization
+from training.model.model import AmclModel
+from training.run import checkpoint, inference, journal
 
 RESULTS, FIGURE = Path("benchmarks/results/six_methods.jsonl"), Path("docs/images/six_methods.svg")
 COMMON = ["data.image_size=32", "eval.bank_limit=20000", "eval.every=3"]
@@ -83,11 +83,11 @@ def untrained_knn(config: Config, labelled: data.Labelled) -> float:
 
 def curve(method: str, kind: str, folder: Path, floors: dict[str, float], cifar: Path) -> Curve:
     """Read a run; `floors` keeps the untrained networks' accuracies, by backbone."""
-    config = from_dict(json.loads((folder / CONFIG_FILE).read_text()))
+    config = serialization.read(folder)
     key = str(config.backbone)
     if key not in floors:
         floors[key] = untrained_knn(config, data.open_labelled(f"folder:{cifar}", bank_limit=config.eval.bank_limit))
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = journal.read(folder)
     knn = [(0.0, floors[key])] + [(line["epoch"], line["knn"]) for line in lines if "knn" in line]
     rank = [(line["epoch"], line["effective_rank"]) for line in lines if "effective_rank" in line]
     return Curve(

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from training import recipes
-from training.config import Config, override, validate
+from training.config import Config, override, recipes, validate
 
 SEARCH = "search"
 KNN = "knn_20"
@@ -38,7 +37,8 @@ class Form:
         """The words of the form at a level, which is given for one head; None: the recipe's level and bounds."""
         words = [f"heads.num={self.heads}", *self.words]
         words += ["loss.heads=joint"] if self.joint else []
-        words += ["temperature.kind=adaptive", f"temperature.of={self.of}"] if self.of else []
+        words += ["temperature.kind=adaptive"] if self.of else []
+        words += [f"temperature.of={self.of}"] if self.of not in (None, "channels") else []
         if level is not None:
             value = level * (self.heads if self.joint else 1)
             words.append(f"temperature.value={value:g}")
@@ -226,5 +226,5 @@ def cells(row: Row, size: Size, levels: Mapping[str, float], variant: Sequence[s
 
 
 def _suited(row: Row, form: Form) -> Form:
-    """Barlow Twins' temperatures belong to channels."""
+    """Barlow Twins' temperatures belong to channels, which is no choice there and so no word."""
     return replace(form, of="channels") if form.of and row.recipe == "barlow_twins" else form

@@ -30,9 +30,9 @@ from benchmarks.training.costs import HEADER, rows
 from benchmarks.training.images import write_images
 from benchmarks.training.lightly_step import Lightly, best_workers, example_transform, faster_layout, our_transform
 from benchmarks.training.turns import Blocks, Pace, against, alternate, fixed_batch
-from training import data, machine, recipes
-from training.config import Config, override
-from training.trainer import Trainer
+from training import data, machine
+from training.config import Config, override, recipes
+from training.run.trainer import Trainer
 
 IMAGES, SIZE = 4096, 32
 BATCH, LIGHTLY_BATCH, TABLE_BATCH = 512, 256, 128  # 256: of lightly's example, and our default

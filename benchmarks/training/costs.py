@@ -11,10 +11,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training.turns import Pace, alternate
-from training import inference, recipes
-from training.config import Config
-from training.methods.base import MomentumEncoder, Step
-from training.trainer import Trainer
+from training.config import Config, recipes
+from training.machine.precision import mixed_precision
+from training.methods.base import Step
+from training.model.momentum import MomentumEncoder
+from training.model.normalise import normalise
+from training.run.trainer import Trainer
 
 HEADER = (
     "| method | | parameters trained (served), M | forward of a step, GFLOPs an image | step, ms an image "
@@ -48,7 +50,7 @@ class _Measured:
         self.trainer = Trainer(config, out, None)
         method, self.config = self.trainer.method, self.trainer.config
         self.trainer.step = sum(self.trainer.ends[:-1])
-        self.trainer._enter(len(self.trainer.ends) - 1)
+        self.trainer.enter(len(self.trainer.ends) - 1)
         averages = [module for module in method.modules() if isinstance(module, MomentumEncoder)]
         copied = sum(p.numel() for module in averages for p in module.parameters())
         self.trained = sum(p.numel() for p in method.parameters()) - copied
@@ -59,12 +61,9 @@ class _Measured:
 
     def _forward_flops(self, views_N3SS: Tensor) -> int:
         """Products and sums of matrix products, convolutions and attention in a step's forward pass."""
-        bf16 = self.config.train.precision == "bf16"
-        with (
-            torch.autocast(self.trainer.device.type, torch.bfloat16, enabled=bf16),
-            FlopCounterMode(display=False) as counter,
-        ):
-            self.trainer.method(inference.normalise(views_N3SS, self.config), Step(0, 0.0, 0))
+        narrow = mixed_precision(self.trainer.device, self.config.train)
+        with narrow, FlopCounterMode(display=False) as counter:
+            self.trainer.method(normalise(views_N3SS, self.config.data), Step(0, 0.0, 0))
         return counter.get_total_flops()
 
     def counts(self) -> str:

@@ -33,9 +33,9 @@ from benchmarks.study.budget import RESULTS, append, commit
 from benchmarks.study.quality import device_name
 from benchmarks.training.images import write_images
 from benchmarks.training.turns import Pace, against, alternate, fixed_batch, timed
-from training import machine, recipes
-from training.config import Config, override
-from training.trainer import Trainer
+from training import machine
+from training.config import Config, override, recipes
+from training.run.trainer import Trainer
 
 IMAGES, SIZE = 4096, 32
 PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}  # a multiply-add is two operations

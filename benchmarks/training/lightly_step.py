@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from benchmarks.training.turns import timed
-from training import backbones, machine
+from training import machine
 from training.config import Config
-from training.trainer import Trainer
+from training.model import backbones
+from training.run.trainer import Trainer
 
 _ENDLESS = 1 << 22  # images; no epoch ends, at which the loader would have to fill up again
 

@@ -16,9 +16,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from training.config import HeadsConfig, TemperatureConfig
+from training.config import HeadsConfig, PairTemperatureConfig
+from training.model.temperature import build
 from training.objectives.contrastive import contrast
-from training.temperature import build
 
 # float32 tensors of all pairs alive at the peak of the unchunked backward: s, s − β, σ, τ, log-softmax, three gradients
 TENSORS = 8
@@ -48,7 +48,7 @@ def measure(batch: int, heads: int, dim: int, chunk: int) -> tuple[float, float,
     generator = torch.Generator().manual_seed(0)
     rows = 2 * batch
     z_CND = F.normalize(torch.randn(heads, rows, dim, generator=generator), dim=-1).requires_grad_()
-    temperature = build(HeadsConfig(num=heads, dim=dim), TemperatureConfig(kind="adaptive"))
+    temperature = build(HeadsConfig(num=heads, dim=dim), PairTemperatureConfig(kind="adaptive"))
     options = {"own_N": torch.arange(rows), "beta": 1.0, "eta": 4.0, "chunk_elements": chunk}
     before, began = _peak_gib(), time.perf_counter()
     contrast(z_CND, z_CND, torch.arange(rows).roll(batch), temperature, **options).backward()

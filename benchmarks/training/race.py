@@ -24,8 +24,10 @@ from typing import Any
 
 from benchmarks.study.budget import Budget, Failed, OutOfTime, add_budget, append, pretrain, quality, read
 from benchmarks.study.split import make_split
+from training.config import serialization
 from training.data import open_images
 from training.machine import cores
+from training.run import journal
 
 OUT_OF_TIME = 3
 STEPS = 400  # of the trial, the last three quarters of which are timed
@@ -100,18 +102,18 @@ def trial(budget: Budget, words: Sequence[str], run: Path) -> Trial:
     folder = run.with_name(f"{run.name}-trial-{time.time():.0f}")
     began = time.monotonic()
     more = [f"train.max_steps={STEPS}", "train.epochs=1000", "train.log_every=20", f"--out={folder}"]
-    more += ["data.early_size=0"]  # at the size that takes longest, so that the time does in any case
+    if any(word.startswith("data.early_size=") for word in words):
+        more.append("data.early_size=0")  # at the size that takes longest, so that the time does in any case
     budget.run("training.pretrain", *words, *more, log=Path(f"{folder}.log"))
     wall = time.monotonic() - began
-    config = json.loads((folder / "config.json").read_text())
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
+    config = serialization.read(folder)
+    rates = [line["images_per_second"] for line in journal.read(folder) if "images_per_second" in line]
     rate = statistics.median(rates[len(rates) // 4 :])
     (folder / "checkpoint.pt").unlink()
     found = Trial(
         rate,
-        max(0.0, wall - STEPS * config["train"]["batch_size"] / rate),
-        len(open_images(config["data"]["spec"])),
+        max(0.0, wall - STEPS * config.train.batch_size / rate),
+        len(open_images(config.data.spec)),
     )
     print(f"{found.rate:.0f} images/s, {found.start_up:.0f} s to start and end", flush=True)
     return found
@@ -132,7 +134,7 @@ def _name(options: argparse.Namespace) -> str:
 def begun_epochs(run: Path) -> int:
     """Epochs of the run that the folder holds already, 0 for none."""
     begun = (run / "checkpoint.pt").exists()
-    return int(json.loads((run / "config.json").read_text())["train"]["epochs"]) if begun else 0
+    return serialization.read(run).train.epochs if begun else 0
 
 
 def render(lines: Sequence[dict[str, Any]]) -> str:

@@ -14,10 +14,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from training import machine, recipes
-from training.backbones import SmallMapConv2d
+from training import machine
+from training.config import recipes
+from training.machine.precision import mixed_precision
 from training.methods.base import Step
 from training.methods.simclr import SimCLR
+from training.model.backbones import SmallMapConv2d
 
 STEPS, BATCH = 9, 256
 
@@ -33,7 +35,7 @@ def main() -> None:
     for step in range(STEPS + 2):
         for name, method in zip(seconds, (ours, plain), strict=True):
             began = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bf16"):
+            with mixed_precision(torch.device("cpu"), config.train):
                 loss, _ = method(views, Step(step, 0.0, 0))
             loss.backward()
             method.zero_grad()

@@ -13,10 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.study.quality import device_name
-from training import backbones, inference, machine, recipes
-from training.config import Config, override, validate
+from training import machine
+from training.config import Config, override, recipes, validate
 from training.data import FolderImages
 from training.data.resident import load
+from training.machine.precision import mixed_precision
+from training.model import backbones
+from training.model.normalise import normalise
 
 SIZE = ("data.image_size=32", "backbone.stem=cifar", "train.batch_size=512", "train.weight_decay=5e-4")
 PEAK = 0.4  # learning rate at batch 512
@@ -49,7 +52,7 @@ def train(cifar: Path, *, epochs: int, device: str, words: Sequence[str]) -> dic
         order, total = torch.randperm(len(x), device=place), torch.zeros((), device=place)
         for step in range(per_epoch):
             chosen = order[step * batch : (step + 1) * batch]
-            with _autocast(config, place):
+            with mixed_precision(place, config.train):
                 loss = F.cross_entropy(model(_shifted(x[chosen], config)), y[chosen], label_smoothing=0.1)
             optimiser.zero_grad()
             loss.backward()
@@ -90,17 +93,13 @@ def _shifted(x_B3SS: Tensor, config: Config) -> Tensor:
     columns = left + torch.where(flip, columns.flip(1), columns)
     picked = padded.permute(0, 2, 3, 1)[torch.arange(b, device=x_B3SS.device)[:, None, None], rows[:, :, None],
                                         columns[:, None, :]]  # fmt: skip
-    return inference.normalise(picked.permute(0, 3, 1, 2), config)
+    return normalise(picked.permute(0, 3, 1, 2), config.data)
 
 
 @torch.inference_mode()
 def _accuracy(model: nn.Module, x: Tensor, y: Tensor, config: Config) -> float:
     correct = 0
     for pixels, classes in zip(x.split(1000), y.split(1000), strict=True):
-        with _autocast(config, x.device):
-            correct += int((model(inference.normalise(pixels.float().div(255), config)).argmax(1) == classes).sum())
+        with mixed_precision(x.device, config.train):
+            correct += int((model(normalise(pixels.float().div(255), config.data)).argmax(1) == classes).sum())
     return correct / len(y)
-
-
-def _autocast(config: Config, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16")

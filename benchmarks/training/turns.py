@@ -18,7 +18,7 @@ from torch import Tensor
 from training.config import Config
 from training.machine import Stop
 from training.methods.base import Seen
-from training.trainer import Trainer
+from training.run.trainer import Trainer
 
 _SIZES = (1, 4, 20, 40, 80, 160, 320)  # steps of a block; from 20, the interval of logging, all log equally often
 _QUIET = 0.1  # seconds without work after which a process has nothing to do

@@ -20,8 +20,8 @@ from export.__main__ import main
 from export.onnx import ServedEncoder
 from export.verify import misses, parity
 from tests.export.tiny import SIZE, make_run, photos, save
-from training.checkpoint import load_model
 from training.data import FolderImages, Plain
+from training.run.checkpoint import load_model
 
 
 @pytest.fixture(scope="module")

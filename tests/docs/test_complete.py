@@ -44,11 +44,15 @@ def test_the_documented_defaults_are_the_defaults() -> None:
         assert float_or_text(default) == float_or_text(default_text(field).lower()), name
 
 
-def source_config() -> dict[str, str]:
+def source_config(name: str = "simclr") -> dict[str, str]:
     from training.config import describe
-    from training.recipes import recipe
+    from training.config.recipes import recipe
 
-    return {key: value for key, value, _ in describe(recipe("simclr"))}
+    return {key: value for key, value, _ in describe(recipe(name))}
+
+
+def training_section(title: str) -> str:
+    return (DOCS / "training.md").read_text().partition(f"## {title}")[2].partition("\n## ")[0]
 
 
 def float_or_text(text: str) -> float | str:
@@ -88,10 +92,20 @@ def test_every_command_is_documented() -> None:
 
 
 def test_the_recipes_defaults_are_those_documented() -> None:
-    section = (DOCS / "training.md").read_text().partition("## Keys used most")[2].partition("\n## ")[0]
+    section = training_section("Keys used most")
     config = source_config()
     rows = re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|", section, re.MULTILINE)
     assert len(rows) > 8
     for keys, defaults in rows:
         for key, default in zip(re.findall(r"`([^`]+)`", keys), defaults.split(","), strict=True):
             assert float_or_text(default.strip(" `")) == float_or_text(config[key]), key
+
+
+def test_the_keys_that_not_all_recipes_have_are_those_documented() -> None:
+    from training.config.recipes import RECIPES
+
+    keys = [set(source_config(name)) for name in RECIPES]
+    rows = re.findall(r"^\| (`[^|]+`) \|", training_section("Keys that not all methods have"), re.MULTILINE)
+    named = [key for row in rows for key in re.findall(r"`([^`]+)`", row)]
+    assert len(named) == len(set(named))
+    assert set(named) == set.union(*keys) - set.intersection(*keys)

@@ -16,7 +16,7 @@ from export.onnx import ServedEncoder, write_encoder
 from export.quantize import to_fp16
 from export.verify import misses, parity
 from tests.export.tiny import make_photo_folder, make_run, photos
-from training.checkpoint import load_model
+from training.run.checkpoint import load_model
 
 VIT = ("backbone.name=vit", "backbone.width=48", "backbone.depth=2", "backbone.attention_heads=3", "backbone.patch=8")
 

@@ -19,8 +19,8 @@ from export import quantize
 from export.__main__ import main
 from export.verify import SCALED_DECODING_COSINE
 from tests.export.tiny import SIZE, make_photo_folder, make_run, photos, save
-from training import methods, recipes
-from training.config import override
+from training import methods
+from training.config import override, recipes
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_network_that_has_diverged_is_refused(run, tmp_path, capsys):
     import torch
 
     from tests.export.tiny import save
-    from training.checkpoint import load_model
+    from training.run.checkpoint import load_model
 
     model, config = load_model(run)
     with torch.no_grad():

@@ -14,7 +14,7 @@ from export.networks import embed, onnx_network
 from export.onnx import ServedEncoder, write_encoder, write_temperature
 from export.quantize import to_fp16, to_int8
 from tests.export.tiny import SIZE, make_run, photos
-from training.checkpoint import load_model
+from training.run.checkpoint import load_model
 
 
 @pytest.fixture(scope="module")

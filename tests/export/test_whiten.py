@@ -15,7 +15,7 @@ from export.onnx import ServedEncoder, write_encoder
 from export.quantize import to_int8
 from export.whiten import fit
 from tests.export.tiny import SIZE, make_photo_folder, make_run, photos
-from training.checkpoint import load_model
+from training.run.checkpoint import load_model
 
 
 def cornered(count, seed=0):

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training import checkpoint
 from training.config import Config, override, to_dict
-from training.model import AmclModel
-from training.recipes import adaptive, recipe
+from training.config.recipes import adaptive, recipe
+from training.model.model import AmclModel
+from training.run import checkpoint
 
 SIZE = 32
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint, data, evaluate, recipes
 from training import config as configs
-from training.model import AmclModel
+from training import data, evaluate
+from training.config import recipes
+from training.model.model import AmclModel
 from training.report.runs import open_run, read_curves, told_apart
+from training.run import checkpoint
 
 
 def make_run(folder: Path, *overrides: str, adaptive: bool = False, seed: int = 1) -> Path:

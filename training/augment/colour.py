@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.augment.device import put
 from training.augment.draw import BRIGHTNESS, GREY, JITTER, ORDER, ORDERS, SIGMA, SOLARISE
+from training.machine.transfer import put
 
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision's
 _CACHED_PIXELS = 1 << 16  # of so many an operation's temporary values stay in the caches of a few cores
@@ -28,7 +28,7 @@ def photometric(x_N3SS: Tensor, parameters_NP: Tensor) -> Tensor:
     jitter = _by_order if x_N3SS.device.type == "cpu" else _by_position
     for chosen, operations in jitter(parameters_NP):
         _apply([(_JITTER[number], BRIGHTNESS + number) for number in operations], x_N3SS, chosen, parameters_NP)
-    for operation, column in ((_grey, GREY), (_blur, SIGMA), (_solarise, SOLARISE)):
+    for operation, column in ((grey, GREY), (blur, SIGMA), (solarise, SOLARISE)):
         _apply([(operation, column)], x_N3SS, parameters_NP[:, column] > 0, parameters_NP)
     return x_N3SS
 
@@ -67,21 +67,24 @@ def _luma(x: Tensor) -> Tensor:
     return (_LUMA[0] * r).add_(_LUMA[1] * g).add_(_LUMA[2] * b).unsqueeze(1)
 
 
-def _brightness(x: Tensor, factor: Tensor) -> Tensor:
+def brightness(x: Tensor, factor: Tensor) -> Tensor:
+    """Multiplied, cut at 1."""
     return x.mul_(factor).clamp_(0, 1)
 
 
-def _contrast(x: Tensor, factor: Tensor) -> Tensor:
+def contrast(x: Tensor, factor: Tensor) -> Tensor:
+    """Away from the mean of the grey image, or towards it."""
     mean = _luma(x).mean(dim=(1, 2, 3), keepdim=True)
     return x.mul_(factor).add_(mean.mul_(1 - factor)).clamp_(0, 1)
 
 
-def _saturation(x: Tensor, factor: Tensor) -> Tensor:
+def saturation(x: Tensor, factor: Tensor) -> Tensor:
+    """Away from grey, or towards it."""
     luma = _luma(x)
     return x.mul_(factor).add_(luma.mul_(1 - factor)).clamp_(0, 1)
 
 
-def _hue(x: Tensor, shift: Tensor) -> Tensor:
+def hue_shift(x: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue by `shift` of a full turn, through HSV (Foley et al., the hexcone model)."""
     r, g, b = x.unbind(1)
     value = torch.maximum(r, g).maximum(b)
@@ -100,11 +103,12 @@ def _hue(x: Tensor, shift: Tensor) -> Tensor:
     return x
 
 
-def _grey(x: Tensor, _on: Tensor) -> Tensor:
+def grey(x: Tensor, _on: Tensor) -> Tensor:
+    """The luma in all three channels."""
     return _luma(x).expand_as(x)
 
 
-def _blur(x: Tensor, sigma: Tensor) -> Tensor:
+def blur(x: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur with a sigma per image; the kernel is a tenth of the side, odd, at least 3 (SimCLR's choice)."""
     side = x.shape[-1]
     radius = max(1, round(0.1 * side) // 2)
@@ -119,8 +123,9 @@ def _blur(x: Tensor, sigma: Tensor) -> Tensor:
     return x
 
 
-def _solarise(x: Tensor, _on: Tensor) -> Tensor:
+def solarise(x: Tensor, _on: Tensor) -> Tensor:
+    """Inverted from one half on."""
     return torch.where(x >= 0.5, 1 - x, x)
 
 
-_JITTER = (_brightness, _contrast, _saturation, _hue)
+_JITTER = (brightness, contrast, saturation, hue_shift)

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from training.augment import Augmentation, crop_batch, photometric
-from training.augment.device import put
 from training.data.plan import Plan
 from training.data.reading import leave_signals_to_the_parent, read
 from training.data.sources import ArrayImages, Images
+from training.machine.transfer import put
 
 _MAX_SIDE, _MAX_BYTES = 128, 2 << 30
 _BLOCK = 256  # images that a worker reads at a time

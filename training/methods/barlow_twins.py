@@ -9,17 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training import distributed
-from training.config import Config
-from training.methods.base import Method, Seen, Step, by_head, full_precision
+from training.config.methods import BarlowTwinsConfig
+from training.machine import distributed
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.model.heads import by_head
+from training.model.temperature import ChannelTemperature
 from training.objectives.cross_correlation import correlation, cross_correlation_loss
-from training.temperature import ChannelTemperature
 
 
 class BarlowTwins(Method):
     """One backbone, C projectors, the cross-correlation of two views over the images of all processes."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: BarlowTwinsConfig) -> None:
         super().__init__(config)
         t = config.temperature
         self.channel_temperature: ChannelTemperature | None = None

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import distributed, ema
-from training.config import Config, MomentumConfig
-from training.model import AmclModel
-from training.objectives.contrastive import contrast
-
-
-def full_precision(device: torch.device) -> torch.autocast:
-    """Inside, nothing is cast down: similarities, temperatures and losses are float32 under mixed precision."""
-    return torch.autocast(device.type, enabled=False)
-
-
-def by_head(heads_NCD: Tensor) -> Tensor:
-    """Head outputs of unit norm, at least float32, head first: [N, C, d'] -> [C, N, d']."""
-    wide = heads_NCD.to(torch.promote_types(heads_NCD.dtype, torch.float32))
-    return F.normalize(wide, dim=-1).transpose(0, 1)
+from training.config import Config
+from training.model.model import AmclModel
 
 
 @dataclass(frozen=True)
@@ -75,19 +59,11 @@ class Method(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.model = AmclModel(config)
-        self.contrast: Callable[..., Tensor] = partial(
-            contrast,
-            beta=config.temperature.beta,
-            eta=config.temperature.eta,
-            negatives=config.loss.negatives,
-            top_k=config.loss.top_k,
-            positive_in_denominator=config.loss.positive_in_denominator,
-            heads=config.loss.heads,
-        )
+        self.epochs = config.train.epochs
 
-    def stages(self, config: Config) -> Sequence[int]:
+    def stages(self) -> Sequence[int]:
         """Epochs of each stage; every stage has an optimiser and a schedule of its own."""
-        return [config.train.epochs]
+        return [self.epochs]
 
     def enter(self, stage: int) -> None:
         """Called before the first step of a stage, and when a run resumes within it (before its state is loaded)."""
@@ -99,45 +75,3 @@ class Method(nn.Module):
     def forward(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:
         """The loss, a scalar, and what was seen on the way."""
         raise NotImplementedError
-
-
-def contrast_views(method: Method, features_ND: Tensor, heads_NCD: Tensor) -> tuple[Tensor, Seen]:
-    """NT-Xent of N = 2B local views against all processes' views (SimCLR, CAN)."""
-    z_CND = by_head(heads_NCD)
-    candidates_CMD = z_CND
-    if distributed.world_size() > 1:
-        candidates_CMD = distributed.gather(z_CND.transpose(0, 1)).transpose(0, 1)
-    rows = torch.arange(z_CND.shape[1], device=z_CND.device)
-    own = distributed.rank() * len(rows) + rows
-    positive = distributed.rank() * len(rows) + rows.roll(len(rows) // 2)
-    loss = method.contrast(z_CND, candidates_CMD, positive, method.model.temperature, own_N=own)
-    return loss, Seen(features_ND.detach(), z_CND.detach(), candidates_CMD.detach(), positive, own)
-
-
-class MomentumEncoder(nn.Module):
-    """A moving average of a model's backbone and projectors, which gives keys and gets no gradient (He et al. 2020)."""
-
-    def __init__(self, model: AmclModel, config: MomentumConfig) -> None:
-        super().__init__()
-        self.start, self.end = config.start, config.end
-        self.backbone = copy.deepcopy(model.backbone).requires_grad_(False)
-        self.projectors = copy.deepcopy(model.heads.projectors).requires_grad_(False)
-
-    def follow(self, model: AmclModel, progress: float) -> None:
-        """Move towards `model` by the momentum that is due at `progress`."""
-        momentum = ema.momentum_at(progress, self.start, self.end)
-        ema.update_(self.backbone, model.backbone, momentum)
-        ema.update_(self.projectors, model.heads.projectors, momentum)
-
-    def copy(self, model: AmclModel) -> None:
-        """Become `model`'s equal."""
-        self.backbone.load_state_dict(model.backbone.state_dict())
-        self.projectors.load_state_dict(model.heads.projectors.state_dict())
-
-    @torch.no_grad()
-    def forward(self, view_B3SS: Tensor) -> Tensor:
-        """Unit-norm keys [C, B, d'] of one view."""
-        features_BD = self.backbone(view_B3SS)
-        keys_BCD = torch.stack([projector(features_BD) for projector in self.projectors], dim=1)
-        with full_precision(view_B3SS.device):
-            return by_head(keys_BCD)

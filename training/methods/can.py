@@ -12,37 +12,43 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from training import distributed
-from training.backbones.vit import ViT, patchify
-from training.config import Config
-from training.decoder import Decoder
-from training.methods.base import Method, Seen, Step, contrast_views, full_precision
-from training.methods.lgp import draw_masks
+from training.config.methods import CANConfig
+from training.machine import distributed
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.methods.contrast import contrast_of, contrast_views
+from training.model.backbones.vit import ViT, patchify
+from training.model.decoder import Decoder
+from training.model.masking import draw_masks
 from training.objectives.reconstruction import masked_reconstruction_loss, noise_loss
 
 
 class CAN(Method):
     """A ViT, C projectors, and a decoder with two outputs."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: CANConfig) -> None:
         super().__init__(config)
-        if not isinstance(self.model.backbone, ViT):
-            raise ValueError(f"can masks patches and needs backbone.name=vit, not {config.backbone.name}")
+        assert isinstance(self.model.backbone, ViT)
         self.vit, self.masked = self.model.backbone, config.masked
+        self.contrast = contrast_of(config.temperature, config.loss)
         outputs = 2 * self.vit.patch**2 * 3
-        self.decoder = Decoder(self.vit.num_patches, config.backbone.width, config.masked, outputs, noise_level=True)
+        self.decoder = Decoder(
+            self.vit.num_patches, config.backbone.width, config.masked, outputs, noise_max=config.masked.noise_max
+        )
 
     def forward(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:
         """The weighted sum of InfoNCE, reconstruction and noise prediction."""
         m, patch = self.masked, self.vit.patch
-        level_N, noise_N3SS = self._draw_noise(views_N3SS, step)
-        keep_NK, hidden_NP = draw_masks(self.vit, views_N3SS, m.ratio, step)
+        level_N, noise_N3SS = self.draw_noise(views_N3SS, step)
+        keep_NK, hidden_NP = draw_masks(
+            len(views_N3SS), self.vit.num_patches, m.ratio, step.generator(views_N3SS.device)
+        )
         tokens_NKD = self.vit.tokens(views_N3SS + noise_N3SS, keep_NK)
         features_ND = tokens_NKD.mean(1)
         decoded_NPK = self.decoder(tokens_NKD, keep_NK, level_N)
         heads_NCD = self.model.heads(features_ND)
         with full_precision(views_N3SS.device):
-            contrast, seen = contrast_views(self, features_ND, heads_NCD)
+            contrast, seen = contrast_views(self.contrast, self.model.temperature, features_ND, heads_NCD)
             image_NPK, predicted_noise_NPK = decoded_NPK.to(level_N.dtype).chunk(2, dim=-1)
             # The target is the view before noise was added.
             clean_NPK, noise_NPK = patchify(views_N3SS, patch), patchify(noise_N3SS, patch)
@@ -56,7 +62,7 @@ class CAN(Method):
         }
         return loss, replace(seen, numbers=numbers)
 
-    def _draw_noise(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    def draw_noise(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """σ ~ U(0, noise_max) [N] and σ times a standard normal [N, 3, S, S]; drawn for the views of all processes."""
         x, generator = views_N3SS, step.generator(views_N3SS.device, purpose=1)
         images = len(x) // 2 * distributed.world_size()

@@ -14,32 +14,36 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training import distributed
-from training.backbones.vit import ViT, patchify
-from training.config import Config
-from training.decoder import Decoder
-from training.masking import random_keep
-from training.methods.base import Method, MomentumEncoder, Seen, Step, by_head, full_precision
+from training.config.methods import LGPConfig
+from training.machine import distributed
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.methods.contrast import contrast_of
+from training.model.backbones.vit import ViT, patchify
+from training.model.decoder import Decoder
+from training.model.heads import by_head
+from training.model.masking import draw_masks
+from training.model.momentum import MomentumEncoder
 from training.objectives.reconstruction import masked_reconstruction_loss
 
 
 class LGP(Method):
     """A ViT, MAE's decoder, and heads with a momentum encoder."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: LGPConfig) -> None:
         super().__init__(config)
-        if not isinstance(self.model.backbone, ViT):
-            raise ValueError(f"lgp masks patches and needs backbone.name=vit, not {config.backbone.name}")
-        self.vit, self.masked, self.epochs = self.model.backbone, config.masked, config.train.epochs
+        assert isinstance(self.model.backbone, ViT)
+        self.vit, self.masked = self.model.backbone, config.masked
+        self.contrast = contrast_of(config.temperature, config.loss)
         self.decoder = Decoder(self.vit.num_patches, config.backbone.width, config.masked, self.vit.patch**2 * 3)
         self.key = MomentumEncoder(self.model, config.momentum)
         # MoCo v3's: the gradient's size does not depend on τ. A joint level is C times that of one head.
         self.scale = 2 * config.temperature.value / (config.heads.num if config.loss.heads == "joint" else 1)
         self.enter(0)
 
-    def stages(self, config: Config) -> Sequence[int]:
+    def stages(self) -> Sequence[int]:
         """Epochs of MAE and of InfoNCE."""
-        return [config.masked.epochs, config.train.epochs]
+        return [self.masked.epochs, self.epochs]
 
     def enter(self, stage: int) -> None:
         """Choose what learns; the second stage starts the momentum encoder from what the first has taught."""
@@ -63,7 +67,8 @@ class LGP(Method):
         return self._reconstruct(views_N3SS, step) if self.stage == 0 else self._contrast(views_N3SS, step)
 
     def _reconstruct(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:
-        keep_NK, hidden_NP = draw_masks(self.vit, views_N3SS, self.masked.ratio, step)
+        generator = step.generator(views_N3SS.device)
+        keep_NK, hidden_NP = draw_masks(len(views_N3SS), self.vit.num_patches, self.masked.ratio, generator)
         tokens_NKD = self.vit.tokens(views_N3SS, keep_NK)
         predicted_NPK = self.decoder(tokens_NKD, keep_NK)
         with full_precision(views_N3SS.device):
@@ -87,10 +92,3 @@ class LGP(Method):
             features.append(features_BD.detach())
         seen = Seen(torch.cat(features), z_CBD.detach(), keys_CMD, positive_B)  # heads of the second direction
         return self.scale * torch.stack(losses).mean(), seen
-
-
-def draw_masks(vit: ViT, views_N3SS: Tensor, ratio: float, step: Step) -> tuple[Tensor, Tensor]:
-    """Kept patches [N, K] and hidden ones [N, P] of this process's views, out of a draw for those of all processes."""
-    images = len(views_N3SS) // 2 * distributed.world_size()
-    keep, hidden = random_keep(2 * images, vit.num_patches, ratio, step.generator(views_N3SS.device))
-    return (distributed.local_rows(keep.view(2, images, -1)), distributed.local_rows(hidden.view(2, images, -1)))

@@ -9,9 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training import distributed
-from training.config import Config
-from training.methods.base import Method, MomentumEncoder, Seen, Step, by_head, full_precision
+from training.config.methods import MoCoConfig
+from training.machine import distributed
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.methods.contrast import contrast_of
+from training.model.heads import by_head
+from training.model.momentum import MomentumEncoder
 
 
 class MoCo(Method):
@@ -24,8 +28,9 @@ class MoCo(Method):
     queue: Tensor
     place: Tensor
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: MoCoConfig) -> None:
         super().__init__(config)
+        self.contrast = contrast_of(config.temperature, config.loss)
         self.momentum = config.momentum
         self.key = MomentumEncoder(self.model, config.momentum)
         start = F.normalize(torch.randn(config.heads.num, config.momentum.queue, config.heads.dim), dim=-1)
@@ -38,7 +43,7 @@ class MoCo(Method):
         pairs = [(first_B3SS, second_B3SS)] + [(second_B3SS, first_B3SS)] * self.momentum.symmetric
         if self.training:
             self.key.follow(self.model, step.progress)
-        keys_CBD = [self._keys(key, step) for _, key in pairs]
+        keys_CBD = [self.keys(key, step) for _, key in pairs]
         features, losses, queries = [], [], []
         for (query, _), key_CBD in zip(pairs, keys_CBD, strict=True):
             features_BD, heads_BCD = self.model(query)
@@ -53,7 +58,8 @@ class MoCo(Method):
         rows = torch.arange(len(first_B3SS), device=first_B3SS.device)
         return torch.stack(losses).mean(), Seen(torch.cat(features), queries[0], keys_CBD[0], rows)
 
-    def _keys(self, view_B3SS: Tensor, step: Step) -> Tensor:
+    def keys(self, view_B3SS: Tensor, step: Step) -> Tensor:
+        """Unit-norm keys [C, B, d'] of one view, in its order."""
         order = torch.randperm(len(view_B3SS), generator=step.generator(torch.device("cpu"))).to(view_B3SS.device)
         parts = view_B3SS[order].tensor_split(
             min(self.momentum.splits, max(1, len(order) // 2))

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from training.methods.base import Method, Seen, Step, contrast_views, full_precision
+from training.config.methods import SimCLRConfig
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.methods.contrast import contrast_of, contrast_views
 
 
 class SimCLR(Method):
     """One backbone, C projectors, NT-Xent among all views of the batch."""
 
+    def __init__(self, config: SimCLRConfig) -> None:
+        super().__init__(config)
+        self.contrast = contrast_of(config.temperature, config.loss)
+
     def forward(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:  # noqa: ARG002
         """The mean over heads and views of the contrastive loss."""
         features_ND, heads_NCD = self.model(views_N3SS)
         with full_precision(views_N3SS.device):
-            return contrast_views(self, features_ND, heads_NCD)
+            return contrast_views(self.contrast, self.model.temperature, features_ND, heads_NCD)

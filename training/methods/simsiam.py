@@ -9,17 +9,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.config import Config
-from training.methods.base import Method, Seen, Step, by_head, full_precision
+from training.config.methods import SimSiamConfig
+from training.machine.precision import full_precision
+from training.methods.base import Method, Seen, Step
+from training.model.heads import by_head
 from training.objectives.negative_cosine import negative_cosine_loss
 
 
 class SimSiam(Method):
     """One backbone, one projector, C predictors, negative cosine with stopped gradients."""
 
-    def __init__(self, config: Config) -> None:
-        if not config.heads.predictor_hidden:
-            raise ValueError("simsiam collapses without predictors: set heads.predictor_hidden above 0")
+    def __init__(self, config: SimSiamConfig) -> None:
         super().__init__(config)
         t = config.temperature
         self.beta, self.eta = t.beta if t.kind == "adaptive" else 0.0, t.eta  # Ω of a constant has no gradient

@@ -32,7 +32,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from training.temperature import Temperature
+from training.machine.precision import full_precision
+from training.model.temperature import Temperature
 
 Negatives = Literal["posterior", "topk", "max"]
 Judges = Literal["separate", "joint"]
@@ -97,7 +98,7 @@ def contrast(
         )
         return loss * (len(positive_N[chosen]) / rows)
 
-    with torch.autocast(anchors_CND.device.type, enabled=False):
+    with full_precision(anchors_CND.device):
         same = candidates_CMD is anchors_CND
         anchors_CND = anchors_CND.to(torch.promote_types(anchors_CND.dtype, torch.float32))
         candidates_CMD = anchors_CND if same else candidates_CMD.to(anchors_CND.dtype)

@@ -25,6 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from training.machine.precision import full_precision
 from training.objectives.contrastive import omega
 
 Regulariser = Literal["likelihood", "printed"]
@@ -45,7 +46,7 @@ def correlation(a_NCD: Tensor, b_NCD: Tensor, *, eps: float = 1e-5) -> Tensor:
     """
     if a_NCD.dim() != 3 or a_NCD.shape != b_NCD.shape:
         raise ValueError(f"wanted two [N, C, D]; got {tuple(a_NCD.shape)} and {tuple(b_NCD.shape)}")
-    with torch.autocast(a_NCD.device.type, enabled=False):
+    with full_precision(a_NCD.device):
         a_CDN, b_CND = _standardised(a_NCD, eps).permute(1, 2, 0), _standardised(b_NCD, eps).transpose(0, 1)
         return a_CDN @ b_CND / len(a_NCD)
 

@@ -63,7 +63,7 @@ def histograms(rows: Sequence[HistogramRow], xlabel: str) -> str:
     drawn = [panel for row in rows for panel in row.panels.values()]
     low = min(0.4, math.floor(10 * min(float(panel.edges[0]) for panel in drawn)) / 10)
     top = 1.45 * max(
-        float(_density(counts, panel.edges).max())
+        float(density(counts, panel.edges).max())
         for panel in drawn
         for counts in (panel.positive_counts, panel.negative_counts)
     )
@@ -88,9 +88,9 @@ def _histogram(ax: Any, panel: Separation) -> None:
         (panel.negative_counts, NEGATIVE, "negative pairs"),
         (panel.positive_counts, POSITIVE, "positive pairs"),
     ):
-        density = _density(counts, panel.edges)
-        ax.stairs(density, panel.edges, fill=True, color=colour, alpha=0.45, linewidth=0, label=label)
-        ax.stairs(density, panel.edges, color=colour, linewidth=1)
+        heights = density(counts, panel.edges)
+        ax.stairs(heights, panel.edges, fill=True, color=colour, alpha=0.45, linewidth=0, label=label)
+        ax.stairs(heights, panel.edges, color=colour, linewidth=1)
     ax.axvline(0.5, ymax=0.66, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
     lines = [
         f"AUROC {panel.auroc:.3f}",
@@ -100,7 +100,7 @@ def _histogram(ax: Any, panel: Separation) -> None:
     ax.text(0.02, 0.98, "\n".join(lines), transform=ax.transAxes, va="top", fontsize=8, linespacing=1.35)
 
 
-def _density(counts: npt.NDArray[np.int64], edges: Floats) -> Floats:
+def density(counts: npt.NDArray[np.int64], edges: Floats) -> Floats:
     """Of a histogram: its area is 1, so that panels with bins of different widths compare."""
     width = np.maximum(np.diff(edges), 1e-9)
     return np.asarray(counts / max(1, counts.sum()) / width, dtype=np.float64)

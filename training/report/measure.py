@@ -21,10 +21,11 @@ from amcl_serve.evaluation.knn import knn_accuracy
 from amcl_serve.evaluation.linear_probe import LinearProbe, linear_probe
 from amcl_serve.evaluation.retrieval import Retrieval, retrieval
 from amcl_serve.evaluation.separation import Separation, auroc, separation
-from training import inference
 from training.augment import views
 from training.data import Labelled, Subset
+from training.model.normalise import normalise
 from training.report.runs import Run
+from training.run import inference
 
 PRESETS = ("a", "abc", "abcde")
 KNN = (1, 5, 20, 200)
@@ -137,7 +138,7 @@ def measure_pairs(run: Run, queries: Subset, chosen: list[int], preset: str, see
     for pixels in _views(queries, chosen, preset, run.config.data.image_size, seed):
         with torch.inference_mode():
             x = torch.from_numpy(pixels).to(run.device).permute(0, 3, 1, 2).float().div_(255)
-            feature, head = run.model(inference.normalise(x, run.config))
+            feature, head = run.model(normalise(x, run.config.data))
         features.append(feature.float())
         heads.append(F.normalize(head.float(), dim=-1))
     feature_ND, head_NCK = torch.cat(features), torch.cat(heads)  # rows 2p and 2p + 1 are the views of one image

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from training import checkpoint, machine
 from training import config as configs
+from training import machine
 from training.config import Config
-from training.model import AmclModel
-from training.temperature import ConstantTemperature
+from training.model.model import AmclModel
+from training.model.temperature import ConstantTemperature
+from training.run import checkpoint, journal
 
-METRICS_FILE = "metrics.jsonl"
 CURVES = ("loss", "knn", "effective_rank")
 _POINTS = 300  # of a curve, so that figures stay small
 
@@ -79,20 +78,9 @@ def untrained(run: Run) -> Run:
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """The curves in metrics.jsonl, thinned to a few hundred points each; lines that cannot be read are left out."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in CURVES}
-    try:
-        lines = (folder / METRICS_FILE).read_text().splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-            for name in CURVES:
-                if name in row:
-                    found[name].append((float(row["epoch"]), float(row[name])))
-        except (ValueError, KeyError, TypeError):
-            continue  # cut short by a kill
+    """The curves in the run's journal, thinned to a few hundred points each."""
+    rows = [row for row in journal.read(folder) if "epoch" in row]
+    found = {name: [(float(row["epoch"]), float(row[name])) for row in rows if name in row] for name in CURVES}
     return {name: _thinned(points) for name, points in found.items() if points}
 
 

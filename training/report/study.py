@@ -121,7 +121,7 @@ def _run_json(measured: Measured, seed: int) -> dict[str, Any]:
         "recipe": run.config.recipe,
         "heads": run.config.heads.num,
         "temperature": "adaptive" if run.adaptive else "constant",
-        "backbone": dataclasses.asdict(run.config.backbone),
+        "backbone": {"name": run.config.backbone.name, **dataclasses.asdict(run.config.backbone)},
         "image_size": run.config.data.image_size,
         "feature_dim": run.model.feature_dim,
         "parameters": sum(p.numel() for p in run.model.parameters()),

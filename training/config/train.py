@@ -1,0 +1,44 @@
+"""The section `train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Length, optimiser and bookkeeping."""
+
+    epochs: int = field(default=200, metadata={"help": "length of the schedule", "min": 1})
+    max_steps: int = field(default=0, metadata={"help": "stop early, schedule unbent; 0: never", "min": 0})
+    batch_size: int = field(default=256, metadata={"help": "images a step, of all processes; two views each", "min": 2})
+    seed: int = field(default=0, metadata={"help": "of weights, order and augmentation", "min": 0})
+    optimiser: Literal["sgd", "lars", "adamw"] = field(default="sgd", metadata={"help": "sgd, lars or adamw"})
+    lr: float = field(default=0.06, metadata={"help": "rate at batch 128; scaled by batch_size/128", "above": 0})
+    momentum: float = field(default=0.9, metadata={"help": "of SGD and LARS; AdamW's first", "min": 0, "max": 1})
+    weight_decay: float = field(default=5e-4, metadata={"help": "not on biases, norms, temperatures", "min": 0})
+    warmup_epochs: float = field(default=0.0, metadata={"help": "linear warm-up before the cosine", "min": 0})
+    clip_norm: float = field(default=5.0, metadata={"help": "gradient norm is cut to this; 0: never", "min": 0})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda"})
+    precision: Literal["auto", "fp32", "bf16"] = field(
+        default="auto", metadata={"help": "bf16 autocast; auto: where the device computes it natively"}
+    )
+    threads: int = field(default=0, metadata={"help": "CPU threads; 0: all cores", "min": 0})
+    log_every: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl", "min": 1})
+    checkpoint_every: int = field(default=200, metadata={"help": "steps between checkpoints", "min": 1})
+    collapse_patience: int = field(
+        default=50, metadata={"help": "readings in a row that show collapse and end the run; 0: only warn", "min": 0}
+    )
+
+    @property
+    def compile(self) -> bool:
+        """Whether `torch.compile` translates the network."""
+        return False
+
+
+@dataclass(frozen=True)
+class ResNetTrainConfig(TrainConfig):
+    """For a network that `torch.compile` makes faster."""
+
+    compile: bool = field(default=False, metadata={"help": "torch.compile the ResNet: minutes at first, faster steps"})

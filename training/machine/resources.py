@@ -1,0 +1,74 @@
+"""What the machine offers a run: device, precision, threads, memory."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from training.config import Config
+from training.config.keys import C
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
+
+
+def resolve(config: C) -> C:
+    """`auto` values replaced by what they are here, so that the run's own config says what it did; ValueError."""
+    train = config.train
+    device = train.device if train.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise ValueError(f"train.device={device}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here")
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device == "cuda" and processes > torch.cuda.device_count():
+        raise ValueError(f"{processes} processes here, but PyTorch sees {torch.cuda.device_count()} CUDA devices")
+    if device.startswith("cuda:") and processes > 1:
+        raise ValueError(
+            f"train.device={device} is one device, but there are {processes} processes; leave out the number"
+        )
+    precision = train.precision
+    if precision == "auto":
+        native = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device.startswith("cuda")
+            else _cpu_computes_bf16()
+        )
+        precision = "bf16" if native else "fp32"
+    threads = train.threads or max(1, cores() // processes)
+    train = dataclasses.replace(train, device=device, precision=precision, threads=threads)
+    return dataclasses.replace(config, train=train)
+
+
+def device(config: Config) -> torch.device:
+    """The device of this process: the one that `config` names, or in a distributed run the one of its number."""
+    name = config.train.device
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" else name)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_memory() -> None:
+    """Have glibc keep what tensors free and give it out again, where it would return every large block to the kernel.
+
+    A step on a CPU allocates and frees gigabytes, in blocks that malloc maps one by one; zeroing their pages anew took
+    a sixth of the step. For the whole process, which as a consequence never shrinks below its peak.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)):
+        mallopt(parameter, value)
+
+
+def _cpu_computes_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags

@@ -1,0 +1,1 @@
+"""The network of a run: backbone, projection heads and temperature, and the parts that some methods add to it."""

@@ -1,0 +1,30 @@
+"""The network of a run: backbone, heads and temperature, which export and evaluation use as one module."""
+
+from __future__ import annotations
+
+import torch.nn as nn
+from torch import Tensor
+
+from training.config import Config
+from training.model import backbones, temperature
+from training.model.heads import Heads
+
+
+class AmclModel(nn.Module):
+    """f, its C projection heads and the temperature of their pairs.
+
+    `forward`: x float32 [N, 3, S, S], normalised -> features [N, D], heads [N, C, d'] (neither of unit norm).
+    `model.temperature(a, b)`: unit-norm heads [N, C, d'] of paired rows -> τ [N, C].
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.backbone, self.feature_dim = backbones.build(config.backbone, config.data.image_size)
+        self.heads = Heads(self.feature_dim, config.heads)
+        self.temperature = temperature.build(config.heads, config.temperature)
+        self.num_heads, self.head_dim = config.heads.num, config.heads.dim
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [N, D] and heads [N, C, d'] of x [N, 3, S, S]."""
+        features = self.backbone(x)
+        return features, self.heads(features)

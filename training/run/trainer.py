@@ -1,0 +1,295 @@
+"""The loop over the steps of a run, with what surrounds it: stages, checkpoints, kNN, broken images, failing steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from training import config as configs
+from training import data, machine, methods
+from training.augment import Augmentation
+from training.config import Config
+from training.machine import distributed
+from training.machine.precision import mixed_precision
+from training.methods.base import Seen, Step
+from training.model.backbones import compile_resnets
+from training.model.normalise import normalise
+from training.run import checkpoint, inference, optim
+from training.run.monitor import collapse, statistics, stuck
+from training.run.reporter import Reporter
+
+_MAX_BROKEN = 0.01  # of the images
+_MAX_SKIPPED = 5  # steps in a row
+
+
+class RunFailed(Exception):
+    """The run cannot go on."""
+
+
+class Trainer:
+    """One run: its parts, and the loop over its steps. Raises ValueError when it cannot begin.
+
+    In a distributed run every process has one; the first alone writes and prints.
+    """
+
+    def __init__(self, config: Config, out: Path, state: Mapping[str, Any] | None) -> None:
+        self.out, self.first = out, distributed.rank() == 0
+        with distributed.together(ValueError):
+            self._prepare(config)
+        # A state saved at the end of a stage is that stage's; the next begins with the next step.
+        self.enter(0 if state is None else self._stage_of(max(0, state["step"] - 1)))
+        with distributed.together(ValueError):
+            if state is not None:
+                self._restore(state)
+            self.reporter = Reporter(self.config, out, self.step, silent=distributed.rank() > 0)
+
+    def _prepare(self, config: Config) -> None:
+        self.config = config = machine.resolve(config)
+        self.images = data.open_images(config.data.spec)
+        batch, processes = config.train.batch_size, distributed.world_size()
+        if len(self.images) < batch:
+            raise ValueError(
+                f"{config.data.spec} holds {len(self.images)} images, fewer than one batch of "
+                f"{batch}; set train.batch_size={max(2, len(self.images))} or less"
+            )
+        if batch % processes or batch < 2 * processes:
+            raise ValueError(
+                f"train.batch_size={batch} must be a multiple of the {processes} processes, two each or more"
+            )
+        spec, limit = config.data.eval_spec, config.eval.bank_limit
+        self.labelled = data.open_labelled(spec, bank_limit=limit) if spec and self.first else None
+        self.fingerprint = self.images.fingerprint()
+        torch.set_num_threads(config.train.threads)
+        torch.manual_seed(config.train.seed)
+        self.device = machine.device(config)
+        if self.device.type == "cpu":
+            machine.keep_memory()
+        self.method = methods.build(config).to(memory_format=torch.channels_last).to(self.device)
+        if processes > 1 and self.device.type == "cuda":  # it needs CUDA; on CPU each process has its own statistics
+            self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)  # type: ignore[no-untyped-call]
+        if config.train.compile:
+            compile_resnets(self.method)
+        self.per_epoch = len(self.images) // batch
+        self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages()))
+        self.step, self.saved, self.seconds = 0, 0, 0.0  # saved: the step of the checkpoint
+        self.evaluated = 0  # the step of the last kNN
+        self._clock = time.perf_counter()
+        self.broken: set[int] = set()
+        self.skipped = self._collapsed = 0  # in a row
+
+    def _stage_of(self, step: int) -> int:
+        return next((stage for stage, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
+
+    def enter(self, stage: int) -> None:
+        """Each stage has an optimiser of its own."""
+        self.stage = stage
+        self.method.enter(stage)
+        self.optimiser = optim.build(self.method, self.method.rate, self.config.train)
+        self._forward = distributed.parallel(self.method)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if state["data"] != self.fingerprint:
+            raise ValueError(f"{self.config.data.spec} holds other images than the run began with")
+        self.method.load_state_dict(state["method"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds, self.broken = state["step"], state["seconds"], set(state["broken"])
+        self.saved = self.step
+        self.evaluated = state["evaluated"]
+
+    def save(self) -> None:
+        """Everything that the next step depends on; order, augmentation and masks are functions of (seed, step)."""
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        with distributed.together(RunFailed):
+            if self.first and not self.skipped:  # weights whose gradient is no number do not replace good ones
+                self._write()
+
+    def _write(self) -> None:
+        state = {
+            "config": configs.to_dict(self.config),
+            "method": self.method.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "evaluated": self.evaluated,
+            "broken": sorted(self.broken),
+            "data": self.fingerprint,
+        }
+        try:
+            checkpoint.save(self.out / checkpoint.FILE, state)
+        except OSError as error:
+            raise RunFailed(f"cannot write a checkpoint to {self.out}: {error.strerror or error}") from None
+        self.saved = self.step
+
+    def _kept(self) -> str:
+        return f"checkpoint of step {self.saved} in {self.out}" if self.saved else "no checkpoint yet"
+
+    def train(self, stop: machine.Stop) -> int:
+        """Steps until the schedule, `train.max_steps` or a signal ends them: the exit code. Raises RunFailed."""
+        train, total = self.config.train, self.ends[-1]
+        last = max(self.step, min(total, train.max_steps or total))
+        with distributed.together(RunFailed):
+            stream = self._open_stream(last)
+        self._announce(last)
+        self._evaluate_if_due(last)  # a run that was stopped before it could
+        self.reporter.begin(self.step, last)
+        for batch in stream:
+            if self._stage_of(self.step) != self.stage:
+                self.enter(self._stage_of(self.step))
+            loss, seen = self.train_step(batch.views(self.device))
+            self.step += 1
+            self.reporter.advance()
+            signal, broken = distributed.maxima(stop.signal, len(set(batch.broken) - self.broken))
+            if broken:
+                self._count_broken(distributed.union(batch.broken))
+            if self.step % train.log_every == 0 or self.step == last:
+                self._log(loss, seen)
+            if self.step % train.checkpoint_every == 0 or self.step == last or signal:
+                self.save()
+            if signal:
+                again = f"; go on: python -m training.pretrain --resume --out {self.out}" if self.saved else ""
+                self.reporter.say(f"stopped at step {self.step}; {self._kept()}{again}")
+                return 128 + signal
+            self._evaluate_if_due(last)
+        self.save()
+        self.reporter.say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; {self._kept()}")
+        return 0
+
+    def _open_stream(self, last: int) -> Iterable[data.Batch]:
+        sizes = self.config.data
+        grown = round(sizes.early_share * self.ends[-1]) if sizes.early_size else 0
+        try:
+            return data.batches(
+                self.images,
+                Augmentation(self.config.augment, sizes.image_size, sizes.early_size, grown),
+                batch_size=self.config.train.batch_size,
+                seed=self.config.train.seed,
+                start=self.step,
+                stop=last,
+                workers=self.config.data.workers,
+                device=self.device,
+                resident=self.config.data.resident,
+                rank=distributed.rank(),
+                world_size=distributed.world_size(),
+            )
+        except ValueError as error:
+            raise RunFailed(str(error)) from None
+
+    def train_step(self, pixels_N3SS: Tensor) -> tuple[Tensor, Seen]:
+        """One step of the optimiser on views in [0, 1]: its loss, and what `monitor.statistics` looks at.
+
+        A step whose gradient is not finite is left out; RunFailed after a few such in a row. All processes decide
+        alike, because they look at the gradient that they have averaged.
+        """
+        train = self.config.train
+        buffers = [buffer.clone() for buffer in self.method.buffers()]
+        begin = self.ends[self.stage - 1] if self.stage else 0
+        place, length = self.step - begin, self.ends[self.stage] - begin
+        rate = optim.learning_rate(train, place, length, self.per_epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["rate"]
+        with mixed_precision(self.device, train):
+            x = normalise(pixels_N3SS, self.config.data)
+            loss, seen = self._forward(x, Step(self.step, place / length, train.seed))
+        loss.backward()
+        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if bool(norm.isfinite()):  # the step's one wait for the device
+            if train.clip_norm:
+                clip_grads_with_norm_(self.method.parameters(), train.clip_norm, norm)
+            self.optimiser.step()
+            self.skipped = 0
+        else:
+            for buffer, before in zip(self.method.buffers(), buffers, strict=True):
+                buffer.copy_(before)  # running means and queues, which would pass the NaN on to every later step
+            self._skip()
+        self.optimiser.zero_grad(set_to_none=True)
+        return loss.detach(), seen
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        text = f"the gradient of step {self.step + 1} is not finite"
+        if self.skipped == _MAX_SKIPPED:
+            raise RunFailed(f"{text}, like the {_MAX_SKIPPED - 1} before it: start a new run with a lower train.lr")
+        self.reporter.warn(self.step, f"{text}; the step is left out")
+
+    def _evaluate_if_due(self, last: int) -> None:
+        """kNN every so many epochs and after the last step, if there are labelled images, by the first process."""
+        period = self.config.eval.every * self.per_epoch
+        due = self.step == last or (period and self.step % period == 0)
+        if not self.config.data.eval_spec or not self.step or self.evaluated == self.step or not due:
+            return
+        with distributed.together(RunFailed):
+            if self.labelled is not None:
+                self._evaluate(self.labelled)
+        self.evaluated = self.step
+        self.reporter.restart_clock()
+
+    def _evaluate(self, labelled: data.Labelled) -> None:
+        """kNN to journal and terminal; RunFailed."""
+        began, epoch = time.perf_counter(), self.step / self.per_epoch
+        try:
+            # Other sizes, which would be compiled anew; where nothing is compiled, the compiler stays out of memory.
+            with torch.compiler.set_stance("force_eager") if self.config.train.compile else nullcontext():
+                found = inference.knn(self.method.model.backbone, labelled, self.config, self.device)
+        except ValueError as error:
+            raise RunFailed(f"no kNN after step {self.step}: {error}") from None
+        self.reporter.record(self.step, epoch=epoch, knn=found.accuracy, k=found.k)
+        note = f"; {found.broken} images could not be read" if found.broken else ""
+        seconds = time.perf_counter() - began
+        self.reporter.say(
+            f"epoch {epoch:.1f}: kNN {found.accuracy:.4f} (k={found.k}, cosine, exp(s/0.1)), {seconds:.0f} s{note}"
+        )
+
+    def _announce(self, last: int) -> None:
+        c, millions = self.config, sum(p.numel() for p in self.method.model.parameters()) / 1e6
+        processes = f"{distributed.world_size()} processes of " if distributed.world_size() > 1 else ""
+        self.reporter.say(
+            f"{c.recipe}, C = {c.heads.num}, {c.temperature.kind} temperature, {millions:.1f} M parameters; "
+            f"{len(self.images)} images, {self.per_epoch} steps an epoch; {processes}{c.train.device}, "
+            f"{c.train.precision}; steps {self.step} to {last} of {self.ends[-1]}; {self.out}"
+        )
+        if processes and self.device.type == "cpu":
+            self.reporter.say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
+
+    def _log(self, loss: Tensor, seen: Seen) -> None:
+        mean_loss = float(distributed.mean(loss))
+        warning = None
+        if self.first and not self.skipped:
+            numbers = statistics(seen, self.method.model.temperature, self.config.temperature)
+            group = self.optimiser.param_groups[-1]
+            more = {"epoch": self.step / self.per_epoch, "lr": group["lr"] / group["rate"]}
+            self.reporter.progress(self.step, mean_loss, numbers, **more)
+            warning = collapse(numbers)
+            for text in filter(None, (warning, stuck(numbers))):
+                self.reporter.warn(self.step, text)
+        self._act_on_collapse(warning is not None)
+
+    def _act_on_collapse(self, seen: bool) -> None:
+        """End the run when so many readings in a row show collapse. The first process reads, all act."""
+        patience = self.config.train.collapse_patience
+        self._collapsed = self._collapsed + 1 if any(distributed.maxima(int(seen))) else 0
+        if patience and self._collapsed == patience:
+            self.save()
+            raise RunFailed(
+                f"{patience} readings in a row show collapse; {self._kept()}. Change the method's "
+                "settings, or go on with --resume train.collapse_patience=0"
+            )
+
+    def _count_broken(self, indices: set[int]) -> None:
+        """Of all processes, each of which reads other images."""
+        fresh = indices - self.broken
+        for index in sorted(fresh)[: max(0, 5 - len(self.broken))]:
+            self.reporter.warn(self.step, f"{self.images.name(index)} cannot be decoded; a flat grey stands in")
+        self.broken |= fresh
+        if len(self.broken) > _MAX_BROKEN * len(self.images):
+            names = ", ".join(self.images.name(i) for i in sorted(self.broken)[:3])
+            raise RunFailed(f"{len(self.broken)} of {len(self.images)} images cannot be decoded, such as {names}")
