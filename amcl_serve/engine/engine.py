@@ -139,7 +139,10 @@ class Engine:
         with self._lock:
             self._depth -= submission.open
             submission.open = 0
-            self._waiting = deque(job for job in self._waiting if job.submission is not submission)
+            for line in (self._undecoded, self._waiting):  # their bytes and pixels go at once
+                kept = [job for job in line if job.submission is not submission]
+                line.clear()
+                line.extend(kept)
             self._emptied.notify_all()
 
     def _serve(self) -> None:

@@ -51,5 +51,12 @@ class Workers:
             self._threads[place] = None
             logger.critical("the thread %s-%d died; another takes its place", self._name, place, exc_info=True)
             time.sleep(_PAUSE)
-            if not self._ending:
-                self._spawn(place)
+            while not self._ending:
+                try:
+                    self._spawn(place)
+                except RuntimeError:  # the system gives no thread now
+                    self._threads[place] = None
+                    logger.exception("the thread %s-%d cannot be replaced yet", self._name, place)
+                    time.sleep(_PAUSE)
+                else:
+                    return

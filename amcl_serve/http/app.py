@@ -19,6 +19,7 @@ from amcl_serve.http import openapi
 from amcl_serve.http.guards import request_id
 from amcl_serve.http.guards.auth import KEY_HEADERS, KeyCheck, by_route
 from amcl_serve.http.guards.limits import BodyLimit
+from amcl_serve.http.head import HeadAsGet
 from amcl_serve.http.metrics import MetricsMiddleware
 from amcl_serve.http.plain import PlainRoutes
 from amcl_serve.http.problem import Problems
@@ -66,6 +67,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
     app.add_middleware(BodyLimit, settings=settings, in_flight=server.in_flight, metrics=server.metrics)
     app.add_middleware(KeyCheck, keys=server.keys, metrics=server.metrics, needed=by_route(app.routes))
     problems.install(app)
+    app.add_middleware(HeadAsGet)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -9,21 +9,20 @@ from typing import Any, TypeVar
 from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import QueryParams, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from amcl_serve.errors import BadRequest, InvalidRequest, TooManyItems, UnsupportedMediaType
+from amcl_serve.errors import TooManyItems, UnsupportedMediaType
+from amcl_serve.http import multipart
 from amcl_serve.http.headers import header
+from amcl_serve.http.multipart import MAX_FIELD_BYTES, Form, Limits
 from amcl_serve.http.problem import invalid
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
 MULTIPART, JSON, OCTETS = "multipart/form-data", "application/json", "application/octet-stream"
-MAX_FIELDS = 16  # text fields of a form: the options
-MAX_FIELD_BYTES = 4096
 _SMALL = 1 << 21  # bytes of JSON that are parsed, and decoded from base64, in a third of a millisecond
 
 
@@ -57,8 +56,13 @@ async def read_body(receive: Receive) -> bytes:
 
 async def read_json(receive: Receive, model: type[Model]) -> tuple[Model, int]:
     """The body as `model`, and its size in bytes; BadRequest or InvalidRequest if it is none."""
-    body = await read_body(receive)
+    body = without_mark(await read_body(receive))
     return await away(len(body), validated, model.model_validate_json, body), len(body)
+
+
+def without_mark(body: bytes) -> bytes:
+    """JSON without the byte order mark that some programs write before it."""
+    return body.removeprefix(b"\xef\xbb\xbf")
 
 
 async def away(size: int, function: Callable[..., Value], *args: Any) -> Value:
@@ -69,33 +73,11 @@ async def away(size: int, function: Callable[..., Value], *args: Any) -> Value:
 
 
 async def read_form(
-    request: Request, names: tuple[str, ...], max_files: int, limit: str, *, max_field_bytes: int = MAX_FIELD_BYTES
-) -> tuple[dict[str, list[bytes]], dict[str, list[str]]]:
-    """The files under each of `names`, and the text fields; `limit` says what `max_files` means.
-
-    Raises BadRequest, InvalidRequest, TooManyItems, and what reading the body raises.
-    """
-    files: dict[str, list[bytes]] = {name: [] for name in names}
-    fields: dict[str, list[str]] = defaultdict(list)
-    try:
-        async with request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=max_field_bytes) as form:
-            for name, part in form.multi_items():
-                if not isinstance(part, UploadFile):
-                    fields[name].append(part)
-                elif name in files:
-                    files[name].append(await part.read())
-                else:
-                    raise InvalidRequest(f"unknown file field {name[:64]!r}; images go into {_listed(names)}")
-    except HTTPException as error:
-        if str(error.detail).startswith("Too many files"):  # starlette tells its refusals apart by their text alone
-            raise TooManyItems(f"too many files; the limit is {limit}") from None
-        raise BadRequest(
-            "the multipart body is malformed, or a text field is too long, or there are too many"
-        ) from None
-    for name in names:
-        if name in fields:
-            raise InvalidRequest(f"{name!r} was sent as text; send it as a file: a part with a filename")
-    return files, fields
+    request: Request, names: tuple[str, ...], max_files: int, files: str, *, max_field_bytes: int = MAX_FIELD_BYTES
+) -> Form:
+    """As `multipart.read_form`, of a request whose media type says so; `files` says what `max_files` means."""
+    content_type = header(request.scope, b"content-type")
+    return await multipart.read_form(content_type, request.receive, names, Limits(max_files, files, max_field_bytes))
 
 
 def options(model: type[Model], texts: dict[str, list[str]], lists: Iterable[str] = ()) -> Model:
@@ -132,7 +114,3 @@ def validated(validate: Callable[[Any], Value], value: object) -> Value:
         return validate(value)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_context=False, include_input=False)) from None
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return " and ".join(f"`{name}`" for name in names)

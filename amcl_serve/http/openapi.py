@@ -27,11 +27,12 @@ Errors = tuple[type[AmclError], ...]
 _NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest, UpsertRequest, QueryRequest)
 
 _BODY: Errors = (
-    errors.BadRequest, errors.BodyTooLarge, errors.InvalidRequest, errors.Overloaded, errors.DeadlineExceeded,
+    errors.BadRequest, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest, errors.Overloaded,
+    errors.DeadlineExceeded,
 )  # fmt: skip
 _IMAGES: Errors = (
     errors.UndecodableImage, errors.EmptyImage, errors.ImageTooLarge, errors.TooManyItems, errors.UnsupportedImage,
-    errors.UnsupportedMediaType, errors.NotReady,
+    errors.NotReady,
 )  # fmt: skip
 _MILLISECONDS = {"type": "string", "pattern": r"^\d+\.\d\d$"}
 _HEADERS: dict[str, dict[str, Any]] = {

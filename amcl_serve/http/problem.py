@@ -73,7 +73,8 @@ class Problems:
         if error.status_code == 405:  # the framework names the methods of one route, and a path may have several
             path = getattr(request.scope.get("route"), "path", "")
             routes = [route for route in request.app.routes if getattr(route, "path", None) == path]
-            headers = {"allow": ", ".join(sorted({method for route in routes for method in route.methods}))}
+            allowed = {method for route in routes for method in route.methods}
+            headers = {"allow": ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))}
         self._metrics.rejected.labels(code).inc()
         return _response(error.status_code, code, detail, request.url.path, headers)
 

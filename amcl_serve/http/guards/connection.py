@@ -13,6 +13,7 @@ from amcl_serve.errors import HeadTooLarge
 from amcl_serve.http.problem import problem_response
 from amcl_serve.http.server import server_in
 
+_FIRST_PROBE, _LATER_PROBES = 0.1, 1.0  # seconds
 MAX_HEAD = 64 * 1024  # bytes; and again as many of what the network hands over at once
 
 
@@ -61,6 +62,24 @@ def bounded(app: FastAPI) -> type[HttpToolsProtocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()
             super().connection_lost(exc)
+
+        def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn closes in any case
+            """A client that has only ended its own side gets its answer; one that is gone is noticed by a reset.
+
+            The two look alike until something is sent, so interim answers are, which every client passes over: the
+            first is what a reset answers, and the next fails by it.
+            """
+            cycle = self.cycle
+            if cycle is None or cycle.response_complete or cycle.more_body or cycle.scope["http_version"] != "1.1":
+                return False
+            self._ask_whether_there(_FIRST_PROBE)
+            return True
+
+        def _ask_whether_there(self, pause: float) -> None:
+            cycle = self.cycle
+            if cycle is not None and not cycle.response_started and not self.transport.is_closing():
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.loop.call_later(pause, self._ask_whether_there, _LATER_PROBES)
 
         def _stop_timer(self) -> None:
             if self._timer is not None:

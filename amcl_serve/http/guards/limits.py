@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from amcl_serve.errors import BodyTooLarge, DeadlineExceeded, Overloaded
+from amcl_serve.errors import BodyTooLarge, DeadlineExceeded, Overloaded, UnsupportedMediaType
 from amcl_serve.http.guards.deadline import Deadline
 from amcl_serve.http.guards.in_flight import InFlight
 from amcl_serve.http.headers import header
@@ -46,6 +46,14 @@ class BodyLimit:
             return
         if scope["method"] in SAFE:
             await self.app(scope, receive, send)
+            return
+        coding = header(scope, b"content-encoding").strip().lower()
+        if coding not in ("", "identity"):
+            self.metrics.rejected.labels(UnsupportedMediaType.code).inc()
+            error = UnsupportedMediaType(
+                f"the body has the content encoding {coding[:64]!r}; send it as it is, without Content-Encoding"
+            )
+            await problem_response(error, scope["path"])(scope, receive, send)
             return
         if self.in_flight.full:
             self.metrics.rejected.labels(FULL.code).inc()

@@ -97,8 +97,9 @@ async def _read(request: Request, limit: int) -> tuple[str, list[Image], EmbedOp
     """What holds the images, the images, and what the body says of them; counted before anything is decoded."""
     kind = body.media_type(request.scope)
     if kind == body.MULTIPART:
-        files, fields = await body.read_form(request, ("files",), limit, f"at most {limit} images a request")
-        operand, images, options = "files", list[Image](files["files"]), body.options(EmbedOptions, fields, _LISTS)
+        form = await body.read_form(request, ("files",), limit, f"at most {limit} images a request")
+        operand, images = "files", list[Image](form.files["files"])
+        options = body.options(EmbedOptions, form.fields, _LISTS)
     elif kind == body.JSON:
         given, size = await body.read_json(request.receive, EmbedRequest)
         body.check_count(len(given.images), limit, "images")

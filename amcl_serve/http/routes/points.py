@@ -132,15 +132,16 @@ async def _read(request: Request, settings: Settings) -> list[NewPoint]:
     """The points of an upsert: JSON `points`, or multipart `files` with a JSON field `points` in the same order."""
     kind, most = bodies.media_type(request.scope), settings.max_items
     if kind == bodies.JSON:
-        given = await to_thread.run_sync(bodies.validated, UpsertRequest.model_validate_json, await request.body())
+        raw = bodies.without_mark(await bodies.read_body(request.receive))
+        given = await to_thread.run_sync(bodies.validated, UpsertRequest.model_validate_json, raw)
         _check_points(len(given.points), most)
         return await to_thread.run_sync(_with_images, given)
     if kind != bodies.MULTIPART:
         raise bodies.unsupported(kind, f"points come as {bodies.JSON} or {bodies.MULTIPART}")
     limit = f"at most {most} images a request"
     size = settings.max_body_bytes
-    form, fields = await bodies.read_form(request, ("files",), most, limit, max_field_bytes=size)
-    files = form["files"]
+    form = await bodies.read_form(request, ("files",), most, limit, max_field_bytes=size)
+    files, fields = form.files["files"], form.fields
     if set(fields) != {"points"}:
         raise InvalidRequest(
             'the form has `files` and one text field `points`: JSON like [{"id": 1, "payload": {}}, …]'

@@ -99,20 +99,22 @@ async def _read(request: Request, max_bytes: int) -> Search:
     """A query: JSON with `query`, or multipart with one image as `file` and the options as fields."""
     kind = bodies.media_type(request.scope)
     if kind == bodies.JSON:
-        given = await to_thread.run_sync(bodies.validated, QueryRequest.model_validate_json, await request.body())
+        raw = bodies.without_mark(await bodies.read_body(request.receive))
+        given = await to_thread.run_sync(bodies.validated, QueryRequest.model_validate_json, raw)
         return _search(given, Place("query", 0, ""))
     if kind != bodies.MULTIPART:
         raise bodies.unsupported(kind, f"query come as {bodies.JSON} or {bodies.MULTIPART}")
-    files, fields = await bodies.read_form(request, ("file",), 1, "1 image a query", max_field_bytes=max_bytes)
-    if not files["file"]:
+    form = await bodies.read_form(request, ("file",), 1, "1 image a query", max_field_bytes=max_bytes)
+    files = form.files["file"]
+    if not files:
         raise InvalidRequest("the form has no image; send one as `file`")
-    options: dict[str, Any] = {name: texts[-1] for name, texts in fields.items()}
-    for name in {"filter", "params"} & set(fields):
+    options: dict[str, Any] = {name: texts[-1] for name, texts in form.fields.items()}
+    for name in {"filter", "params"} & set(options):
         try:
             options[name] = orjson.loads(options[name])
         except orjson.JSONDecodeError:
             raise InvalidRequest(f"{name}: not valid JSON") from None
-    return Search(files["file"][0], bodies.validated(QueryOptions.model_validate, options), Place("file", 0, "query"))
+    return Search(files[0], bodies.validated(QueryOptions.model_validate, options), Place("file", 0, "query"))
 
 
 def _search(given: QueryRequest, place: Place) -> Search:

@@ -94,9 +94,9 @@ async def _read(request: Request, limit: int) -> tuple[list[Image], list[Image],
     options: SimilarityOptions
     if kind == body.MULTIPART:
         says = f"at most {limit} images in `a` and in `b`"
-        files, fields = await body.read_form(request, ("a", "b"), 2 * limit, says)
-        sides |= {name: list(found) for name, found in files.items()}
-        options = body.options(SimilarityOptions, fields)
+        form = await body.read_form(request, ("a", "b"), 2 * limit, says)
+        sides |= {name: list(found) for name, found in form.files.items()}
+        options = body.options(SimilarityOptions, form.fields)
     elif kind == body.JSON:
         given, size = await body.read_json(request.receive, SimilarityRequest)
         body.check_count(max(len(given.a), len(given.b)), limit, "images in `a` or `b`")

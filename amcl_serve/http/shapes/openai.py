@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from amcl_serve.http.shapes.base import Items, Shape
 
@@ -23,6 +23,20 @@ class EmbeddingsRequest(Shape, strict=True):
         default=None, description="D, if given: vectors cannot be shortened"
     )
     user: str | None = Field(default=None, description="ignored")
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _no_tokens(cls, value: Any) -> Any:
+        """LangChain's class, by default, turns texts into tokens itself, and would so turn a base64 image."""
+        first = value[0] if isinstance(value, list) and value else None
+        if isinstance(first, list) and first:
+            first = first[0]
+        if isinstance(first, int):
+            raise ValueError(
+                "these are numbers of tokens, which no image has: tell the client to send its input as it is "
+                "(LangChain: check_embedding_ctx_length=False)"
+            )
+        return value
 
 
 class EmbeddingItem(Shape):

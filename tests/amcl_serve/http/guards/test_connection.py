@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import http.client
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -111,3 +114,48 @@ def test_a_connection_in_use_is_kept(connection: socket.socket) -> None:
         connection.settimeout(20)
         connection.sendall(data[20:])
         assert answers(connection, 1)[0][2] == b"3 0"
+
+
+async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers in half a second, unless its client has gone; /gone says so to whoever asks later."""
+    body = await Request(scope, receive).body()
+    gone = asyncio.create_task(receive())
+    done, _ = await asyncio.wait({gone}, timeout=0.5)
+    slow.left = bool(done)  # type: ignore[attr-defined]
+    await PlainTextResponse(str(len(body)))(scope, receive, send)
+
+
+def test_a_client_that_ends_its_own_side_gets_its_answer(app: FastAPI) -> None:
+    with listening(slow, bounded(app)) as port, connected(port) as connection:
+        connection.sendall(request(body=b"1234"))
+        connection.shutdown(socket.SHUT_WR)
+        found = rest(connection)
+    interim, _, answer = found.partition(b"HTTP/1.1 200 OK\r\n")
+    assert interim == b"HTTP/1.1 100 Continue\r\n\r\n" * 2
+    assert answer.endswith(b"\r\n\r\n4")
+    assert slow.left is False  # type: ignore[attr-defined]
+
+
+def test_a_client_of_the_library_passes_over_what_is_sent_between(app: FastAPI) -> None:
+    with listening(slow, bounded(app)) as port, connected(port) as connection:
+        connection.sendall(request(body=b"1234"))
+        connection.shutdown(socket.SHUT_WR)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert (response.status, response.read()) == (200, b"4")
+
+
+def test_a_client_that_is_gone_is_noticed_while_it_is_worked_for(app: FastAPI) -> None:
+    with listening(slow, bounded(app)) as port:
+        with connected(port) as connection:
+            connection.sendall(request(body=b"1234"))
+            time.sleep(0.1)  # it has come
+        time.sleep(0.7)
+    assert slow.left is True  # type: ignore[attr-defined]
+
+
+def test_half_a_body_is_no_request(app: FastAPI) -> None:
+    with listening(behind, bounded(app)) as port, connected(port) as connection:
+        connection.sendall(request(body=b"1234")[:-2])
+        connection.shutdown(socket.SHUT_WR)
+        assert rest(connection) == b""
