@@ -18,7 +18,7 @@ class HeadAsGet:
             return
 
         async def head(message: Message) -> None:
-            await send(message if message["type"] != "http.response.body" else message | {"body": b""})
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
         inner = dict(scope) | {"method": "GET"}
         try:
