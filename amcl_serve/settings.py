@@ -94,6 +94,7 @@ class Settings(BaseSettings):
         "a stop waits as long",
     )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
+    search_threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="threads of one search in a collection")
     cors_origins: str = Field(
         "", description="web origins whose pages may call the API, separated by commas; * for any, empty for none"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -98,7 +99,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if server.registry is None:
         server.registry = Registry(*await to_thread.run_sync(load_models, settings))
     async with AsyncExitStack() as stack:
-        store = await to_thread.run_sync(SqliteStore, settings.data_dir)
+        store = await to_thread.run_sync(
+            partial(SqliteStore, settings.data_dir, search_threads=settings.search_threads)
+        )
         stack.callback(store.close)
         server.store = store
         server.loader = Loader(server.registry, settings, watch=server.metrics.watch)

@@ -55,9 +55,10 @@ class _Row:
 class SqliteStore:
     """A VectorStore in one folder. One lock serialises all calls, so a search sees every write that returned."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, search_threads: int = 1) -> None:
         """Raises StorageError where the folder cannot be used or another process uses it."""
         self._database = Database(data_dir)
+        self._search_threads = search_threads
         self._lock = threading.RLock()
         self._indexes: dict[int, ExactIndex] = {}  # by the collection's row id, built at its first query
 
@@ -242,7 +243,7 @@ class SqliteStore:
     def _index(self, collection: _Row) -> ExactIndex:
         index = self._indexes.get(collection.id)
         if index is None:
-            index = ExactIndex(collection.info.size, collection.info.distance)
+            index = ExactIndex(collection.info.size, collection.info.distance, self._search_threads)
             cursor = self._database.read().execute(
                 "SELECT id, vector FROM points WHERE collection = ?", (collection.id,)
             )

@@ -15,10 +15,15 @@ Vectors = npt.NDArray[np.float32]
 
 
 class ExactIndex:
-    """Row ids and vectors float32 [N, size] in FAISS. Not safe for concurrent use: the store holds its lock."""
+    """Row ids and vectors float32 [N, size] in FAISS. Not safe for concurrent use: the store holds its lock.
 
-    def __init__(self, size: int, distance: Distance) -> None:
+    A search takes `threads` of OpenMP. A team of them is woken for each, which beside other work costs several times
+    the search.
+    """
+
+    def __init__(self, size: int, distance: Distance, threads: int = 1) -> None:
         self._distance = distance
+        self._threads = threads
         self._index = faiss.IndexIDMap(faiss.IndexFlatL2(size) if distance == "Euclid" else faiss.IndexFlatIP(size))
         self._largest = 0.0  # length of the longest vector ever added
         # FAISS sums products in at least 8 lanes of float32: this bounds its error relative to |a| |b|.
@@ -57,6 +62,7 @@ class ExactIndex:
             selector = faiss.IDSelectorBatch(only)  # a name of its own keeps it alive: FAISS holds a bare pointer
             parameters.sel = selector
         fetched = min(eligible, count + 8)
+        faiss.omp_set_num_threads(self._threads)  # of the calling thread alone
         while True:
             found, rows = self._index.search(vector[None], fetched, params=parameters)
             margin = self._margin(vector, float(found[0, count - 1]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from uuid import UUID
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -160,3 +162,21 @@ def test_an_index_that_cannot_follow_is_built_anew(store, distance, monkeypatch,
         store.upsert("a", [Point(1, [1, 0], {})])
     assert "could not follow" in caplog.text
     assert [identity for identity, _ in answer(store, Query([1, 0]))] == [1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_search_wakes_as_many_threads_as_it_may(tmp_path, threads):
+    store = SqliteStore(tmp_path, search_threads=threads)
+    store.create("a", 4, "Dot")
+    store.upsert("a", [Point(1, [1, 2, 3, 4], {})])
+    found = []
+
+    def search():
+        store.query("a", Query([1, 0, 0, 0]))
+        found.append(faiss.omp_get_max_threads())
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    thread.join()
+    assert found == [threads]
+    store.close()
