@@ -8,7 +8,7 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check openapi bench-model bench-training bench-serving bench-overload soak \
+.PHONY: help install serve test test-slow check client openapi bench-model bench-training bench-serving bench-overload soak \
 	chromium wrk clean
 
 help: ## list the targets
@@ -32,6 +32,9 @@ check: .venv-dev/.stamp ## style, types, import rules, no registry host in any f
 	$(DEV)/lint-imports
 	@! git grep -nIE 'pypi[.]org|pythonhosted[.]org|npmjs[.](org|com)|deb[.]debian[.]org|[-]-(extra-)?index-url' \
 	  || { echo 'check: the lines above name a package registry'; exit 1; }
+
+client: .venv-dev/.stamp ## generate the blocking client from the awaited one
+	$(DEV)/python -m scripts.blocking_client
 
 openapi: .venv-dev/.stamp ## write the HTTP interface into tests/amcl_serve/http/openapi.json, which a test compares it with
 	UPDATE_OPENAPI=1 $(DEV)/python -m pytest tests/amcl_serve/http/test_app.py -k openapi_is

@@ -9,18 +9,21 @@ from amcl_serve.client import AsyncClient, PairsAnswer, Retry
 from amcl_serve.errors import AmclError
 from app.visitor import for_visitors
 
-_SIDES = (("a: ", "First image: "), ("b: ", "Second image: "))
+_WORDS = {"a": "First image", "b": "Second image"}
 
 
 class Refused(Exception):
     """The API refused; `detail` is its sentence, in the page's words for the two images."""
 
     def __init__(self, detail: str) -> None:
-        for side, words in _SIDES:
-            if detail.startswith(side):
-                detail = words + detail.removeprefix(side)
         super().__init__(detail)
         self.detail = detail
+
+    @classmethod
+    def by(cls, error: AmclError) -> Refused:
+        """What the API's error says of the first image that it is due to."""
+        said = [f"{_WORDS[item.operand]}: {item.detail}" for item in error.items if item.operand in _WORDS]
+        return cls(said[0] if said else error.detail)
 
 
 class Client:
@@ -35,4 +38,4 @@ class Client:
         try:
             return await self._client.similarity([first], [second])
         except AmclError as error:
-            raise Refused(error.detail) from None
+            raise Refused.by(error) from None

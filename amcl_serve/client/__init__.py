@@ -7,9 +7,11 @@ An error of the server is raised as the class of `amcl_serve.errors` that has it
 are the client's own. Nothing of the server, onnxruntime or FAISS is imported.
 """
 
-from amcl_serve.client.clients import DEFAULT_URL, AsyncClient, Client
+from amcl_serve.client._async.client import AsyncClient
+from amcl_serve.client._async.sending import DEFAULT_URL
+from amcl_serve.client._blocking.client import Client
+from amcl_serve.client.calls import Limits
 from amcl_serve.client.retry import Retry
 from amcl_serve.client.shapes import CrossAnswer, Image, PairsAnswer, Point
-from amcl_serve.client.wire import Limits
 
 __all__ = ["DEFAULT_URL", "AsyncClient", "Client", "CrossAnswer", "Image", "Limits", "PairsAnswer", "Point", "Retry"]

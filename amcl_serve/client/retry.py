@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from amcl_serve.client.wire import Request
+from amcl_serve.client.calls import Call
 
 REFUSED = (429, 503)  # nothing was begun
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -36,9 +36,9 @@ class Retry:
 class Tries:
     """The sendings of one request."""
 
-    def __init__(self, retry: Retry, request: Request) -> None:
+    def __init__(self, retry: Retry, call: Call) -> None:
         self._retry = retry
-        self._request = request
+        self._call = call
         self._started = time.monotonic()
         self._sent = self._unanswered = 0
 
@@ -53,7 +53,7 @@ class Tries:
         self._unanswered += not isinstance(outcome, httpx.Response)
         if self._sent >= retry.attempts or self._unanswered >= retry.unanswered:
             return None
-        if not self._request.patient or not _passing(self._request, outcome):
+        if not self._call.patient or not _passing(self._call, outcome):
             return None
         seconds = _retry_after(outcome)
         if seconds is None:
@@ -64,11 +64,11 @@ class Tries:
         return time.monotonic() - self._started
 
 
-def _passing(request: Request, outcome: httpx.Response | httpx.TransportError) -> bool:
+def _passing(call: Call, outcome: httpx.Response | httpx.TransportError) -> bool:
     """Whether another sending may end otherwise, and does no harm."""
     if isinstance(outcome, httpx.Response):
-        return outcome.status_code in REFUSED or (outcome.status_code == 504 and request.idempotent)
-    return isinstance(outcome, NOT_SENT) or (isinstance(outcome, BROKEN) and request.idempotent)
+        return outcome.status_code in REFUSED or (outcome.status_code == 504 and call.idempotent)
+    return isinstance(outcome, NOT_SENT) or (isinstance(outcome, BROKEN) and call.idempotent)
 
 
 def _retry_after(outcome: httpx.Response | httpx.TransportError) -> float | None:

