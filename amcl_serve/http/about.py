@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from amcl_serve.errors import AmclError
 from amcl_serve.http.guards.keys import Access
@@ -21,21 +22,27 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class About:
-    """`access` is what a key must allow, None where no key is asked for; `errors` are beside those of every route."""
+    """`access` is what a key must allow, None where no key is asked for; `errors` are beside those of every route.
+
+    `body` is the shape of a body in JSON that the endpoint reads itself.
+    """
 
     access: Access | None
     errors: tuple[type[AmclError], ...]
     images: bool
+    body: type[BaseModel] | None
 
 
-def about(access: Access | None, *errors: type[AmclError], images: bool = False) -> Callable[[Endpoint], Endpoint]:
+def about(
+    access: Access | None, *errors: type[AmclError], images: bool = False, body: type[BaseModel] | None = None
+) -> Callable[[Endpoint], Endpoint]:
     """Say it of an endpoint; stands below the router's decorator.
 
     What follows from a route's shape need not be said: the errors of bodies, of parameters, of keys, and of images.
     """
 
     def say(endpoint: Endpoint) -> Endpoint:
-        endpoint.about = About(access, errors, images)  # type: ignore[attr-defined]  # functions take attributes
+        endpoint.about = About(access, errors, images, body)  # type: ignore[attr-defined]  # functions take attributes
         return endpoint
 
     return say

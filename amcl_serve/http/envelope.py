@@ -13,12 +13,15 @@ from fastapi import Depends, Query
 from starlette.responses import Response
 
 from amcl_serve.engine.submissions import Timing
+from amcl_serve.errors import InvalidRequest
 from amcl_serve.http.metrics import Metrics
 from amcl_serve.http.output import timed_json
 from amcl_serve.http.shapes.items import Name
 from amcl_serve.vectors.types import Record
 
 Value = TypeVar("Value")
+
+MAX_NUMBERS = 1_000_000  # of an answer's vectors; writing them takes 30 ms, in which nothing else of the process runs
 
 
 async def _now() -> float:
@@ -43,6 +46,15 @@ def enveloped(result: object, started: float) -> Response:
 def enveloped_after_images(result: object, started: float, timing: Timing, metrics: Metrics) -> Response:
     """`result` in the envelope, with the time headers of images."""
     return timed_json(_content(result, started), timing, metrics)
+
+
+def check_numbers(points: int, size: int) -> None:
+    """InvalidRequest where an answer would hold more numbers than can be written while others wait."""
+    if points * size > MAX_NUMBERS:
+        raise InvalidRequest(
+            f"limit: {points} points with vectors of {size} are {points * size} numbers; at most {MAX_NUMBERS} are "
+            f"answered at a time: ask for {MAX_NUMBERS // size} points, or leave the vectors out"
+        )
 
 
 def record(found: Record, *, payload: bool, vector: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from inspect import getdoc
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
@@ -14,17 +15,9 @@ from amcl_serve.errors import AmclError
 from amcl_serve.http.about import About, Route
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.problem import MEDIA_TYPE
-from amcl_serve.http.shapes.embed import EmbedRequest
-from amcl_serve.http.shapes.openai import EmbeddingsRequest
-from amcl_serve.http.shapes.points import UpsertRequest
 from amcl_serve.http.shapes.problem import Problem
-from amcl_serve.http.shapes.search import QueryRequest
-from amcl_serve.http.shapes.similarity import SimilarityRequest
 
 Errors = tuple[type[AmclError], ...]
-
-# Shapes that routes name by reference, because FastAPI sees the raw request only.
-_NAMED = (Problem, EmbedRequest, SimilarityRequest, EmbeddingsRequest, UpsertRequest, QueryRequest)
 
 _BODY: Errors = (
     errors.BadRequest, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest, errors.Overloaded,
@@ -72,8 +65,10 @@ _SECURITY = {
 
 def complete(schema: dict[str, Any], routes: Iterable[BaseRoute], *, keys: bool) -> dict[str, Any]:
     """FastAPI's schema with named shapes, each operation's errors, every header, and, with `keys`, who needs one."""
+    said = {(method, route.path_format): route.about for route in _ours(routes) for method in route.methods or ()}
+    shapes: list[type[BaseModel]] = [Problem, *(about.body for about in said.values() if about.body is not None)]
     _, named = models_json_schema(
-        [(model, "validation") for model in _NAMED], ref_template="#/components/schemas/{model}"
+        [(shape, "validation") for shape in dict.fromkeys(shapes)], ref_template="#/components/schemas/{model}"
     )
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(named["$defs"])
@@ -81,7 +76,6 @@ def complete(schema: dict[str, Any], routes: Iterable[BaseRoute], *, keys: bool)
     if keys:
         components["securitySchemes"] = _SECURITY
         schema["security"] = [{name: []} for name in _SECURITY]
-    said = {(method, route.path_format): route.about for route in _ours(routes) for method in route.methods or ()}
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             _complete(path, operation, said[method.upper(), path], keys=keys)
@@ -93,6 +87,9 @@ def _ours(routes: Iterable[BaseRoute]) -> Iterator[Route]:
 
 
 def _complete(path: str, operation: dict[str, Any], about: About, *, keys: bool) -> None:
+    if about.body is not None and "requestBody" not in operation:
+        schema = {"$ref": f"#/components/schemas/{about.body.__name__}"}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     responses = operation["responses"]
     responses.pop("default", None)  # it stood for the errors
     for response in responses.values():

@@ -28,7 +28,7 @@ from amcl_serve.vectors.values import id_to_key, parse_point_id
 
 MAX_DEPTH = 8
 MAX_CONDITIONS = 128  # SQLite bounds the depth of an expression
-MAX_VALUES = 10_000  # of one any, except or has_id
+MAX_VALUES = 10_000  # of all any, except and has_id of a filter
 
 _KEY = re.compile(r'[^"\\\[\].\x00-\x1f]{1,128}(?:\.[^"\\\[\].\x00-\x1f]{1,128}){0,15}')
 _ELEMENTS = (
@@ -57,7 +57,7 @@ class _Compiler:
     """Counts the conditions of one filter while it is compiled."""
 
     def __init__(self) -> None:
-        self._conditions = 0
+        self._conditions = self._values = 0
 
     def filter(self, where: Any, place: str, depth: int) -> Sql:
         if not isinstance(where, Mapping) or not set(where) <= set(_CLAUSES):
@@ -79,6 +79,9 @@ class _Compiler:
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
             raise InvalidRequest(f"filter: more than {MAX_CONDITIONS} conditions")
+        self._values += _number_of_values(condition)
+        if self._values > MAX_VALUES:
+            raise InvalidRequest(f"{place}: the lists of a filter hold at most {MAX_VALUES} values in all")
         if isinstance(condition, Mapping):
             if condition and set(condition) <= set(_CLAUSES):
                 return self.filter(condition, place, depth + 1)
@@ -170,8 +173,17 @@ def _path(key: Any, place: str) -> str:
 
 
 def _check_list(values: Any, place: str) -> None:
-    if not isinstance(values, list) or len(values) > MAX_VALUES:
-        raise InvalidRequest(f"{place}: a list of at most {MAX_VALUES} values")
+    if not isinstance(values, list):
+        raise InvalidRequest(f"{place}: a list of values, at most {MAX_VALUES} in a filter")
+
+
+def _number_of_values(condition: Any) -> int:
+    """Of the lists in a condition itself."""
+    if not isinstance(condition, Mapping):
+        return 0
+    match = condition.get("match")
+    lists = [condition.get("has_id"), *(match.values() if isinstance(match, Mapping) else ())]
+    return sum(len(values) for values in lists if isinstance(values, list))
 
 
 def _type_of(values: list[Any], place: str) -> str:

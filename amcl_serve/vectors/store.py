@@ -100,6 +100,11 @@ class SqliteStore:
             collection = self._collection(name)
             return replace(collection.info, points=self._count(collection, Sql("1")))
 
+    def size(self, name: str) -> int:
+        """Components of the collection's vectors."""
+        with self._lock:
+            return self._collection(name).info.size
+
     def choose_model(self, name: str, models: Sequence[ModelRef]) -> int:
         """Index of the first of `models` whose images belong into the collection; else CollectionMismatch."""
         with self._lock:

@@ -105,6 +105,9 @@ class VectorStore(Protocol):
     def describe(self, name: str) -> CollectionInfo:
         """Size, distance, model and number of points."""
 
+    def size(self, name: str) -> int:
+        """Components of the collection's vectors."""
+
     def choose_model(self, name: str, models: Sequence[ModelRef]) -> int:
         """Index of the first of `models` whose images belong into the collection; else CollectionMismatch."""
 

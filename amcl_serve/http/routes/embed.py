@@ -57,7 +57,7 @@ _NONE = EmbedOptions()
     responses={200: {"content": {NPY: _BINARY}, "description": "The vectors, in order"}},
     openapi_extra={"parameters": body.documented(EmbedQuery), "requestBody": BODY},
 )
-@about(Access.READ, ModelNotFound, images=True)
+@about(Access.READ, ModelNotFound, images=True, body=EmbedRequest)
 async def embed(request: Request) -> Response:
     """Embed one image (multipart, raw body or JSON) or many (multipart `files`, JSON `images`).
 

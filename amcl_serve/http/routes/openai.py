@@ -23,17 +23,14 @@ from amcl_serve.model.encoder import unit_norm
 router = routes("/v1", tag="openai")
 plain = routes("/v1", tag="openai", plain=True)
 
-BODY = {"required": True, "content": {body.JSON: {"schema": {"$ref": "#/components/schemas/EmbeddingsRequest"}}}}
-
 
 @plain.post(
     "/embeddings",
     summary="Embed images, for OpenAI's clients",
     response_model=EmbeddingsAnswer,
     responses={200: {"description": "Features of unit norm, in the order of the images"}},
-    openapi_extra={"requestBody": BODY},
 )
-@about(Access.READ, ModelNotFound, images=True)
+@about(Access.READ, ModelNotFound, images=True, body=EmbeddingsRequest)
 async def embeddings(request: Request) -> Response:
     """Embed the images in `input`: data URIs or base64, one or a list.
 

@@ -23,7 +23,7 @@ from amcl_serve.errors import (
 from amcl_serve.http import body as bodies
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.collection_images import Place, model_for, reference, vectors
-from amcl_serve.http.envelope import Started, Wanted, call, enveloped, enveloped_after_images, record
+from amcl_serve.http.envelope import Started, Wanted, call, check_numbers, enveloped, enveloped_after_images, record
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.images import Image, from_text
 from amcl_serve.http.server import server_of
@@ -67,7 +67,12 @@ class NewPoint:
     response_model=Envelope[Operation],
     openapi_extra={"requestBody": POINTS_BODY},
 )
-@about(Access.WRITE, InvalidRequest, CollectionNotFound, CollectionMismatch, ModelNotFound, StorageFull, images=True)
+@about(
+    Access.WRITE,
+    *(InvalidRequest, CollectionNotFound, CollectionMismatch, ModelNotFound, StorageFull),
+    images=True,
+    body=UpsertRequest,
+)
 async def upsert(request: Request, name: str, started: Started, wanted: Wanted = None) -> Response:
     """Write all points or none; one with a stored id replaces that. The error of bad images names each by its index."""
     server = server_of(request)
@@ -86,11 +91,13 @@ async def upsert(request: Request, name: str, started: Started, wanted: Wanted =
 
 
 @router.post("/{name}/points/delete", summary="Delete points", response_model=Envelope[Operation])
-@about(Access.WRITE, NotReady, InvalidRequest, CollectionNotFound, TooManyItems, StorageFull)
-async def delete(request: Request, name: str, body: DeleteRequest, started: Started) -> Response:
+@about(Access.WRITE, NotReady, InvalidRequest, CollectionNotFound, TooManyItems, StorageFull, body=DeleteRequest)
+async def delete(request: Request, name: str, started: Started) -> Response:
     """Delete by ids, or all that a filter matches; ids that are not there are no error, a filter of nothing is."""
     server = server_of(request)
-    if body.filter is not None and not compile_filter(body.filter).parameters:  # a condition of any kind has some
+    body = await bodies.json_only(request, DeleteRequest)
+    # A condition of any kind has parameters.
+    if body.filter is not None and not (await call(compile_filter, body.filter)).parameters:
         raise InvalidRequest("filter: it has no condition and would match every point; remove the collection for that")
     if body.points is not None:
         _check_points(len(body.points), server.settings.max_items)
@@ -99,19 +106,23 @@ async def delete(request: Request, name: str, body: DeleteRequest, started: Star
 
 
 @router.post("/{name}/points/scroll", summary="Page through points", response_model=Envelope[ScrollPage])
-@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound)
-async def scroll(request: Request, name: str, body: ScrollRequest, started: Started) -> Response:
+@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, body=ScrollRequest)
+async def scroll(request: Request, name: str, started: Started) -> Response:
     """Points in the order of their ids, integers before UUIDs."""
     store = server_of(request).collections
+    body = await bodies.json_only(request, ScrollRequest)
+    if body.with_vector:
+        check_numbers(body.limit, await call(store.size, name))
     page = await call(store.scroll, name, limit=body.limit, start=body.offset, where=body.filter)
     points = [record(found, payload=body.with_payload, vector=body.with_vector) for found in page.records]
     return enveloped({"points": points, "next_page_offset": page.next_offset}, started)
 
 
 @router.post("/{name}/points/count", summary="Count points", response_model=Envelope[Count])
-@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound)
-async def count(request: Request, name: str, body: CountRequest, started: Started) -> Response:
+@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, body=CountRequest)
+async def count(request: Request, name: str, started: Started) -> Response:
     """Number of points that the filter matches, of all without one."""
+    body = await bodies.json_only(request, CountRequest)
     return enveloped({"count": await call(server_of(request).collections.count, name, body.filter)}, started)
 
 
@@ -132,8 +143,7 @@ async def _read(request: Request, settings: Settings) -> list[NewPoint]:
     """The points of an upsert: JSON `points`, or multipart `files` with a JSON field `points` in the same order."""
     kind, most = bodies.media_type(request.scope), settings.max_items
     if kind == bodies.JSON:
-        raw = bodies.without_mark(await bodies.read_body(request.receive))
-        given = await to_thread.run_sync(bodies.validated, UpsertRequest.model_validate_json, raw)
+        given, _ = await bodies.read_json(request.receive, UpsertRequest)
         _check_points(len(given.points), most)
         return await to_thread.run_sync(_with_images, given)
     if kind != bodies.MULTIPART:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from anyio import to_thread
 from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive
@@ -24,7 +23,7 @@ from amcl_serve.errors import (
 from amcl_serve.http import body as bodies
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.collection_images import Place, model_for, vectors
-from amcl_serve.http.envelope import Started, Wanted, call, enveloped, enveloped_after_images, record
+from amcl_serve.http.envelope import Started, Wanted, call, check_numbers, enveloped, enveloped_after_images, record
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.images import Image, at, from_text
 from amcl_serve.http.server import Server, server_of
@@ -64,7 +63,7 @@ class Search:
     response_model=Envelope[QueryResult],
     openapi_extra={"requestBody": QUERY_BODY},
 )
-@about(Access.READ, *_ERRORS, images=True)
+@about(Access.READ, *_ERRORS, images=True, body=QueryRequest)
 async def query(request: Request, name: str, started: Started, wanted: Wanted = None) -> Response:
     """The nearest points to a vector, to a stored point (which is left out), or to an image; ties go by id."""
     server = server_of(request)
@@ -74,12 +73,11 @@ async def query(request: Request, name: str, started: Started, wanted: Wanted = 
 
 
 @router.post("/{name}/points/query/batch", summary="Search many times", response_model=Envelope[list[QueryResult]])
-@about(Access.READ, *_ERRORS, images=True)
-async def query_batch(
-    request: Request, name: str, body: QueryBatchRequest, started: Started, wanted: Wanted = None
-) -> Response:
+@about(Access.READ, *_ERRORS, images=True, body=QueryBatchRequest)
+async def query_batch(request: Request, name: str, started: Started, wanted: Wanted = None) -> Response:
     """One result a search, in order; an error of one of them, which it names, refuses the request."""
     server = server_of(request)
+    body = await bodies.json_only(request, QueryBatchRequest)
     bodies.check_count(len(body.searches), server.settings.max_items, "searches")
     if not body.searches:
         raise InvalidRequest("searches: at least one")
@@ -99,8 +97,7 @@ async def _read(request: Request, max_bytes: int) -> Search:
     """A query: JSON with `query`, or multipart with one image as `file` and the options as fields."""
     kind = bodies.media_type(request.scope)
     if kind == bodies.JSON:
-        raw = bodies.without_mark(await bodies.read_body(request.receive))
-        given = await to_thread.run_sync(bodies.validated, QueryRequest.model_validate_json, raw)
+        given, _ = await bodies.read_json(request.receive, QueryRequest)
         return _search(given, Place("query", 0, ""))
     if kind != bodies.MULTIPART:
         raise bodies.unsupported(kind, f"query come as {bodies.JSON} or {bodies.MULTIPART}")
@@ -133,6 +130,9 @@ async def _answers(
 ) -> tuple[list[dict[str, Any]], Timing | None]:
     """A result a search, and the times of their images if there are any."""
     store = server.collections
+    numbers = sum(search.options.limit for search in searches if search.options.with_vector)
+    if numbers:
+        check_numbers(numbers, await call(store.size, name))
     pictured = [search for search in searches if search.pictured]
     if not pictured:
         return await call(_run, store, name, searches, [search.target for search in searches]), None

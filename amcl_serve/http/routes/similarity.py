@@ -56,7 +56,7 @@ BODY = {
     responses={200: {"description": "The scores"}},
     openapi_extra={"parameters": body.documented(SimilarityQuery), "requestBody": BODY},
 )
-@about(Access.READ, ModelNotFound, images=True)
+@about(Access.READ, ModelNotFound, images=True, body=SimilarityRequest)
 async def similarity(request: Request) -> Response:
     """Score a₁b₁, a₂b₂, … (`mode=pairs`) or every a with every b (`mode=cross`).
 

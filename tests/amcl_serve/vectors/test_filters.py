@@ -129,6 +129,10 @@ def test_filters_agree_with_python(store, payloads, where):
         ({"must": [{"key": "a", "range": {"over": 1}}]}, "gt, gte, lt, lte"),
         ({"must": [{"has_id": [-1]}]}, "unsigned 64-bit integer or a UUID"),
         ({"must": [{"has_id": list(range(10_001))}]}, "at most 10000"),
+        (
+            {"must": [{"has_id": list(range(5_001))}, {"key": "a", "match": {"any": [1] * 5_000}}]},
+            r"must\[1\]: .*10000",
+        ),
         ({"must": [{"is_empty": "a"}]}, "is_empty"),
         ({"must": [{"is_null": {"key": "a", "x": 1}}]}, "is_null"),
         ({"must": [{"is_null": {"key": "a"}}] * 129}, "more than 128 conditions"),

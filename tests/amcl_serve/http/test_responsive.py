@@ -1,0 +1,120 @@
+"""The event loop answers others at once while each route works on the worst request that it permits."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from benchmarks.processes import Server, serving
+from tests.amcl_serve.http.conftest import picture
+
+MOST = 0.1  # seconds
+TRIES = 5  # the machine may be busy with something else, but not each time
+SIZE = 2300  # 256 points of it are nearly the most values that a body may have
+MiB = 2**20
+UUIDS = [f"6f9619ff-8b86-d011-b42d-{number:012d}" for number in range(10_000)]
+QUERY = "/collections/wide/points/query"
+
+
+@pytest.fixture(scope="module")
+def server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tiny_bundle, tmp_path_factory.mktemp("server")) as server:
+        with httpx.Client(base_url=server.url, timeout=60) as http_client:
+            body = {"vectors": {"size": SIZE, "distance": "Dot"}}
+            assert http_client.put("/collections/wide", json=body).status_code == 200
+            for first in (0, 200, 400):
+                points = [{"id": first + number, "vector": [0.5] * SIZE} for number in range(200)]
+                assert http_client.put("/collections/wide/points", json={"points": points}).status_code == 200
+        yield server
+
+
+def text(megabytes: int) -> str:
+    return base64.b64encode(picture(1) + bytes(megabytes * MiB * 3 // 4)).decode()
+
+
+def worst() -> dict[str, tuple[str, str, dict[str, Any], int]]:
+    """Method, path, body and expected status by a name."""
+    vector = [0.123456789] * SIZE
+    big = text(60)
+    points = [{"id": number, "vector": vector} for number in range(256)]
+    values = b"[" + b"1," * (15 * MiB) + b"1]"
+    files = [("files", ("f", picture(number) + bytes(MiB // 5))) for number in range(256)]
+    where = {"must": [{"has_id": UUIDS}]}
+    as_json = {"content-type": "application/json"}
+    return {
+        "points": ("PUT", "/collections/wide/points", {"json": {"points": points}}, 200),
+        "searches": ("POST", f"{QUERY}/batch", {"json": {"searches": [{"query": vector, "limit": 39}] * 256}}, 200),
+        "vectors": ("POST", QUERY, {"json": {"query": vector, "limit": 430, "with_vector": True}}, 200),
+        "scroll": ("POST", "/collections/wide/points/scroll", {"json": {"limit": 430, "with_vector": True}}, 200),
+        "filter": ("POST", "/collections/wide/points/count", {"json": {"filter": where}}, 200),
+        "delete": ("POST", "/collections/wide/points/delete", {"json": {"filter": where}}, 200),
+        "too many values": ("POST", "/collections/wide/points/count", {"content": values, "headers": as_json}, 413),
+        "image in JSON": ("POST", "/embed", {"json": {"images": [big]}}, 200),
+        "pair in JSON": ("POST", "/similarity", {"json": {"a": [text(30)], "b": [text(30)]}}, 200),
+        "for OpenAI's clients": ("POST", "/v1/embeddings", {"json": {"model": "tiny", "input": big}}, 200),
+        "image of a point": ("PUT", "/collections/own/points", {"json": {"points": [{"id": 1, "image": big}]}}, 404),
+        "form": ("POST", "/embed", {"files": [("files", ("f", picture(1) + bytes(60 * MiB)))]}, 200),
+        "many files": ("POST", "/embed", {"files": files}, 200),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(worst()))
+def test_nobody_waits_for_somebody_elses_request(server: Server, name: str) -> None:
+    method, path, body, expected = worst()[name]
+    with httpx.Client(base_url=server.url, timeout=60) as http_client:
+        request = http_client.build_request(method, path, **body)
+        request.read()
+        longest = []
+        for _ in range(TRIES):
+            with Watch(server.port) as watch:
+                response = http_client.send(request)
+            assert response.status_code == expected, response.text[:300]
+            assert watch.count > 0
+            longest.append(watch.longest)
+            if watch.longest < MOST:
+                return
+    raise AssertionError(f"/livez took {json.dumps([round(1000 * seconds) for seconds in longest])} ms")
+
+
+class Watch:
+    """Asks /livez over and over meanwhile, and knows the longest that it took."""
+
+    def __init__(self, port: int) -> None:
+        self.longest, self.count = 0.0, 0
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Watch:
+        self._ask()
+        self.longest, self.count = 0.0, 0
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            began = time.perf_counter()
+            self._ask()
+            self.longest = max(self.longest, time.perf_counter() - began)
+            self.count += 1
+            time.sleep(0.002)
+
+    def _ask(self) -> None:
+        self._connection.request("GET", "/livez")
+        answer = self._connection.getresponse()
+        answer.read()
+        assert answer.status == 200
