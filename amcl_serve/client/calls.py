@@ -111,7 +111,8 @@ def checked_group(response: httpx.Response, limits: Limits, size: int, *, offset
             raise
         raise type(error)(
             f"{error.detail}; this server takes less than the {limits.max_items} items and {limits.max_bytes} bytes a "
-            "request that the client was told: give it smaller max_items and max_bytes"
+            "request that the client was told: give it smaller max_items and max_bytes",
+            error.items,
         ) from None
 
 

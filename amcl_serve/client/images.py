@@ -40,7 +40,7 @@ def to_bytes(image: Image) -> bytes:
 
 
 def check(image: Image) -> None:
-    """Raise what `to_bytes` would, without reading more than a path's first byte."""
+    """Raise what `to_bytes` would, without reading more than a path's first byte; OSError for a damaged PIL image."""
     if isinstance(image, bytes):
         return
     if isinstance(image, str | os.PathLike):
@@ -50,12 +50,17 @@ def check(image: Image) -> None:
     import PIL.Image
 
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+        fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+        if image.dtype != np.uint8 or not fits or not image.size:
             raise TypeError(
                 f"an array of pixels is uint8 [H, W], [H, W, 3] or [H, W, 4], not {image.dtype} {list(image.shape)}"
             )
     elif not isinstance(image, PIL.Image.Image):
         raise TypeError(f"an image is a path, bytes, a PIL image or an array, not {type(image).__name__}")
+    elif not all(image.size):
+        raise TypeError(f"a PIL image of {image.size[0]} x {image.size[1]} has no pixels")
+    else:
+        image.load()  # which keeps the pixels: nothing is decoded twice
 
 
 def several(images: Images) -> Images:

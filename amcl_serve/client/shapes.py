@@ -38,10 +38,11 @@ class Point:
 
 
 class ItemError(TypedDict):
-    """Why one item has no result."""
+    """Why one item has no result; of a pair, `operand` says which of its images is to blame."""
 
     code: str
     detail: str
+    operand: NotRequired[Literal["a", "b"]]
 
 
 class PairScore(TypedDict):

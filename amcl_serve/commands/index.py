@@ -152,7 +152,11 @@ def _send(client: Client, collection: str, group: list[_Item], report: Report) -
                 group = group[half:]
                 continue
             at_fault = error.items if error.status < 500 else ()  # else the server is
-            broken = {item.index: item.detail for item in at_fault}
+            broken = {
+                item.index: item.detail
+                for item in at_fault
+                if item.operand in ("files", "points") and item.index < len(group)
+            }
             if isinstance(error, BodyTooLarge):
                 broken = {0: error.detail}
             if not broken:

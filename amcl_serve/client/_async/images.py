@@ -63,9 +63,9 @@ class AsyncImages(AsyncSender):
             content = await self._content(image)
             group = groups.add(content, len(content))
             if group:
-                found += await self._embed_group(group, params)
+                found += await self._embed_group(group, params, len(found))
         group = groups.rest()
-        return found + (await self._embed_group(group, params) if group else [])
+        return found + (await self._embed_group(group, params, len(found)) if group else [])
 
     async def similarity(self, a: Sequence[Image], b: Sequence[Image], *, model: str | None = None) -> PairsAnswer:
         """The scores of a₁b₁, a₂b₂, …, in as many requests as it takes; ValueError for unequal numbers or none.
@@ -109,12 +109,14 @@ class AsyncImages(AsyncSender):
             return False
         return response.status_code == 200
 
-    async def _embed_group(self, images: Sequence[bytes], params: dict[str, str]) -> list[Vectors | AmclError]:
-        """An entry for each image of one request."""
+    async def _embed_group(
+        self, images: Sequence[bytes], params: dict[str, str], offset: int
+    ) -> list[Vectors | AmclError]:
+        """An entry for each image of one request, whose first is the caller's image `offset`."""
         response = await self._ask_for(images, params, answers.NPY)
         if len(images) == 1 and (error := answers.own_error(response)) is not None:
             return [error]
-        checked_group(response, self.limits, len(images))
+        checked_group(response, self.limits, len(images), offset=offset)
         found, failed = answers.rows(response, len(images))
         if not failed:
             return found
@@ -124,7 +126,7 @@ class AsyncImages(AsyncSender):
         if len(again) == 1 and (error := answers.own_error(response)) is not None:
             found[failed[0]] = error
             return found
-        checked_group(response, self.limits, len(again))
+        checked_group(response, self.limits, len(again), offset=offset)
         for index, item in zip(failed, answers.items(response, len(again), params["dtype"]), strict=True):
             found[index] = item
         return found

@@ -45,20 +45,22 @@ class Points(Sender):
         """Write points, in as many requests as it takes, and return their number; each request is durable, all or none.
 
         Points with vectors and points with images may be mixed. All are checked before the first request: what is
-        wrong on this side (ids, payloads, vectors, files that cannot be opened) raises ValueError, TypeError or
-        OSError, and nothing was sent. For that an iterator is taken in whole; images that are paths are read when
-        their turn comes. What the server refuses is raised with `items`, whose `index` is that of `points`.
+        wrong on this side (ids, payloads, vectors, files that cannot be opened, damaged PIL images) raises
+        ValueError, TypeError or OSError, and nothing was sent. For that an iterator is taken in whole; images that
+        are paths are read when their turn comes. Of points with the same id the last one stays. What the server
+        refuses is raised with `items`, whose `index` is that of `points`.
 
         `model` embeds the first image of a collection, which is tied to it from then on.
         """
         points = list(points)
-        call(_check_all, points)
+        call(writing.check_all, points)
+        form = all(point.image is not None for point in points)
         target, params, written = writing.path(name, "/points"), named(model), 0
         groups = Groups[writing.Ready](self.limits)
         for point in points:
             image = None if point.image is None else self._content(point.image)
             ready = writing.Ready(writing.members(point), image)
-            group = groups.add(ready, ready.bytes)
+            group = groups.add(ready, ready.bytes(form=form))
             if group:
                 self._write(target, group, params, written)
                 written += len(group)
@@ -152,10 +154,5 @@ class Points(Sender):
         return read(response, lambda: Page(points=found["points"], next_page_offset=found["next_page_offset"]))
 
     def _write(self, target: str, group: Sequence[writing.Ready], params: dict[str, str], offset: int) -> None:
-        response = self._send(writing.call(target, group, params))
+        response = self._send(call(writing.call, target, group, params))
         result(checked_group(response, self.limits, len(group), offset=offset))
-
-
-def _check_all(points: Sequence[Point]) -> None:
-    for place, point in enumerate(points):
-        writing.check(point, place)

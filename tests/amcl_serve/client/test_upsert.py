@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import anyio
 import httpx
 import numpy as np
+import PIL.Image
 import pytest
 
-from amcl_serve.client import AsyncClient, Client, Limits, Point
-from amcl_serve.errors import InvalidRequest, UndecodableImage
+from amcl_serve.client import AsyncClient, Client, Limits, Point, Retry
+from amcl_serve.errors import InvalidRequest, Overloaded, UndecodableImage
+from tests.images import truncated
 
 Upsert = Callable[..., int]
 
@@ -99,9 +102,22 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "nothing": (Point(1, vector=[]), ValueError, r"points\[2\]: a vector is"),
     "a file": (Point(1, image="/nowhere/cat.jpg"), FileNotFoundError, "cat.jpg"),
     "pixels": (Point(1, image=np.zeros((4, 4), np.float32)), TypeError, "an array of pixels is uint8"),  # type: ignore[arg-type]
+    "no pixels": (Point(1, image=np.zeros((0, 4), np.uint8)), TypeError, "an array of pixels is uint8"),
+    "another size": (
+        Point(1, vector=[1.0, 2.0]),
+        ValueError,
+        r"points\[2\]: its vector has 2 numbers, that of points\[0\] 1",
+    ),
     "no image": (Point(1, image=3), TypeError, "an image is a path"),  # type: ignore[arg-type]
     "no point": ({"id": 1}, TypeError, r"points\[2\]: a point is an amcl_serve.client.Point"),
 }
+
+
+def test_nothing_is_sent_of_a_call_with_a_damaged_picture(upsert: Upsert, requests: Requests) -> None:
+    cut = PIL.Image.open(io.BytesIO(truncated()))
+    with pytest.raises(OSError, match="truncated"):
+        upsert([Point(0, vector=[1.0]), Point(1, image=cut)], max_items=1)
+    assert requests.seen == []
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -128,3 +144,19 @@ def test_a_problem_without_items_has_none(upsert: Upsert, requests: Requests) ->
     with pytest.raises(InvalidRequest) as raised:
         upsert([Point(0, vector=[1.0])])
     assert raised.value.items == ()
+
+
+def test_an_images_place_is_that_in_the_call_too() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if b"<the fourth>" not in request.content:
+            stream = io.BytesIO()
+            np.save(stream, np.zeros((2, 3), np.float32))
+            return httpx.Response(200, content=stream.getvalue())
+        items = [{"operand": "files", "index": 1, "code": "overloaded", "detail": "busy"}]
+        return httpx.Response(429, json={"code": "overloaded", "detail": "busy", "errors": items})
+
+    options: dict[str, Any] = {"limits": Limits(max_items=2), "retry": Retry(attempts=1)}
+    client = Client("http://server", transport=httpx.MockTransport(answer), **options)
+    with client, pytest.raises(Overloaded) as raised:
+        client.embed([b"0", b"1", b"2", b"<the fourth>"])
+    assert [item.index for item in raised.value.items] == [3]
