@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from amcl_serve.errors import NotReady, StorageError, StorageFull
 
 DATABASE_FILE = "collections.sqlite3"
 LOCK_FILE = "collections.lock"
+RESERVE_FILE = "collections.reserve"  # room on the disk for deleting, which writes before it frees
+RESERVE_BYTES = 2 << 20
+_LOG_PAGES = 256  # of 4 KiB, after which the log is moved into the file: what the room has to take in
 SCHEMA_VERSION = 1
 
 # `payload` comes before `vector`: a scan of payloads then skips the vectors' overflow pages.
@@ -45,6 +50,9 @@ COMMIT;
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 
 
+Value = TypeVar("Value")
+
+
 class Database:
     """One connection to `data_dir`/collections.sqlite3 and the lock on the folder; the caller serialises the calls."""
 
@@ -59,9 +67,11 @@ class Database:
                 "make it writable or choose another data_dir"
             ) from None
         self._connection: sqlite3.Connection | None = None
+        self._reserve = data_dir / RESERVE_FILE
         try:
             self._claim(data_dir)
             self._connection = _open(data_dir / DATABASE_FILE)
+            self._keep_room()
         except BaseException:
             self.close()
             raise
@@ -97,11 +107,39 @@ class Database:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) in _FULL:
-                raise StorageFull("the server's disk is full: nothing of this request was stored") from None
+                raise StorageFull(
+                    "the server's disk is full: nothing of this request was stored; "
+                    "deleting points or collections still works, and makes room for others"
+                ) from None
             raise
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    def free(self, work: Callable[[sqlite3.Connection], Value]) -> Value:
+        """`work`, which deletes, in a transaction as of `write`; where the disk is full, in the room kept for that."""
+        try:
+            with self.write() as connection:
+                return work(connection)
+        except StorageFull:
+            self._reserve.unlink(missing_ok=True)
+            self._checkpoint()
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            finally:
+                self._checkpoint()
+                self._keep_room()
+
+    def _keep_room(self) -> None:
+        """Take the room, as far as there is any; without it deleting may fail like all else."""
+        with contextlib.suppress(OSError), self._reserve.open("ab") as stream:
+            os.posix_fallocate(stream.fileno(), 0, RESERVE_BYTES)
+
+    def _checkpoint(self) -> None:
+        """Move the log into the file, whose freed pages are used again, and give the log's room back."""
+        with contextlib.suppress(sqlite3.Error):
+            self.read().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the file and let the folder go; again is no error."""
@@ -141,5 +179,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {4096 * _LOG_PAGES}")
     if version == 0:
         connection.executescript(_SCHEMA)

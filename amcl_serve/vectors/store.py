@@ -6,17 +6,27 @@ Statements are put together from fixed pieces alone (here and in filters.py); ev
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 import orjson
 
-from amcl_serve.errors import CollectionExists, CollectionNotFound, InvalidRequest, ItemFault, PointNotFound
+from amcl_serve.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    InvalidRequest,
+    ItemFault,
+    PointNotFound,
+    StorageFull,
+)
 from amcl_serve.vectors.database import Database
 from amcl_serve.vectors.filters import Sql, compile_filter
 from amcl_serve.vectors.index.exact import ExactIndex, Rows, Vectors, scores
@@ -40,6 +50,9 @@ from amcl_serve.vectors.values import MAX_SIZE, as_vector, check_name, encode_pa
 
 _log = logging.getLogger(__name__)
 _ROWS = "(SELECT value FROM json_each(?))"  # a list of any length as one parameter
+_DROPPED = "~"  # no name begins with it: of a collection that is gone and not yet deleted
+_NAMES = f"SELECT name FROM collections WHERE name NOT LIKE '{_DROPPED}%' ORDER BY name"
+_PIECE = 256  # points deleted in a transaction
 _LOADED = 4096  # vectors read at once while an index is built
 
 
@@ -61,6 +74,8 @@ class SqliteStore:
         self._search_threads = search_threads
         self._lock = threading.RLock()
         self._indexes: dict[int, ExactIndex] = {}  # by the collection's row id, built at its first query
+        with contextlib.suppress(StorageFull):  # what a drop was killed at
+            self._purge()
 
     def close(self) -> None:
         """Let go of the folder; every later call raises NotReady."""
@@ -82,17 +97,26 @@ class SqliteStore:
 
     def drop(self, name: str) -> bool:
         """Remove a collection with its points."""
+        sql = f"UPDATE collections SET name = '{_DROPPED}' || id WHERE name = ? RETURNING id"
         with self._lock:
-            with self._database.write() as connection:
-                rows = connection.execute("DELETE FROM collections WHERE name = ? RETURNING id", (name,)).fetchall()
-            for (collection,) in rows:
-                self._indexes.pop(collection, None)
+            rows = self._database.free(lambda connection: connection.execute(sql, (name,)).fetchall())
+            self._purge()
             return bool(rows)
+
+    def _purge(self) -> None:
+        """Delete what has been dropped, in pieces: a transaction takes room on the disk before it gives any."""
+        found = self._database.read().execute(f"SELECT id FROM collections WHERE name LIKE '{_DROPPED}%'").fetchall()
+        for (collection,) in found:
+            self._indexes.pop(collection, None)
+            sql = f"DELETE FROM points WHERE id IN (SELECT id FROM points WHERE collection = ? LIMIT {_PIECE})"
+            while self._database.free(partial(_deleted, sql, collection)):
+                pass
+            self._database.free(partial(_deleted, "DELETE FROM collections WHERE id = ?", collection))
 
     def names(self) -> list[str]:
         """The collections' names, sorted."""
         with self._lock:
-            return [name for (name,) in self._database.read().execute("SELECT name FROM collections ORDER BY name")]
+            return [name for (name,) in self._database.read().execute(_NAMES)]
 
     def describe(self, name: str) -> CollectionInfo:
         """Size, distance, model and number of points."""
@@ -148,12 +172,14 @@ class SqliteStore:
         with self._lock:
             collection = self._collection(name)
             version = collection.version + 1
-            with self._database.write() as connection:
-                gone = connection.execute(
-                    f"DELETE FROM points WHERE collection = ? AND (key IN {_ROWS} OR {condition.text}) RETURNING id",
-                    (collection.id, keys, *condition.parameters),
-                ).fetchall()
+
+            def delete(connection: sqlite3.Connection) -> list[tuple[int]]:
+                sql = f"DELETE FROM points WHERE collection = ? AND (key IN {_ROWS} OR {condition.text}) RETURNING id"
+                gone = connection.execute(sql, (collection.id, keys, *condition.parameters)).fetchall()
                 connection.execute("UPDATE collections SET version = ? WHERE id = ?", (version, collection.id))
+                return gone
+
+            gone = self._database.free(delete)
             self._follow(collection.id, [row for (row,) in gone], {})
             return version
 
@@ -270,6 +296,10 @@ class SqliteStore:
         except (MemoryError, RuntimeError):  # the write is durable all the same
             del self._indexes[collection]
             _log.exception("an index could not follow a write; the next query builds it anew")
+
+
+def _deleted(sql: str, collection: int, connection: sqlite3.Connection) -> int:
+    return connection.execute(sql, (collection,)).rowcount
 
 
 def _encoded(point: Point, index: int, collection: CollectionInfo) -> tuple[str, str, Vectors]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from amcl_serve.errors import (
+    CollectionNotFound,
     NotReady,
     StorageError,
     StorageFull,
@@ -149,3 +150,80 @@ def test_threads_see_every_write_that_returned(store):
         thread.join()
     assert not failures, failures
     assert store.count("a") == 4 * 15 * 3
+
+
+@pytest.fixture(params=["3m", "12m"])
+def small_disk(tmp_path, request):
+    """A small file system, and whatever is opened on it is closed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    size = f"size={request.param}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("no right to mount")
+    stores = []
+
+    def opened():
+        stores.append(SqliteStore(folder))
+        return stores[-1]
+
+    yield opened
+    for store in stores:
+        store.close()
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(store, written=0):
+    """Write until the disk is full; the next id."""
+    while True:
+        try:
+            store.upsert("a", [Point(written + i, np.full(512, 1.0), {}) for i in range(50)])
+        except StorageFull:
+            return written
+        written += 50
+
+
+def test_on_a_full_disk_deleting_works_and_makes_room(small_disk):
+    store = small_disk()
+    store.create("a", 512, "Dot")
+    written = fill(store)
+    with pytest.raises(StorageFull, match="deleting points or collections still works"):
+        store.upsert("a", [Point(i, np.full(512, 1.0), {}) for i in range(written, written + 50)])
+    for _ in range(3):
+        before = store.count("a")
+        store.delete("a", ids=range(written - 40, written))
+        assert store.count("a") == before - 40
+        store.upsert("a", [Point(written - 40, np.full(512, 2.0), {})])
+        written = fill(store, written - 40)
+    store.delete("a", where={"must": [{"has_id": list(range(30))}]})
+    store.close()
+    store = small_disk()  # opens, too
+    assert store.drop("a")
+    assert store.names() == []
+    store.create("a", 512, "Dot")
+    assert store.count("a") == 0
+    fill(store)
+
+
+def test_a_drop_that_was_killed_is_finished_when_the_store_opens(tmp_path, monkeypatch):
+    store = SqliteStore(tmp_path)
+    for name in "ab":
+        store.create(name, 2, "Dot")
+        store.upsert(name, [Point(i, [1, 2], {}) for i in range(5)])
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "_purge", lambda self: None)
+        assert store.drop("a")
+        assert store.names() == ["b"]
+        with pytest.raises(CollectionNotFound):
+            store.count("a")
+        store.create("a", 2, "Dot")
+        assert store.count("a") == 0
+    store.close()
+    connection = sqlite3.connect(tmp_path / DATABASE_FILE)
+    assert connection.execute("SELECT count(*) FROM points").fetchone() == (10,)
+    connection.close()
+    store = SqliteStore(tmp_path)
+    store.close()
+    connection = sqlite3.connect(tmp_path / DATABASE_FILE)
+    assert connection.execute("SELECT count(*) FROM points").fetchone() == (5,)
+    assert connection.execute("SELECT count(*) FROM collections").fetchone() == (2,)
+    connection.close()
