@@ -61,11 +61,28 @@ def test_steps_that_are_not_finite_are_left_out_and_end_the_run_when_they_stay(
 def test_a_collapse_that_stays_ends_the_run_and_keeps_its_checkpoint(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.run.trainer.collapse", lambda numbers: "collapse: for the test")
-    settings = ["train.epochs=9", "train.collapse_patience=3"]
+    seen: list[int] = []
+
+    def since_the_fourth(numbers: object) -> str | None:
+        seen.append(1)
+        return "collapse: for the test" if len(seen) > 3 else None
+
+    monkeypatch.setattr("training.run.trainer.collapse", since_the_fourth)
+    settings = ["train.epochs=9", "train.collapse_patience=4", "train.checkpoint_every=1"]
     assert train(folder, tmp_path, *settings) == 1
     error = capsys.readouterr().err
-    assert error.count("collapse: for the test") == 3
-    assert "3 readings in a row show collapse" in error
-    assert checkpoint.load(tmp_path)["step"] == 3
+    assert error.count("collapse: for the test") == 5
+    assert "all readings since step 4 show collapse; checkpoint of step 3 in" in error
+    state = checkpoint.load(tmp_path)
+    assert (state["step"], state["collapsed"]) == (3, False)  # the last good one
+
+
+def test_a_run_that_has_only_collapsed_keeps_what_there_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.run.trainer.collapse", lambda numbers: "collapse: for the test")
+    assert train(folder, tmp_path, "train.epochs=9", "train.collapse_patience=2", "train.checkpoint_every=1") == 1
+    assert "all readings since step 1 show collapse; checkpoint of step 2 in" in capsys.readouterr().err
+    assert checkpoint.load(tmp_path)["collapsed"] is True
+    monkeypatch.setattr("training.run.trainer.collapse", lambda numbers: None)
     assert main(["--resume", f"--out={tmp_path}", "train.collapse_patience=0", "train.max_steps=8"]) == 0

@@ -29,7 +29,10 @@ def lift(recipe: str, pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]
     foreign = {key for cls in CONFIGS.values() for key in flatten(cls())} - set(own) | _GONE
     fixed = _FIXED | {"heads.shared_projector": recipe == "simsiam"}
     kept = []
-    for key, value in pairs:
+    old = dict(pairs)
+    if "train.collapse_patience" in old:  # it counted readings
+        old["train.collapse_patience"] *= old.get("train.log_every", own["train.log_every"])
+    for key, value in old.items():
         if key not in foreign:
             kept.append((key, value))
         elif value != fixed.get(key, value):

@@ -28,7 +28,8 @@ class TrainConfig:
     log_every: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl", "min": 1})
     checkpoint_every: int = field(default=200, metadata={"help": "steps between checkpoints", "min": 1})
     collapse_patience: int = field(
-        default=50, metadata={"help": "readings in a row that show collapse and end the run; 0: only warn", "min": 0}
+        default=1000,
+        metadata={"help": "steps of nothing but collapse that end the run; 0: only warn", "min": 0},
     )
 
     @property

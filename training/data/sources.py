@@ -13,17 +13,18 @@ import numpy.typing as npt
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, STL10
 
+from amcl_serve.model.image_files import SUFFIXES, ImageFiles, left_out
 from amcl_serve.model.pixels import upright
 
 Labels = npt.NDArray[np.str_]  # names of classes
 Numbers = npt.NDArray[np.int64]
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 
 
 class Images(Protocol):
-    """A numbered set of images, labelled or not."""
+    """A numbered set of images, labelled or not; `note` says what of a folder is not in it, where there is any."""
 
     labels: Labels | None
+    note: str
 
     def __len__(self) -> int: ...
 
@@ -50,9 +51,8 @@ class Ordered(Protocol):
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every file under `folder` with an image's suffix, sorted by path."""
-    found = (Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names)
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    """The images under `folder`, as `amcl_serve embed` and `index` find them, sorted by path."""
+    return sorted(ImageFiles(folder))
 
 
 def printable(name: str) -> str:
@@ -70,9 +70,12 @@ class FolderImages:
             raise ValueError(f"the folder {root} cannot be read")
         self.root = root
         # Text, not Path objects: a million of those take half a gigabyte, in each worker too.
-        self.names = [path.relative_to(root).as_posix() for path in list_images(root)]
+        files = ImageFiles(root)
+        self.names = [path.relative_to(root).as_posix() for path in sorted(files)]
+        self.note = left_out(files.left_out)
         if not self.names:
-            raise ValueError(f"no images under {root}; wanted files ending in {', '.join(sorted(SUFFIXES))}")
+            wanted = f"no images under {root}; wanted files ending in {', '.join(sorted(SUFFIXES))}"
+            raise ValueError(f"{wanted}; {self.note}" if self.note else wanted)
         firsts = [name.split("/", 1)[0] if "/" in name else None for name in self.names]
         labelled = None not in firsts and len(set(firsts)) > 1
         self.labels: Labels | None = np.array([printable(str(first)) for first in firsts]) if labelled else None
@@ -89,12 +92,22 @@ class FolderImages:
         return printable(self.names[index])
 
     def fingerprint(self) -> str:
-        """sha256 of the relative paths."""
-        return hashlib.sha256("\n".join(self.names).encode(errors="surrogateescape")).hexdigest()
+        """sha256 of the relative paths and of the files' sizes."""
+        sizes = (self._size(name) for name in self.names)
+        lines = "\n".join(f"{name}\0{size}" for name, size in zip(self.names, sizes, strict=True))
+        return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
+
+    def _size(self, name: str) -> int:
+        try:
+            return (self.root / name).stat().st_size
+        except OSError:  # a link to nothing, which is one of the run's broken images
+            return -1
 
 
 class ArrayImages:
     """Images of one size in memory: pixels uint8 [M, H, W, 3], labels [M] or None."""
+
+    note = ""
 
     def __init__(self, pixels: npt.NDArray[np.uint8], labels: Labels | None) -> None:
         self.pixels, self.labels = pixels, labels

@@ -84,6 +84,11 @@ def _whole(images: Images) -> Subset:
 def _halves(images: Images, bank_limit: int) -> Labelled:
     order = np.arange(len(images))
     bank, queries = (Subset(images, _evenly(half, bank_limit)) for half in (order[::2], order[1::2]))
+    if not set(bank.labels) & set(queries.labels):
+        raise ValueError(
+            f"every other of the {len(images)} labelled images is the bank, and the rest query it, but no class has "
+            "images in both: each class needs two images or more"
+        )
     return Labelled(bank, queries)
 
 

@@ -21,8 +21,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from amcl_serve.model.image_files import SUFFIXES, left_out
 from amcl_serve.model.pixels import upright
-from training.data.sources import SUFFIXES, Labels, Numbers, printable
+from training.data.sources import Labels, Numbers, printable
 
 _WINDOW = 8  # shards whose images are shuffled among each other
 _OPEN = 64  # shards a process keeps open
@@ -78,14 +79,16 @@ class TarImages:
     def __init__(self, shards: Sequence[Path], *, labelled: bool = False) -> None:
         self.shards = list(shards)
         self._files: dict[int, int] = {}  # shard -> descriptor
+        hidden: list[str] = []
         samples = [
             sample
             for number, shard in enumerate(tqdm(self.shards, desc="reading headers", unit="shard", disable=None))
-            for sample in _scan(shard, number)
+            for sample in _scan(shard, number, hidden)
             if sample.image is not None
         ]
         if not samples:
             raise ValueError(f"no images in {self.shards[0]}; wanted members ending in {', '.join(sorted(SUFFIXES))}")
+        self.note = left_out(len(hidden))
         images = [sample.image for sample in samples if sample.image is not None]
         self.names = [name for name, _, _ in images]
         self._shard = np.array([sample.shard for sample in samples], np.int64)
@@ -151,8 +154,11 @@ class TarImages:
         return {**self.__dict__, "_files": {}}
 
 
-def _scan(path: Path, number: int) -> Iterator[_Sample]:
-    """The samples of one shard: neighbours with the same path up to the first dot of the name."""
+def _scan(path: Path, number: int, hidden: list[str]) -> Iterator[_Sample]:
+    """The samples of one shard: neighbours with the same path up to the first dot of the name.
+
+    Hidden members (`._NAME`, which macOS adds) are no samples; those that end like images are added to `hidden`.
+    """
     sample: _Sample | None = None
     try:
         if path.stat().st_size % tarfile.BLOCKSIZE:
@@ -162,6 +168,9 @@ def _scan(path: Path, number: int) -> Iterator[_Sample]:
                 archive.members = []  # type: ignore[attr-defined]  # it would keep every header
                 inside = PurePosixPath(member.name)
                 if not member.isreg() or not inside.name:
+                    continue
+                if inside.name.startswith("."):
+                    hidden += [member.name] if inside.suffix.lower() in SUFFIXES else []
                     continue
                 key = str(inside.with_name(inside.name.partition(".")[0] or inside.name))
                 if sample is None or sample.key != key:

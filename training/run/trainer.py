@@ -83,7 +83,9 @@ class Trainer:
         self.evaluated = 0  # the step of the last kNN
         self._clock = time.perf_counter()
         self.broken: set[int] = set()
-        self.skipped = self._collapsed = 0  # in a row
+        self.skipped = 0  # steps in a row
+        self._good = False  # whether there is a checkpoint of weights that had not collapsed
+        self._collapsed_at: int | None = None  # the step of the first of the readings in a row that show collapse
 
     def _stage_of(self, step: int) -> int:
         return next((stage for stage, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
@@ -102,6 +104,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.broken = state["step"], state["seconds"], set(state["broken"])
         self.saved = self.step
+        self._good = not state.get("collapsed", False)
         self.evaluated = state["evaluated"]
 
     def save(self) -> None:
@@ -109,7 +112,8 @@ class Trainer:
         now = time.perf_counter()
         self.seconds, self._clock = self.seconds + now - self._clock, now
         with distributed.together(RunFailed):
-            if self.first and not self.skipped:  # weights whose gradient is no number do not replace good ones
+            # Weights that have collapsed, or whose gradient is no number, do not replace good ones.
+            if self.first and not self.skipped and (self._collapsed_at is None or not self._good):
                 self._write()
 
     def _write(self) -> None:
@@ -121,6 +125,7 @@ class Trainer:
             "seconds": self.seconds,
             "evaluated": self.evaluated,
             "broken": sorted(self.broken),
+            "collapsed": self._collapsed_at is not None,
             "data": self.fingerprint,
         }
         try:
@@ -128,6 +133,7 @@ class Trainer:
         except OSError as error:
             raise RunFailed(f"cannot write a checkpoint to {self.out}: {error.strerror or error}") from None
         self.saved = self.step
+        self._good = self._collapsed_at is None
 
     def _kept(self) -> str:
         return f"checkpoint of step {self.saved} in {self.out}" if self.saved else "no checkpoint yet"
@@ -257,6 +263,8 @@ class Trainer:
             f"{len(self.images)} images, {self.per_epoch} steps an epoch; {processes}{c.train.device}, "
             f"{c.train.precision}; steps {self.step} to {last} of {self.ends[-1]}; {self.out}"
         )
+        if self.images.note:
+            self.reporter.say(f"{c.data.spec}: {self.images.note}")
         if processes and self.device.type == "cpu":
             self.reporter.say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
 
@@ -274,14 +282,17 @@ class Trainer:
         self._act_on_collapse(warning is not None)
 
     def _act_on_collapse(self, seen: bool) -> None:
-        """End the run when so many readings in a row show collapse. The first process reads, all act."""
+        """End the run when readings of so many steps show collapse. The first process reads, all act."""
         patience = self.config.train.collapse_patience
-        self._collapsed = self._collapsed + 1 if any(distributed.maxima(int(seen))) else 0
-        if patience and self._collapsed == patience:
-            self.save()
+        if not any(distributed.maxima(int(seen))):
+            self._collapsed_at = None
+            return
+        if self._collapsed_at is None:
+            self._collapsed_at = self.step
+        if patience and self.step - self._collapsed_at >= patience:
             raise RunFailed(
-                f"{patience} readings in a row show collapse; {self._kept()}. Change the method's "
-                "settings, or go on with --resume train.collapse_patience=0"
+                f"all readings since step {self._collapsed_at} show collapse; {self._kept()}. Change the method's "
+                "settings, or go on from there with --resume train.collapse_patience=0"
             )
 
     def _count_broken(self, indices: set[int]) -> None:

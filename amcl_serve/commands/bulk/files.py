@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from amcl_serve.errors import StartupError
+from amcl_serve.model.image_files import SUFFIXES, ImageFiles, left_out
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"})
+__all__ = ["SUFFIXES", "expand", "walk"]
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The images in the tree, always in the same order: a folder's files by name, then its folders by name.
+    """The images in the tree, as `ImageFiles` has them; how many it left out is said on stderr at the end.
 
-    Links to folders are not followed. Only one folder's names are held in memory. Raises StartupError where `folder` is
-    none, or holds no images, or a folder in it cannot be read.
+    Raises StartupError where `folder` is none, or holds no images, or a folder in it cannot be read.
     """
     if not folder.is_dir():
         raise StartupError(f"{folder} is no folder")
-    found = False
-    for place, folders, names in os.walk(folder, onerror=_unreadable):
-        folders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES:
-                found = True
-                yield Path(place, name)
+    found, files = False, ImageFiles(folder, unreadable=_unreadable)
+    for path in files:
+        found = True
+        yield path
+    note = left_out(files.left_out)
     if not found:
-        raise StartupError(f"{folder} holds no images: no file that ends in {', '.join(sorted(SUFFIXES))}")
+        wanted = f"{folder} holds no images: no file that ends in {', '.join(sorted(SUFFIXES))}"
+        raise StartupError(f"{wanted}; {note}" if note else wanted)
+    if note:
+        print(f"{folder}: {note}", file=sys.stderr)
 
 
 def expand(paths: Iterable[Path]) -> Iterator[Path]:

@@ -37,7 +37,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         members: dict[str, bytes] = {"notes.md": b"no image"}
         for number in range(3 * shard, 3 * shard + 3):
             members[f"./a/{number:04d}.jpg"] = photo(number, size=(20 + number % 2, 18))
-            members[f"./a/{number:04d}.cls"] = b"%d\n" % (number % 2)
+            members[f"./a/{number:04d}.cls"] = b"%d\n" % (number // 2 % 2)
             members[f"./a/{number:04d}.meta.json"] = b"{}"
         _write(root / f"train-{shard:03d}.tar", members)
     return root
@@ -95,7 +95,7 @@ def test_few_descriptors_are_kept_and_none_is_pickled(shards: Path, monkeypatch:
 
 def test_labels_come_from_cls_txt_or_json(shards: Path, tmp_path: Path) -> None:
     found = data.open_labelled(f"tar:{shards}/*.tar", bank_limit=10)
-    assert set(found.bank.labels) == {"0"}  # every other image, and labels alternate
+    assert set(found.bank.labels) == set(found.queries.labels) == {"0", "1"}  # every other image
     assert len(found.bank.labels) == 10
     assert len(found.queries.labels) == 10
     members = {"a.jpg": photo(0), "a.txt": b"cat", "b.jpg": photo(1), "b.json": b'{"label": 7}', "c.d.PNG": photo(2)}
@@ -190,3 +190,19 @@ def test_patterns(tmp_path: Path) -> None:
         ("{a,b}-*.tar", ["a-08.tar", "a-09.tar", "a-10.tar", "b-08.tar"]),
     ]:
         assert [path.name for path in find_shards(f"{tmp_path}/{pattern}")] == names
+
+
+def test_hidden_members_are_no_samples(tmp_path: Path) -> None:
+    _write(tmp_path / "a.tar", {"1.jpg": photo(1), "._1.jpg": b"\0\5\x16\7", "2.jpg": photo(2), "._2.cls": b"1"})
+    images = TarImages([tmp_path / "a.tar"])
+    assert images.names == ["1.jpg", "2.jpg"]
+    assert images.note.startswith("1 files that end like images were left out")
+
+
+def test_halves_without_a_class_in_common_are_refused(tmp_path: Path) -> None:
+    members: dict[str, bytes] = {}
+    for number in range(6):
+        members |= {f"{number}.jpg": photo(number), f"{number}.cls": b"%d" % number}
+    _write(tmp_path / "a.tar", members)
+    with pytest.raises(ValueError, match="no class has images in both: each class needs two images or more"):
+        data.open_labelled(f"tar:{tmp_path / 'a.tar'}", bank_limit=100)
