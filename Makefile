@@ -9,7 +9,7 @@ DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-slow check client openapi bench-model bench-training bench-serving bench-overload soak \
-	chromium wrk clean
+	chromium nginx wrk clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -19,10 +19,10 @@ install: .venv/.stamp ## make .venv, which serves: no PyTorch in it
 serve: .venv/.stamp ## run the API and the page: make serve PORT=8000 ARGS="--precision fp16"
 	.venv/bin/python -m app --port $(PORT) $(ARGS)
 
-test: .venv-dev/.stamp chromium ## run the tests that are not slow
+test: .venv-dev/.stamp chromium nginx ## run the tests that are not slow
 	$(DEV)/python -m pytest -m "not slow"
 
-test-slow: .venv-dev/.stamp chromium ## run the slow tests
+test-slow: .venv-dev/.stamp chromium nginx ## run the slow tests
 	$(DEV)/python -m pytest -m slow
 
 check: .venv-dev/.stamp ## style, types, import rules, no registry host in any file
@@ -57,16 +57,20 @@ soak: .venv-dev/.stamp ## half an hour of mixed load, and what memory it costs: 
 chromium:
 	@$(call debian,chromium,for the browser tests,without it they are skipped)
 
+nginx:
+	@PATH=$$PATH:/usr/sbin; $(call debian,nginx,for the test of a proxy,without it that is skipped)
+
 wrk:
 	@$(call debian,wrk,which sends the load,without it nothing can be measured)
 
-# The Debian package $(1), whose command has the same name: installed where it is missing and that is allowed.
+# The Debian package $(1), whose command has the same name: installed where it is missing and that is allowed. A service in
+# it is not started (RUNLEVEL=1).
 define debian
 command -v $(1) >/dev/null || { \
   echo 'make: installing $(1), $(2)'; \
   if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; \
   else echo 'make: $(1) is missing, and this is neither root nor sudo; $(3)'; exit 0; fi; \
-  $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
+  $$as apt-get update -qq && $$as env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
 endef
 
 .venv/.stamp: requirements/serve.txt pyproject.toml

@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
     search_threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="threads of one search in a collection")
+    root_path: Annotated[str, Field(pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")] = Field(
+        "",
+        description="path of a proxy under which the server is found, such as /amcl; else X-Forwarded-Prefix",
+    )
     cors_origins: str = Field(
         "", description="web origins whose pages may call the API, separated by commas; * for any, empty for none"
     )

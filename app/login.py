@@ -38,7 +38,7 @@ _FORM = """<!doctype html>
   input, button { font: inherit; padding: .5rem .75rem; border: 1px solid #8888; border-radius: .5rem; }
   button { background: #0f766e; color: white; cursor: pointer; }
 </style>
-<form method="post" action="/login">
+<form method="post" action="./login">
   <h1>This server asks for a key</h1>
   {{said}}
   <input type="text" name="username" value="amcl-serve" autocomplete="username" hidden>
@@ -94,7 +94,7 @@ def add_login(api: FastAPI, keys: Keys) -> None:
     @about(None)  # who comes to it has no key yet
     async def login(request: Request) -> Response:
         if request.method == "GET":  # a visitor whose first key was wrong, and who comes again
-            return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+            return RedirectResponse(_home(request), HTTPStatus.SEE_OTHER)
         body = b""
         async for chunk in request.stream():
             body += chunk
@@ -103,7 +103,7 @@ def add_login(api: FastAPI, keys: Keys) -> None:
         key = parse_qs(body.decode("ascii", "replace")).get("key", [""])[0].strip()
         if keys.access(key.encode("utf-8", "replace")) is None:
             return form("That key is none of this server's.")
-        response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+        response = RedirectResponse(_home(request), HTTPStatus.SEE_OTHER)
         secure = request.url.scheme == "https"
         response.set_cookie(COOKIE, sessions.new(), SECONDS, httponly=True, samesite="lax", secure=secure)
         return response
@@ -112,6 +112,11 @@ def add_login(api: FastAPI, keys: Keys) -> None:
     router.add_api_route(PATH, login, methods=["GET", "POST"], include_in_schema=False)
     api.router.routes.extend(router.routes)
     api.add_middleware(SessionCookie, sessions=sessions)
+
+
+def _home(request: Request) -> str:
+    """The page, under the path of a proxy where there is one."""
+    return f"{request.scope.get('root_path', '')}/"
 
 
 def refuse(error: AmclError, path: str) -> Response:

@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from amcl_serve.http.guards.auth import KeyCheck
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.guards.limits import BodyLimit
+from amcl_serve.http.guards.prefix import Prefix
 from amcl_serve.http.guards.request_id import RequestIds, level_of
+from amcl_serve.http.headers import header
 from amcl_serve.http.problem import Problems
 from amcl_serve.http.server import server_in
 from amcl_serve.settings import Settings
@@ -27,6 +29,7 @@ from app.page import build, theme
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
+_ADDRESS = b"x-gradio-server"  # which the library believes before all else
 CSS_FILE, JS_FILE = ASSETS / "page.css", ASSETS / "page.js"
 EXACT = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/upload", "/gradio_api/upload_progress"})
 PREFIXES = ("/assets/", "/static/", "/gradio_api/run/", "/gradio_api/file=")
@@ -46,6 +49,27 @@ class PageRoutes:
         """Answer one connection."""
         ours = scope["type"] == "http" and is_page_path(scope["path"])
         await (self._page if ours else self._api)(scope, receive, send)
+
+
+class OwnAddress:
+    """ASGI: tells the page's library where visitors find it, which it would else put together without the root path."""
+
+    def __init__(self, page: ASGIApp) -> None:
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] == "http":
+            host = header(scope, b"x-forwarded-host").partition(",")[0].strip() or header(scope, b"host")
+            said = header(scope, b"x-forwarded-proto").partition(",")[0].strip()
+            scheme = said if said in ("http", "https") else scope["scheme"]
+            kept = [pair for pair in scope["headers"] if pair[0] not in (b"x-forwarded-host", _ADDRESS)]
+            if root := scope.get("root_path"):
+                kept.append((_ADDRESS, f"{scheme}://{host}{root}".encode("latin-1")))
+            elif host_said := header(scope, b"x-forwarded-host"):
+                kept.append((b"x-forwarded-host", host_said.encode("latin-1")))
+            scope = {**scope, "headers": kept}
+        await self._page(scope, receive, send)
 
 
 def is_page_path(path: str) -> bool:
@@ -86,7 +110,8 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
     limited = BodyLimit(mounted.app, settings, server.in_flight, server.metrics)
     # Whatever the page does, it changes nothing; so any key opens it.
     checked = KeyCheck(limited, server.keys, server.metrics, needed=lambda *_: Access.READ, refuse=login.refuse)
-    api.add_middleware(PageRoutes, page=RequestIds(checked, level_of(settings)))
+    api.add_middleware(PageRoutes, page=RequestIds(OwnAddress(checked), level_of(settings)))
+    api.add_middleware(Prefix, root_path=settings.root_path)  # the page's paths are told without it, too
     if server.keys:
         login.add_login(api, server.keys)
     api.router.lifespan_context = _then(uploads.cleanup, api.router.lifespan_context)

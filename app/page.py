@@ -21,7 +21,7 @@ MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation
 
 HEADER = """
 <header class="masthead">
-  <nav><strong>amcl-serve</strong><span><a href="/docs">API</a><a href="/models">Model card</a></span></nav>
+  <nav><strong>amcl-serve</strong><span><a href="./docs">API</a><a href="./models">Model card</a></span></nav>
   <h1>How alike are two images?</h1>
   <p>A network trained without labels looks at both through its projection heads. Each head says how similar the pair
   is. Together they give one score and a verdict.</p>

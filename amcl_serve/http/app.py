@@ -20,6 +20,7 @@ from amcl_serve.http import openapi
 from amcl_serve.http.guards import request_id
 from amcl_serve.http.guards.auth import KEY_HEADERS, KeyCheck, by_route
 from amcl_serve.http.guards.limits import BodyLimit
+from amcl_serve.http.guards.prefix import Prefix
 from amcl_serve.http.head import HeadAsGet
 from amcl_serve.http.metrics import MetricsMiddleware
 from amcl_serve.http.plain import PlainRoutes
@@ -78,7 +79,8 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
             expose_headers=openapi.HEADERS,
         )
     app.add_middleware(MetricsMiddleware, metrics=server.metrics)
-    app.add_middleware(request_id.RequestIds, level=request_id.level_of(settings))  # the outermost
+    app.add_middleware(request_id.RequestIds, level=request_id.level_of(settings))
+    app.add_middleware(Prefix, root_path=settings.root_path)  # the outermost
     return app
 
 

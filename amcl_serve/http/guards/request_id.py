@@ -34,7 +34,7 @@ def id_of(scope: Scope) -> str:
 
 
 class RequestIds:
-    """ASGI middleware, the outermost: gives the request its id and logs its end, at `level`."""
+    """ASGI middleware around all others but Prefix: gives the request its id and logs its end, at `level`."""
 
     def __init__(self, app: ASGIApp, level: int) -> None:
         self.app = app
