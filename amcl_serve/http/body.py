@@ -94,6 +94,8 @@ def options(model: type[Model], texts: dict[str, list[str]], lists: Iterable[str
 
 def query(model: type[Model], parameters: QueryParams, lists: Iterable[str] = ()) -> Model:
     """The query of a plain route as `model`."""
+    if not parameters:
+        return model()
     texts: dict[str, list[str]] = defaultdict(list)
     for name, text in parameters.multi_items():
         texts[name].append(text)
