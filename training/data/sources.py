@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +19,8 @@ from amcl_serve.model.pixels import upright
 Labels = npt.NDArray[np.str_]  # names of classes
 Numbers = npt.NDArray[np.int64]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+if find_spec("pillow_heif") is not None:  # the extra `heif`
+    SUFFIXES |= {".heic", ".heif"}
 
 
 class Images(Protocol):

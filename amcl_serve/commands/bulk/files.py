@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amcl_serve.errors import StartupError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"})
 
 
 def walk(folder: Path) -> Iterator[Path]:
