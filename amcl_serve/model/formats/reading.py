@@ -147,6 +147,8 @@ def _without_end(data: bytes, wanted: Wanted) -> ImageFile.ImageFile:
     pixels that are: where the two differ.
     """
 
+    data = data.rstrip(b"\xff")  # half a marker
+
     def ended(tail: bytes) -> ImageFile.ImageFile:
         whole = data + tail + jpeg.END
         image = Image.open(BytesIO(whole), formats=("JPEG",))
