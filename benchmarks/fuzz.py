@@ -1,8 +1,9 @@
 """Damaged files of every accepted kind through decoding, as a server decodes them: no file may end the process.
 
 A worker decodes as a server does: the fast path in its own process, the rest in children; glibc checks every block of
-memory that is freed (MALLOC_CHECK_=3). The file of a number is made from the seed and the number alone. A worker that dies
-is a failure: its file is kept, another goes on behind it, and the exit code is 1. Children may die; they are counted.
+memory that is freed (MALLOC_CHECK_=3). The file of a number is made from the seed and the number alone. A worker that
+dies is a failure: its file is kept, another goes on behind it, and the exit code is 1. Children may die; they are
+counted.
 
     python -m benchmarks.fuzz --files 200000 --seed 0
 """
@@ -27,8 +28,8 @@ from amcl_serve.errors import AmclError
 from amcl_serve.machine import cores
 from amcl_serve.model.bundle import InputSpec
 from amcl_serve.model.children.pool import shared
-from amcl_serve.model.pixels import decode
 from amcl_serve.model.formats.files import is_fast, kind_of
+from amcl_serve.model.pixels import decode
 from benchmarks.processes import ROOT
 from tests.seeds import damaged, seeds
 

@@ -96,16 +96,12 @@ def tiff(
     return _file(entries, offsets, blocks, order, big)
 
 
-def _file(
-    entries: dict[int, tuple[int, list[int]]], offsets: int, blocks: list[bytes], order: str, big: bool
-) -> bytes:
+def _file(entries: dict[int, tuple[int, list[int]]], offsets: int, blocks: list[bytes], order: str, big: bool) -> bytes:
     sizes, word, number = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}, "Q" if big else "I", "Q" if big else "H"
     inline, start = (8, 16) if big else (4, 8)
     length = start + struct.calcsize(f"={number}") + len(entries) * (20 if big else 12) + inline
     later = sum(
-        size
-        for kind, values in entries.values()
-        if (size := len(values) * struct.calcsize("=" + sizes[kind])) > inline
+        size for kind, values in entries.values() if (size := len(values) * struct.calcsize("=" + sizes[kind])) > inline
     )
     place = length + later
     for index, block in enumerate(blocks):
@@ -137,9 +133,7 @@ def _blocks(samples: Array, tile: tuple[int, int] | None, strip: int) -> Iterato
         yield block
 
 
-def _block(
-    samples: Array, bits: int, order: str, predictor: int, code: int, pack: Callable[[bytes], bytes]
-) -> bytes:
+def _block(samples: Array, bits: int, order: str, predictor: int, code: int, pack: Callable[[bytes], bytes]) -> bytes:
     rows = [_row(row, bits, order, predictor) for row in samples]
     if code == 32773:
         return b"".join(imagecodecs.packbits_encode(row) for row in rows)
@@ -244,7 +238,7 @@ DEPTHS = ("u1", "u2", "u4", "u8", "u12", "u16", "u32", "u64", "i8", "i16", "i32"
 
 
 def grid() -> Iterator[Cell]:
-    """Every cell that makes sense as a file: photometric x depth x order x compression x predictor x planes x blocks."""
+    """Every cell that makes sense as a file: colours x depth x order x compression x predictor x planes x blocks."""
     for colours, depth, compression, predictor, planar in itertools.product(
         COLOURS, DEPTHS, COMPRESSIONS, (1, 2, 3), (False, True)
     ):

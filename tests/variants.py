@@ -48,7 +48,9 @@ def _thrice(grey: Values) -> Values:
 def _jpegs() -> Iterator[Variant]:
     whole = images.save(PICTURE, "JPEG", quality=95, subsampling=0)
     yield Variant("JPEG", "baseline, 8 bits", whole, RGB, 2)
-    yield Variant("JPEG", "progressive", images.save(PICTURE, "JPEG", quality=95, progressive=True, subsampling=0), RGB, 2)
+    yield Variant(
+        "JPEG", "progressive", images.save(PICTURE, "JPEG", quality=95, progressive=True, subsampling=0), RGB, 2
+    )
     yield Variant("JPEG", "grey", images.save(PICTURE.convert("L"), "JPEG", quality=95), _thrice(GREY), 2)
     yield Variant("JPEG", "CMYK", images.save(PICTURE.convert("CMYK"), "JPEG", quality=95), RGB, 3)
     yield Variant("JPEG", "lossless, 8 bits (SOF3)", images.lossless_jpeg(40), np.full((40, 40, 3), 128))
@@ -115,7 +117,9 @@ def _png(colour: int, depth: int, *, key: bool = False) -> Variant:
     data = images.png(width, height, depth=depth, colour=colour, rows=b"".join(b"\0" + row.tobytes() for row in rows))
     shown = np.rint(shown).astype(np.int64)
     name = f"{_PNG_COLOURS[colour]}{', one transparent' if key else ''}, {depth} bit{'s' if depth > 1 else ''}"
-    return Variant("PNG", name, data[:33] + chunks + data[33:], shown if shown.shape[2] == 3 else _thrice(shown[:, :, 0]))
+    return Variant(
+        "PNG", name, data[:33] + chunks + data[33:], shown if shown.shape[2] == 3 else _thrice(shown[:, :, 0])
+    )
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:

@@ -38,9 +38,7 @@ __all__ = (
 OWN_FILES_MAX_PIXELS = 178_956_970  # Pillow's own limit, where the files are the user's own and no stranger's
 
 
-def decode(
-    data: bytes, spec: InputSpec, *, max_pixels: int, accept_truncated: bool = False
-) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, spec: InputSpec, *, max_pixels: int, accept_truncated: bool = False) -> npt.NDArray[np.uint8]:
     """Decode one image to uint8 [S, S, 3], S = `spec.size`: upright sRGB, shorter side resized to S, centre kept.
 
     Of an animation or a multi-page file the first frame is taken; transparency is laid on white. Raises EmptyImage,

@@ -1,14 +1,13 @@
 """The child: reads a file from its standard input, answers on its standard output, until there is no more input.
 
-It imports Pillow, NumPy and the decoding, nothing of the server, and ends when the other side has closed the pipe, as it
-is when that process has ended in whatever way.
+It imports Pillow, NumPy and the decoding, nothing of the server, and ends when the other side has closed the pipe,
+as it is when that process has ended in whatever way.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import BinaryIO
 
 from PIL import AvifImagePlugin, ImageFile
@@ -57,6 +56,5 @@ def _send(sink: BinaryIO, head: bytes, body: bytes) -> None:
         sink.write(head)
         sink.write(body)
         sink.flush()
-    except BrokenPipeError:
-        sys.stderr = None  # type: ignore[assignment]  # nobody is there to be told
+    except BrokenPipeError:  # nobody is there to be told, nor for what is still in the buffer
         os._exit(0)

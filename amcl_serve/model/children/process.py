@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -19,7 +20,9 @@ from amcl_serve.model.children.limits import clock_seconds
 from amcl_serve.model.formats.reading import Wanted
 
 _ROOT = str(Path(__file__).parents[3])  # where this very package lies, whichever others are installed
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from amcl_serve.model.children.child import main; main()"
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from amcl_serve.model.children.child import main; main()"
+)
 _START_SECONDS = 60.0
 _BLOCK = 1 << 20
 # No more of the environment: keys have no place in the process that reads what strangers send.
@@ -28,7 +31,9 @@ _OWN = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "4194304",  # a large image's memory goes back at once
+    # What a large image took goes back at once; what each one takes is kept.
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
+    "MALLOC_TRIM_THRESHOLD_": "16777216",
 }
 
 
@@ -46,7 +51,7 @@ class Child:
     def __init__(self) -> None:
         path = [_ROOT, *(str(Path(place).absolute()) for place in sys.path)]
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ} | _OWN
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - this very Python, and nothing that was sent
             [sys.executable, "-I", "-S", "-c", _BOOT, json.dumps(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -59,12 +64,15 @@ class Child:
         self._from: IO[bytes] = self._process.stdout
         for pipe in (self._to, self._from):
             os.set_blocking(pipe.fileno(), False)
-        try:
-            if self._receive(1, time.monotonic() + _START_SECONDS) != frames.READY:
-                raise Gone
-        except (Gone, TooSlow):
+        if not self._is_ready():
             self.end()
-            raise AmclError("the server failed to start a process that decodes images; its log says why") from None
+            raise AmclError("the server failed to start a process that decodes images; its log says why")
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._receive(1, time.monotonic() + _START_SECONDS) == frames.READY
+        except (Gone, TooSlow):
+            return False
 
     @property
     def pid(self) -> int:
@@ -97,10 +105,8 @@ class Child:
     def forget(self) -> None:
         """Close the pipes only: the child of another process, after a fork."""
         for pipe in (self._to, self._from):
-            try:
+            with contextlib.suppress(OSError):  # a broken pipe
                 pipe.close()
-            except OSError:  # a broken pipe, flushed
-                pass
 
     def _send(self, data: bytes, until: float) -> None:
         view = memoryview(data)

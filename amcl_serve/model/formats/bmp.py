@@ -9,7 +9,7 @@ from PIL import Image
 from amcl_serve.errors import UnsupportedImage
 
 _COMPRESSIONS = {4: "JPEG", 5: "PNG", 6: "BITFIELDS with alpha", 11: "CMYK", 12: "CMYK RLE8", 13: "CMYK RLE4"}
-_BITFIELDS = {  # bits -> the masks (red, green, blue, alpha) that Pillow knows
+_BITFIELDS: dict[int, set[tuple[int, ...]]] = {  # bits -> the masks (red, green, blue, alpha) that Pillow knows
     32: {
         (0xFF0000, 0xFF00, 0xFF, 0),
         (0xFF000000, 0xFF0000, 0xFF00, 0),
@@ -40,8 +40,9 @@ def check_variant(data: bytes) -> None:
         name = _COMPRESSIONS.get(compression, str(compression))
         raise UnsupportedImage(f"a BMP of compression {name} is not supported")
     if compression == 3:
-        masks = struct.unpack_from("<IIII", data, 54)
-        masks = masks[:3] if bits != 32 else masks if size >= 56 else (*masks[:3], 0)
+        colours = [int(mask) for mask in struct.unpack_from("<III", data, 54)]
+        alpha = int.from_bytes(data[66:70], "little") if size >= 56 else 0
+        masks = (*colours, alpha) if bits == 32 else tuple(colours)
         if masks not in _BITFIELDS.get(bits, ()):
             raise UnsupportedImage(f"a BMP of {bits} bits in this layout of colours is not supported")
 

@@ -7,22 +7,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
-from amcl_serve.model.formats import profiles
-
 _STRIP = 1 << 20  # pixels that are converted at a time
 
 
-def to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """`image` as RGB; with a `profile` (one that `profiles.matters`), as sRGB."""
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return profiles.to_srgb(image, profile)
-    if image.mode == "CMYK" and profile is not None:
-        return profiles.to_srgb(image, profile)
+def to_rgb(image: Image.Image, *, keep_cmyk: bool = False) -> Image.Image:
+    """`image` as RGB; CMYK as it is if it is kept for a profile."""
+    if (image.mode == "RGB" and not image.has_transparency_data) or (image.mode == "CMYK" and keep_cmyk):
+        return image
     if image.mode.startswith("I;16"):
-        convert = _from_16_bit
-    else:
-        convert = _on_white if image.has_transparency_data else _converted
-    return profiles.to_srgb(in_strips(image, convert), profile)
+        return in_strips(image, _from_16_bit)
+    return in_strips(image, _on_white if image.has_transparency_data else _converted)
 
 
 def in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:

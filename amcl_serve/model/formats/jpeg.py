@@ -141,4 +141,4 @@ def same_picture(one: Image.Image, other: Image.Image) -> bool:
     """Whether two decodings differ in no more pixels than a few last bytes stand for."""
     differ = np.asarray(one) != np.asarray(other)
     pixels = differ.any(axis=-1) if differ.ndim == 3 else differ
-    return int(pixels.sum()) <= max(_NEARLY * pixels.size, _BLOCKS)
+    return bool(pixels.sum() <= max(_NEARLY * pixels.size, _BLOCKS))

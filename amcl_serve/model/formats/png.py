@@ -29,8 +29,8 @@ class Transparency(NamedTuple):
 def prepared(data: bytes) -> tuple[bytes, bytes | None, Transparency | None]:
     """The file without its texts and profile; the profile; and the transparency that Pillow would misread.
 
-    Image generators write workflows of megabytes as texts, which Pillow unpacks, or refuses from one megabyte on. What is
-    damaged in the chunks that are left out harms no pixel.
+    Image generators write workflows of megabytes as texts, which Pillow unpacks, or refuses from one megabyte on. What
+    is damaged in the chunks that are left out harms no pixel.
     """
     kept: list[bytes] = []
     profile: bytes | None = None
@@ -107,5 +107,7 @@ def _deep_on_white(image: Image.Image, data: bytes, key: tuple[int, ...]) -> Ima
 
 
 def _equal(image: Image.Image, colour: list[int]) -> npt.NDArray[np.bool_]:
-    bands = [np.asarray(image.getchannel(band)) == value for band, value in enumerate(colour)]
-    return bands[0] & bands[1] & bands[2]
+    found = np.ones((image.height, image.width), np.bool_)
+    for band, value in enumerate(colour):
+        found &= np.asarray(image.getchannel(band)) == value
+    return found

@@ -21,7 +21,7 @@ _SIGNATURE = slice(36, 40)
 
 
 def matters(profile: bytes | None, mode: str) -> bool:
-    """Whether a picture of `mode` has to be converted by `profile`: not if that is sRGB, damaged or of other colours."""
+    """Whether a picture of `mode` has to be converted by `profile`: not if it is sRGB, damaged or of other colours."""
     if not profile or profile[_SIGNATURE] != b"acsp":
         return False
     colours = _MODES.get(profile[16:20])
@@ -30,16 +30,15 @@ def matters(profile: bytes | None, mode: str) -> bool:
     return not _is_srgb(profile)
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An RGB or CMYK image, converted; unchanged, but for RGB, without a profile or by one that cannot be used."""
-    if profile is not None:
-        source = image.getchannel(0) if profile[16:20] == b"GRAY" else image
-        try:
-            converted = ImageCms.applyTransform(source, _transform(profile))
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None
-        if converted is not None:
-            return converted
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """An RGB or CMYK image, converted by a profile that `matters`; by one that cannot be used, merely RGB."""
+    source = image.getchannel(0) if profile[16:20] == b"GRAY" else image
+    try:
+        converted = ImageCms.applyTransform(source, _transform(profile))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        converted = None
+    if converted is not None:
+        return converted
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -96,8 +95,8 @@ def _curve(tag: bytes, value: float) -> float:
             return float(value ** (struct.unpack_from(">H", tag, 12)[0] / 256))
         place = value * (number - 1)
         low = min(int(place), number - 2)
-        below, above = (entry / 65535 for entry in struct.unpack_from(">HH", tag, 12 + 2 * low))
-        return below + (above - below) * (place - low)
+        below, above = struct.unpack_from(">HH", tag, 12 + 2 * low)
+        return float(below + (above - below) * (place - low)) / 65535
     function = number >> 16
     if kind != b"para" or function not in (0, 3):  # a power; a power above a line, as sRGB's is defined
         raise ValueError("another kind of curve")

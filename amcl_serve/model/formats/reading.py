@@ -54,9 +54,13 @@ def read(data: bytes, kind: str, wanted: Wanted, *, in_child: bool) -> Image.Ima
     Raises the errors of a single image and, outside of a child, LeftToChild.
     """
     try:
-        image, orientation = _rgb(data, kind, wanted, in_child)
-        # The square is its own mirror image, so turning it at the end is the same as turning the whole image first.
-        return _turned(fit(image, wanted.size) if wanted.size else image, orientation)
+        image, orientation, profile = _rgb(data, kind, wanted, in_child)
+        if wanted.size:
+            # The square is its own mirror image, so turning it at the end is the same as turning the whole image first.
+            image = fit(image, wanted.size)
+        if profile is not None:  # of the few pixels that are left
+            image = profiles.to_srgb(image, profile)
+        return _turned(image, orientation)
     except (AmclError, LeftToChild):
         raise
     except Exception as fault:  # Pillow's plugins raise almost anything on damaged input
@@ -64,7 +68,7 @@ def read(data: bytes, kind: str, wanted: Wanted, *, in_child: bool) -> Image.Ima
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
-    """The centred square of an RGB image, resized to size x size. A 1 x 10000 image stays small on the way."""
+    """The centred square of an image, resized to size x size. A 1 x 10000 image stays small on the way."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
@@ -84,8 +88,8 @@ def _error(fault: Exception, kind: str, max_pixels: int) -> AmclError:
     return UndecodableImage(f"the image is damaged or cut off ({kind})")
 
 
-def _rgb(data: bytes, kind: str, wanted: Wanted, in_child: bool) -> tuple[Image.Image, int]:
-    """The picture as RGB, and the EXIF orientation that is still to be applied."""
+def _rgb(data: bytes, kind: str, wanted: Wanted, in_child: bool) -> tuple[Image.Image, int, bytes | None]:
+    """The picture as RGB, and what is still to be applied: EXIF's orientation, and a profile (then it may be CMYK)."""
     if kind == "TIFF":
         return tiff.read(data, wanted.max_pixels)
     profile: bytes | None = None
@@ -112,13 +116,11 @@ def _rgb(data: bytes, kind: str, wanted: Wanted, in_child: bool) -> tuple[Image.
             raise LeftToChild
         loaded = _loaded(image, data, kind, wanted, in_child)
         if transparency is not None:
-            return profiles.to_srgb(png.on_white(loaded, data, transparency), profile), _orientation(image)
-        return to_rgb(loaded, profile), _orientation(image)
+            return png.on_white(loaded, data, transparency), _orientation(image), profile
+        return to_rgb(loaded, keep_cmyk=profile is not None), _orientation(image), profile
 
 
-def _loaded(
-    image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted, in_child: bool
-) -> ImageFile.ImageFile:
+def _loaded(image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted, in_child: bool) -> ImageFile.ImageFile:
     """The image with its pixels; where a JPEG's end is missing, with those that are there."""
     _prepare(image, data, kind, wanted)
     try:
@@ -143,8 +145,8 @@ def _prepare(image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted)
 def _without_end(data: bytes, wanted: Wanted) -> ImageFile.ImageFile:
     """A JPEG that was cut off: its pixels, if all or nearly all are there or it is wanted anyway.
 
-    libjpeg fills what is missing before an end marker with grey. What it would take from other bytes instead shows which
-    pixels that are: where the two differ.
+    libjpeg fills what is missing before an end marker with grey. What it makes of other bytes there instead shows which
+    pixels are missing: those where the two differ.
     """
 
     data = data.rstrip(b"\xff")  # half a marker

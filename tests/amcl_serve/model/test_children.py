@@ -109,7 +109,7 @@ def test_a_child_that_hangs_is_ended_in_time(orders: Pool, monkeypatch: pytest.M
 
 
 def test_memory_is_bounded(orders: Pool) -> None:
-    """What malloc refuses ends as an error, here of the child itself, which no decoder of ours turns into a sentence."""
+    """What malloc refuses ends as an error, here of the child itself, as no decoder makes a sentence of it."""
     with pytest.raises(UndecodableImage, match="ended the process"):
         order(orders, "bytearray(600 << 20)")
     roomy = Wanted(16, False, 64_000_000, False)
@@ -192,10 +192,10 @@ def test_children_end_with_their_parent(number: signal.Signals) -> None:
 
 
 def test_children_end_when_their_parent_has_nothing_more_to_do() -> None:
-    code = (
-        "from tests.amcl_serve.model.test_children import *; decode(BMP, SPEC, max_pixels=10**6); print(*shared().pids())"
+    code = "from tests.amcl_serve.model.test_children import *; pixels(BMP); print(*shared().pids())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert all(gone(int(pid)) for pid in done.stdout.split())
     assert done.stderr == ""
 

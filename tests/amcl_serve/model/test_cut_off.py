@@ -1,4 +1,4 @@
-"""Files that were cut off: what lacks nearly nothing is embedded, what lacks more refused, unless it is wanted anyway."""
+"""Files that were cut off: what lacks hardly anything is embedded, what lacks more refused, unless it is wanted."""
 
 from __future__ import annotations
 

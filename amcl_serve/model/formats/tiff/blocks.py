@@ -1,8 +1,8 @@
 """A TIFF's strips and tiles, unpacked. The decoders are given a file of our own making, never the one that came.
 
 Pillow reads the common layouts of samples right, others (compressed big-endian floats, separate planes, white as zero)
-wrong without a word. To libtiff each block is therefore shown as rows of 8-bit grey, which no layout can spoil, and what
-is compressed as JPEG or WebP is a picture that the decoders for these read.
+wrong without a word. To libtiff each block is therefore shown as rows of 8-bit grey, which no layout can spoil, and
+what is compressed as JPEG or WebP is a picture that the decoders for these read.
 """
 
 from __future__ import annotations

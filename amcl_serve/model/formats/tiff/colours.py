@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ def range_of(read: Callable[[], Iterator[tuple[int, Samples]]], found: Layout) -
     return next(((0.0, top) for top in ranges if low >= 0 and high <= top), (low, high))
 
 
-def convert(samples: Samples, found: Layout, scale: Scale, palette: Samples | None, in_cmyk: bool) -> Bytes:
+def convert(samples: Samples, found: Layout, scale: Scale, palette: Samples | None, *, in_cmyk: bool) -> Bytes:
     """Samples [rows, W, C] as RGB uint8 [rows, W, 3]; `in_cmyk`: as CMYK [rows, W, 4]."""
     colour = samples[:, :, : found.colours]
     if found.photometric == PALETTE:
@@ -87,16 +88,17 @@ def _finite(samples: Samples) -> npt.NDArray[np.float64]:
 def _on_white(colour: Bytes, alpha: Bytes, associated: bool) -> Bytes:
     white = 255 - alpha.astype(np.uint32)
     if associated:
-        return np.minimum(colour + white, 255).astype(np.uint8)
+        return np.asarray(np.minimum(colour + white, 255), np.uint8)
     return ((colour * alpha.astype(np.uint32) + 127) // 255 + white).astype(np.uint8)
 
 
-def _from_palette(indices: Samples, palette: Samples) -> Bytes:
+def _from_palette(indices: npt.NDArray[Any], palette: Samples) -> Bytes:
     """By a table of 16-bit reds, greens and blues; writers that knew no better put 8-bit ones there."""
     table = palette.reshape(3, -1).T.astype(np.uint32)
     if table.max() > 255:
         table = (table * 255 + 32767) // 65535
-    return table.astype(np.uint8)[indices]
+    found: Bytes = table.astype(np.uint8)[indices]
+    return found
 
 
 def _from_lab(samples: Samples, bits: int) -> Bytes:
@@ -109,4 +111,4 @@ def _from_lab(samples: Samples, bits: int) -> Bytes:
     xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * _D50
     linear = (xyz @ _TO_SRGB.T).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(encoded * 255), np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,17 +16,20 @@ _KINDS = {  # TIFF's types of values, as NumPy's; rational ones as two numbers
 _MOST_TAGS = 4096
 _PROFILE = 34675
 READ = frozenset((
-    256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347, 529,
-    530, 532, _PROFILE,
+    256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347,
+    529, 530, 532, _PROFILE,
 ))  # fmt: skip
 
 Tags = dict[int, list[int]]
 
 
+Order = Literal["<", ">"]
+
+
 class Directory(NamedTuple):
     """Byte order ("<" or ">"), the numbers of each tag in READ, and the colour profile."""
 
-    order: str
+    order: Order
     tags: Tags
     profile: bytes | None
 
@@ -38,7 +41,7 @@ class Directory(NamedTuple):
 
 def parse(data: bytes) -> Directory:
     """The first directory; UndecodableImage where the file ends before it does. `data` begins as a TIFF does."""
-    order = "<" if data[:2] == b"II" else ">"
+    order: Order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
     try:
         (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
@@ -61,7 +64,7 @@ def parse(data: bytes) -> Directory:
     return Directory(order, tags, profile)
 
 
-def _value(data: bytes, order: str, big: bool, kind: int, amount: int, field: bytes) -> bytes:
+def _value(data: bytes, order: Order, big: bool, kind: int, amount: int, field: bytes) -> bytes:
     size = amount * np.dtype(_KINDS[kind]).itemsize * (2 if kind in (5, 10) else 1)
     if size <= len(field):
         return field[:size]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from amcl_serve.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
-from amcl_serve.model.formats.tiff.directory import Directory
+from amcl_serve.model.formats.tiff.directory import Directory, Order
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}  # samples of a pixel
@@ -25,7 +25,7 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2  # kinds of alpha
 class Layout(NamedTuple):
     """The samples of a picture, and where its blocks (strips or tiles) lie in the file."""
 
-    order: str
+    order: Order
     width: int
     height: int
     kind: str  # u, i or f

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,9 +62,10 @@ def _tile_rows(data: bytes, found: Layout, plane: int) -> Iterator[tuple[int, Sa
         yield row * height, joined[: found.height - row * height, : found.width]
 
 
-def _understood(raw: npt.NDArray[np.uint8 | np.bool_], found: Layout) -> Samples:
+def _understood(raw: npt.NDArray[Any], found: Layout) -> Samples:
     """Bytes [rows, L] of blocks as samples [rows, width, C], the predictor undone."""
     n = found.block[0] * found.per_block
+    values: npt.NDArray[Any]
     if raw.dtype == np.bool_:  # CCITT: one bit a pixel, told apart already
         values = raw.astype(np.uint8)
     elif found.predictor == 3:
@@ -84,7 +86,7 @@ def _understood(raw: npt.NDArray[np.uint8 | np.bool_], found: Layout) -> Samples
 def _from_bits(raw: npt.NDArray[np.uint8], bits: int, n: int) -> Samples:
     """`n` samples of some bits each, from the highest bit on."""
     digits = np.unpackbits(raw, axis=1)[:, : n * bits].reshape(len(raw), n, bits)
-    values = np.zeros((len(raw), n), np.uint16)
+    values: npt.NDArray[Any] = np.zeros((len(raw), n), np.uint16)
     for place in range(bits):
         values = values << 1 | digits[:, :, place]
     return values
