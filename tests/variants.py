@@ -60,6 +60,7 @@ def _jpegs() -> Iterator[Variant]:
         yield Variant("JPEG", f"hierarchical ({name})", _patched(whole, frame + 1, bytes([marker])), None)
     twelve = imagecodecs.jpeg8_encode(np.full((16, 16), 2000, np.uint16), bitspersample=12)
     yield Variant("JPEG", "12 bits", twelve, None)
+    yield Variant("JPEG", "its height behind its pixels (DNL)", _patched(whole, frame + 5, b"\0\0"), None)
     yield Variant("JPEG", "2 components", _patched(whole, frame + 9, b"\2"), None)
 
 
@@ -84,6 +85,7 @@ def _pngs() -> Iterator[Variant]:
     ):
         yield Variant("PNG", f"{name} of megabytes before the pixels", whole[:33] + chunk + whole[33:], RGB)
         yield Variant("PNG", f"{name} of megabytes behind the pixels", whole[:-12] + chunk + whole[-12:], RGB)
+    yield Variant("PNG", "of Xcode's own (CgBI)", whole[:8] + png_chunk(b"CgBI", b"\x50\0\x20\6") + whole[8:], None)
     yield Variant("PNG", "animated", images.animated("PNG"), np.full((32, 32, 3), (255, 0, 0)))
 
 
@@ -186,6 +188,8 @@ def _bmps() -> Iterator[Variant]:
     white = np.where(np.arange(full.shape[1])[None, :, None] < 20, 255, RGB)
     yield Variant("BMP", "RGB, half of it transparent", bmp(32, half, compression=3, masks=argb), white)
     yield Variant("BMP", "10 bits a colour", bmp(32, full, compression=3, masks=(0x3FF00000, 0xFFC00, 0x3FF, 0)), None)
+    alpha = bmp(16, short, compression=3, masks=(0x7C00, 0x3E0, 0x1F, 0x8000))
+    yield Variant("BMP", "RGB with alpha, 16 bits", alpha, None)
     yield Variant("BMP", "2 bits", bmp(2, GREY // 64), None)
     yield Variant("BMP", "a JPEG or PNG inside", bmp(24, full, compression=4), None)
 

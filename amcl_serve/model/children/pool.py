@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from functools import cache
 
 from PIL import Image
 
@@ -66,10 +65,11 @@ class Pool:
             child.end()
 
     def forget(self) -> None:
-        """After a fork: the children are the parent's, and have to see its end."""
+        """After a fork: the children are the parent's, and its locks may be held by threads that are no more."""
         for child in self._all:
             child.forget()
-        self._all, self._idle = set(), []
+        self._free, self._lock = threading.Semaphore(self._most), threading.Lock()
+        self._all, self._idle, self.lost = set(), [], 0
 
     def _take(self) -> tuple[Child, int]:
         while True:
@@ -104,14 +104,11 @@ _REASONS: dict[type[Exception], str] = {
 }
 
 
+_SHARED = Pool(cores())
+atexit.register(_SHARED.close)
+os.register_at_fork(after_in_child=_SHARED.forget)
+
+
 def shared() -> Pool:
-    """The pool of this process; of a forked one, its own."""
-    return _pool(os.getpid())
-
-
-@cache
-def _pool(_process: int) -> Pool:
-    pool = Pool(cores())
-    atexit.register(pool.close)
-    os.register_at_fork(after_in_child=pool.forget)
-    return pool
+    """The pool of this process, which has no child until it reads; a forked process begins with none of its own."""
+    return _SHARED

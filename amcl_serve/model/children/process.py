@@ -103,7 +103,8 @@ class Child:
         self.forget()
 
     def forget(self) -> None:
-        """Close the pipes only: the child of another process, after a fork."""
+        """Close the pipes only: it has ended, or is the child of another process, after a fork."""
+        self._process.returncode = self._process.returncode or 0  # not to be looked after
         for pipe in (self._to, self._from):
             with contextlib.suppress(OSError):  # a broken pipe
                 pipe.close()

@@ -42,8 +42,8 @@ def check_variant(data: bytes) -> None:
     if compression == 3:
         colours = [int(mask) for mask in struct.unpack_from("<III", data, 54)]
         alpha = int.from_bytes(data[66:70], "little") if size >= 56 else 0
-        masks = (*colours, alpha) if bits == 32 else tuple(colours)
-        if masks not in _BITFIELDS.get(bits, ()):
+        masks = (*colours, alpha) if bits == 32 or alpha else tuple(colours)
+        if masks not in _BITFIELDS.get(bits, set()):
             raise UnsupportedImage(f"a BMP of {bits} bits in this layout of colours is not supported")
 
 
@@ -54,5 +54,5 @@ def _check_depth(bits: int) -> None:
 
 def opaque_if_clear(image: Image.Image) -> None:
     """Alpha that is 0 everywhere was never meant: the picture is opaque, as browsers show it."""
-    if image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         image.putalpha(255)

@@ -38,7 +38,8 @@ def frame_of(data: bytes) -> int | None:
 def is_common(data: bytes) -> bool:
     """Whether libjpeg's Huffman decoders for 8 bits read this file: SOF0 to SOF2 of 1, 3 or 4 components."""
     marker, at = _frame(data)
-    return marker in _COMMON and data[at + 2 : at + 3] == b"\x08" and data[at + 7 : at + 8] in _COMPONENTS
+    fields = data[at + 2 : at + 8]  # bits, height, width, components
+    return marker in _COMMON and fields[:1] == b"\x08" and fields[1:3] != b"\0\0" and fields[5:] in _COMPONENTS
 
 
 def check_variant(data: bytes) -> None:
@@ -51,6 +52,8 @@ def check_variant(data: bytes) -> None:
         raise UnsupportedImage(f"a JPEG of frame type SOF{marker - 0xC0} (hierarchical or lossless) is not supported")
     if bits not in (b"", b"\x08"):
         raise UnsupportedImage(f"a JPEG of {bits[0]} bits a sample is not supported, only one of 8")
+    if data[at + 3 : at + 5] == b"\0\0":
+        raise UnsupportedImage("a JPEG whose height follows its pixels (DNL) is not supported")
     if components and components not in _COMPONENTS:
         raise UnsupportedImage(f"a JPEG of {components[0]} components is not supported, only one of 1, 3 or 4")
 

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from amcl_serve.errors import UnsupportedImage
 from amcl_serve.model.formats.colour import in_strips
 
 _HEAD = struct.Struct(">I4s")  # of a chunk: its length and kind
-_LOOKED_AT = frozenset((b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"tRNS"))
+_LOOKED_AT = frozenset((b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"tRNS", b"CgBI"))
 _LARGEST_PROFILE = 4 << 20  # bytes of a profile, unpacked; printers' have one or two million
 _GREY, _RGB = 0, 2  # PNG's colour types that may have a transparent colour
 
@@ -30,7 +31,7 @@ def prepared(data: bytes) -> tuple[bytes, bytes | None, Transparency | None]:
     """The file without its texts and profile; the profile; and the transparency that Pillow would misread.
 
     Image generators write workflows of megabytes as texts, which Pillow unpacks, or refuses from one megabyte on. What
-    is damaged in the chunks that are left out harms no pixel.
+    is damaged in the chunks that are left out harms no pixel. UnsupportedImage for an iPhone's own kind of PNG.
     """
     kept: list[bytes] = []
     profile: bytes | None = None
@@ -42,6 +43,8 @@ def prepared(data: bytes) -> tuple[bytes, bytes | None, Transparency | None]:
         end = at + 12 + length
         if kind in _LOOKED_AT and end <= len(data):
             drop = kind != b"tRNS"
+            if kind == b"CgBI":
+                raise UnsupportedImage("a PNG as Xcode packs it for iPhones (CgBI) is not supported")
             if kind == b"iCCP":
                 profile = _unpacked(data[at + 8 : end - 4])
             elif kind == b"tRNS":

@@ -16,7 +16,7 @@ from amcl_serve.errors import UnsupportedImage
 from amcl_serve.model.formats.files import kind_of
 from amcl_serve.model.formats.reading import Wanted, read
 from amcl_serve.model.pixels import upright
-from tests import tiffs
+from tests import images, tiffs
 from tests.tiffs import Cell, grid
 from tests.variants import Variant, heic, variants
 
@@ -109,6 +109,18 @@ def test_tiff_of_blocks_that_are_pictures(name: str, order: str, tile: tuple[int
         extrasamples=["unassalpha"] if "alpha" in name else None,
     )  # fmt: skip
     assert np.abs(tiff_pixels(stream.getvalue()) - shown).mean() < 2
+
+
+def test_what_a_tiff_says_of_its_colours_holds_for_the_jpegs_in_it() -> None:
+    """Whatever the JPEGs say themselves: here they claim to be JFIF's YCbCr, and hold RGB as it is."""
+    picture = images.picture(5, (32, 16))
+    as_it_is = images.save(picture, "JPEG", quality=98, keep_rgb=True)
+    assert b"Adobe" in as_it_is or b"JFIF" not in as_it_is
+    jfif = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+    samples = np.asarray(picture)
+    for block in (as_it_is, as_it_is[:2] + jfif + as_it_is[2:]):
+        data = tiffs.tiff(samples, bits=8, photometric=2, compression=7, strip=16, blocks=[block])
+        assert np.abs(tiff_pixels(data) - samples).mean() < 2
 
 
 def test_tiff_of_ycbcr_in_jpegs_is_what_another_library_reads() -> None:

@@ -110,6 +110,7 @@ def _whole_jpeg(block: bytes, found: Layout) -> bytes:
     """A block with the tables that all blocks share, and with word of its colours, which the TIFF alone has."""
     if not block.startswith(_START):
         raise UndecodableImage("the image is damaged: a strip or tile of a TIFF is no JPEG")
+    block = _without_word_of_colours(block) if found.photometric != CMYK else block
     tables = found.jpeg_tables
     shared = tables[2:-2] if tables.startswith(_START) and tables.endswith(END) else b""
     colours = b""
@@ -118,3 +119,14 @@ def _whole_jpeg(block: bytes, found: Layout) -> bytes:
     elif found.photometric == CMYK and b"Adobe" in block[:2048] + shared:
         raise UnsupportedImage("a TIFF of CMYK in JPEGs that Adobe marked is not supported: its ink may be inverted")
     return b"".join((_START, colours, shared, block[2:]))
+
+
+def _without_word_of_colours(block: bytes) -> bytes:
+    """A JPEG without the segments APP0 (JFIF) and APP14 (Adobe): what the TIFF says of its colours holds."""
+    kept, at = [_START], 2
+    while block[at : at + 1] == b"\xff" and block[at + 1 : at + 2] not in (b"\xda", b""):
+        end = at + 2 + int.from_bytes(block[at + 2 : at + 4], "big")
+        if block[at + 1] not in (0xE0, 0xEE):
+            kept.append(block[at:end])
+        at = max(end, at + 4)
+    return b"".join((*kept, block[at:]))

@@ -169,7 +169,7 @@ def _check_samples(found: Layout, directory: Directory) -> None:
 
 def _check_lossy(found: Layout) -> None:
     name, shapes = ("JPEG", _JPEG_SHAPES) if found.compression == JPEG else ("WebP", _WEBP_SHAPES)
-    odd = found.planes and found.compression == WEBP
+    odd = found.planes and (found.compression == WEBP or found.photometric == YCBCR)
     if found.bits != 8 or found.kind != "u" or odd or (found.photometric, found.samples) not in shapes:
         raise UnsupportedImage(f"a TIFF of this layout of samples, compressed as {name}, is not supported")
 
