@@ -118,6 +118,7 @@ def watch(seed: int, first: int, stop: int) -> Tally:
         environment["LD_PRELOAD"] = CHECKER
     while first < stop:
         note = os.memfd_create("number")
+        os.pwrite(note, first.to_bytes(8, "little"), 0)
         part = [str(number) for number in (first, stop, note)]
         command = [sys.executable, "-m", "benchmarks.fuzz", "--seed", str(seed), "--worker", *part]
         with subprocess.Popen(

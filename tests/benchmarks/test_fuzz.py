@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks import fuzz
 from benchmarks.processes import ROOT
 from tests.seeds import seeds
@@ -29,6 +31,14 @@ def test_a_file_is_the_seeds_and_its_numbers_doing() -> None:
     assert fuzz.file(3, 14) == fuzz.file(3, 14)
     assert len({fuzz.file(3, number)[1] for number in range(50)}) > 45
     assert {name.partition(" ")[0] for name in seeds()} >= {"jpeg", "png", "webp", "gif", "tiff", "bmp", "avif", "heif"}
+
+
+def test_a_worker_that_dies_is_told_and_another_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadly = tmp_path / "python"
+    deadly.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    deadly.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(deadly))
+    assert fuzz.watch(0, 5, 7).deaths == [(5, -11), (6, -11)]
 
 
 def test_reports_of_workers_add_up() -> None:

@@ -35,6 +35,9 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
 }
 
 
+_NO_MEMORY = ("decoder error -9", "out of memory when reading image file")  # how Pillow says it of its decoders
+
+
 class Wanted(NamedTuple):
     """What to make of a file: its centred square of `size`, or with 0 the whole; and what it may cost."""
 
@@ -81,7 +84,7 @@ def _error(fault: Exception, kind: str, max_pixels: int) -> AmclError:
     # The warning is raised where warnings are errors.
     if isinstance(fault, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return ImageTooLarge(f"the image has more pixels than the {max_pixels} that are accepted")
-    if isinstance(fault, MemoryError):
+    if isinstance(fault, MemoryError) or str(fault) in _NO_MEMORY:
         return UndecodableImage("the image takes more memory than an image of as many pixels should")
     if isinstance(fault, UnidentifiedImageError):
         return UndecodableImage("the image is damaged or cut off: its header cannot be read")

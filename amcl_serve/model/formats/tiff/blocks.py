@@ -30,10 +30,13 @@ def unpacked(data: bytes, found: Layout, numbers: Sequence[int], height: int) ->
     if found.compression == NONE:
         return _as_they_are(data, found, numbers, height)
     packed = [_block(data, found, number) for number in numbers]
-    stream = BytesIO(_shown(packed, found, height))
-    with TiffImagePlugin.TiffImageFile(stream) as image:
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # these are bytes; pixels have been counted
+    try:
+        image = TiffImagePlugin.TiffImageFile(BytesIO(_shown(packed, found, height)))
         image.load()
-        return image.copy()
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    return image
 
 
 def coded(data: bytes, found: Layout, number: int, height: int) -> npt.NDArray[np.uint8]:
