@@ -26,6 +26,11 @@ class Transparency(NamedTuple):
     depth: int
     key: tuple[int, ...]
 
+    @property
+    def is_costly(self) -> bool:
+        """Whether the pixels have to be decoded twice for it."""
+        return len(self.key) == 3
+
 
 def prepared(data: bytes) -> tuple[bytes, bytes | None, Transparency | None]:
     """The file without its texts and profile; the profile; and the transparency that Pillow would misread.
@@ -84,7 +89,7 @@ def _misread(data: bytes, body: bytes) -> Transparency | None:
 
 def on_white(image: Image.Image, data: bytes, transparency: Transparency) -> Image.Image:
     """A loaded image as RGB, white where it has the transparent colour. `data` is the file that it came from."""
-    if len(transparency.key) == 3:
+    if transparency.is_costly:
         return _deep_on_white(image, data, transparency.key)
     depth, (key,) = transparency
     shown = key if depth in (8, 16) else key * 255 // ((1 << depth) - 1)

@@ -115,7 +115,7 @@ def _rgb(data: bytes, kind: str, wanted: Wanted, in_child: bool) -> tuple[Image.
             profile = image.info.get("icc_profile")
         if profile is not None and not profiles.matters(profile, image.mode):
             profile = None
-        if profile is not None and not in_child:
+        if not in_child and (profile is not None or (transparency is not None and transparency.is_costly)):
             raise LeftToChild
         loaded = _loaded(image, data, kind, wanted, in_child)
         if transparency is not None:
@@ -129,11 +129,12 @@ def _loaded(image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted, 
     try:
         image.load()
     except OSError:
-        if kind == "JPEG":
-            return _without_end(data, wanted)
-        if wanted.accept_truncated and not in_child:  # Pillow's switch for it holds for a whole process
+        # What is rare may cost more, and Pillow's switch for truncated files holds for a whole process.
+        if not in_child and (kind == "JPEG" or wanted.accept_truncated):
             raise LeftToChild from None
-        raise
+        if kind != "JPEG":
+            raise
+        return _without_end(data, wanted)
     if kind == "BMP":
         bmp.opaque_if_clear(image)
     return image
