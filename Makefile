@@ -9,7 +9,7 @@ DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-slow check client openapi bench-model bench-training bench-serving bench-overload soak \
-	chromium nginx wrk clean
+	fuzz chromium nginx wrk clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -53,6 +53,9 @@ bench-overload: .venv-dev/.stamp ## offer a server four times what it can do: AR
 
 soak: .venv-dev/.stamp ## half an hour of mixed load, and what memory it costs: ARGS="--minutes 30"
 	$(DEV)/python -m benchmarks.serving.soak $(ARGS)
+
+fuzz: .venv-dev/.stamp ## decode damaged files of every kind: no crash of a server: ARGS="--files 200000 --seed 0"
+	$(DEV)/python -m benchmarks.fuzz $(ARGS)
 
 chromium:
 	@$(call debian,chromium,for the browser tests,without it they are skipped)

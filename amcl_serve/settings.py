@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     )
     max_items: Annotated[int, Field(ge=1)] = Field(256, description="images, pairs or points of one request")
     max_pixels: Annotated[int, Field(ge=1)] = Field(64_000_000, description="pixels of one image, by its header")
+    accept_truncated: bool = Field(
+        False, description="embed what is there of an image file that was cut off, rather than refuse it"
+    )
     max_queue_items: Annotated[int, Field(ge=1)] = Field(1024, description="images admitted and not yet answered")
     max_requests: Annotated[int, Field(ge=1)] = Field(
         default_factory=lambda: REQUESTS_PER_CORE * cores(),

@@ -94,8 +94,8 @@ def upright_rgb(images: ImageSet, index: int) -> Pixels:
 def is_large_jpeg(images: ImageSet, index: int, size: int) -> bool:
     """Whether scaled decoding does anything: a JPEG of at least 4 × `size`, for half of it is the 2 × that is asked."""
     try:
-        with Image.open(BytesIO(images.read(index))) as image:
-            return image.format == "JPEG" and min(image.size) >= 4 * size
+        with Image.open(BytesIO(images.read(index)), formats=("JPEG",)) as image:
+            return min(image.size) >= 4 * size
     except (OSError, ValueError, SyntaxError):
         return False
 

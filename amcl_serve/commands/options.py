@@ -14,7 +14,7 @@ from amcl_serve.settings import Settings
 
 MODEL = (
     "model", "model_dir", "precision", "provider", "require_provider",
-    "session_threads", "decode_threads", "max_batch", "max_pixels",
+    "session_threads", "decode_threads", "max_batch", "max_pixels", "accept_truncated",
 )  # fmt: skip
 
 

@@ -176,9 +176,11 @@ class Engine:
         if not job.submission.open:
             return  # the caller has given up
         job.lap(QUEUE)
-        spec, max_pixels = self._encoder.bundle.card.input, self._settings.max_pixels
+        spec, settings = self._encoder.bundle.card.input, self._settings
         try:
-            job.pixels = decoding.decode(job.data, spec, max_pixels=max_pixels)
+            job.pixels = decoding.decode(
+                job.data, spec, max_pixels=settings.max_pixels, accept_truncated=settings.accept_truncated
+            )
         except AmclError as error:
             job.lap(DECODE)
             self._answer([job], [error])

@@ -38,7 +38,8 @@ def embed_batches(
 
     def read(file: Path) -> Pixels:
         try:
-            return decode(file.read_bytes(), model.bundle.card.input, max_pixels=settings.max_pixels)
+            data, spec = file.read_bytes(), model.bundle.card.input
+            return decode(data, spec, max_pixels=settings.max_pixels, accept_truncated=settings.accept_truncated)
         except OSError as error:
             return UnreadableFile(f"cannot be read: {error.strerror}")
         except AmclError as error:
