@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from PIL import (  # noqa: F401
 from amcl_serve.errors import AmclError, ImageTooLarge, UndecodableImage
 from amcl_serve.model.formats import bmp, heif, jpeg, png, profiles, tiff
 from amcl_serve.model.formats.colour import to_rgb
+from amcl_serve.model.formats.turns import TURNS
 
 _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,6 +49,9 @@ class Wanted(NamedTuple):
     accept_truncated: bool
 
 
+Take = Callable[[int], None]  # as of `Turns.one`
+
+
 class LeftToChild(Exception):
     """The file looked like one for the fast path, and is none."""
 
@@ -57,10 +62,11 @@ def read(data: bytes, kind: str, wanted: Wanted, *, in_child: bool) -> Image.Ima
     Raises the errors of a single image and, outside of a child, LeftToChild.
     """
     try:
-        image, orientation, profile = _rgb(data, kind, wanted, in_child)
-        if wanted.size:
-            # The square is its own mirror image, so turning it at the end is the same as turning the whole image first.
-            image = fit(image, wanted.size)
+        with TURNS.one() as take:
+            image, orientation, profile = _rgb(data, kind, wanted, None if in_child else take)
+            if wanted.size:
+                # The square is its own mirror image: turning it at the end is as turning the whole image first.
+                image = fit(image, wanted.size)
         if profile is not None:  # of the few pixels that are left
             image = profiles.to_srgb(image, profile)
         return _turned(image, orientation)
@@ -91,8 +97,12 @@ def _error(fault: Exception, kind: str, max_pixels: int) -> AmclError:
     return UndecodableImage(f"the image is damaged or cut off ({kind})")
 
 
-def _rgb(data: bytes, kind: str, wanted: Wanted, in_child: bool) -> tuple[Image.Image, int, bytes | None]:
-    """The picture as RGB, and what is still to be applied: EXIF's orientation, and a profile (then it may be CMYK)."""
+def _rgb(data: bytes, kind: str, wanted: Wanted, take: Take | None) -> tuple[Image.Image, int, bytes | None]:
+    """The picture as RGB, and what is still to be applied: EXIF's orientation, and a profile (then it may be CMYK).
+
+    `take` is None in a child, whose memory has a limit of its own.
+    """
+    in_child = take is None
     if kind == "TIFF":
         return tiff.read(data, wanted.max_pixels)
     profile: bytes | None = None
@@ -117,15 +127,20 @@ def _rgb(data: bytes, kind: str, wanted: Wanted, in_child: bool) -> tuple[Image.
             profile = None
         if not in_child and (profile is not None or (transparency is not None and transparency.is_costly)):
             raise LeftToChild
-        loaded = _loaded(image, data, kind, wanted, in_child)
+        loaded = _loaded(image, data, kind, wanted, take)
         if transparency is not None:
             return png.on_white(loaded, data, transparency), _orientation(image), profile
         return to_rgb(loaded, keep_cmyk=profile is not None), _orientation(image), profile
 
 
-def _loaded(image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted, in_child: bool) -> ImageFile.ImageFile:
+def _loaded(
+    image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted, take: Take | None
+) -> ImageFile.ImageFile:
     """The image with its pixels; where a JPEG's end is missing, with those that are there."""
+    in_child = take is None
     _prepare(image, data, kind, wanted)
+    if take is not None:
+        take(image.width * image.height)
     try:
         image.load()
     except OSError:
