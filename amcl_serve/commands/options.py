@@ -46,7 +46,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
 def default_text(field: FieldInfo) -> str:
     """A setting's default as the help and the documentation show it."""
     default = field.get_default(call_default_factory=True)
-    if default is None:
+    if default in (None, ""):
         return "none"
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -20,7 +21,7 @@ from tests.app.server import chromium, serving
 expect.set_options(timeout=30_000)  # milliseconds: the machine may be busy
 
 CONFIG = """
-daemon off; pid nginx.pid; error_log error.log; worker_processes 1;
+{user}daemon off; pid nginx.pid; error_log error.log; worker_processes 1;
 events {{ worker_connections 64; }}
 http {{
   access_log off; client_max_body_size 64m;
@@ -58,7 +59,8 @@ def outside(tiny_bundle: Path, tmp_path: Path, request: pytest.FixtureRequest) -
     with serving(tiny_bundle, tmp_path / "server", *flags) as base:
         port, folder = free_port(), tmp_path / "nginx"
         folder.mkdir()
-        config = CONFIG.format(port=port, target=target.format(base=base.rstrip("/")), header=header)
+        user = "" if os.geteuid() else "user root; "  # else its workers may not write here
+        config = CONFIG.format(user=user, port=port, target=target.format(base=base.rstrip("/")), header=header)
         (folder / "nginx.conf").write_text(config)
         process = subprocess.Popen([nginx, "-p", folder, "-c", "nginx.conf", "-e", "error.log"])
         try:
@@ -90,8 +92,8 @@ def test_everything_works_behind_a_path(outside: str, browser: Browser) -> None:
     page.on("response", lambda response: response.status >= 400 and failed.append(response.url))
     page.goto(f"{outside}/")
     expect(page.locator(".colophon")).to_contain_text("3 heads, adaptive temperature")
-    for number, name in enumerate(("cat.jpg", "cup.jpg")):
-        page.locator("input[type=file]").nth(number).set_input_files(ASSETS / name)
+    for box, name in (("first", "cat.jpg"), ("second", "cup.jpg")):
+        page.locator(f"#{box} input[type=file]").set_input_files(ASSETS / name)
     expect(page.locator("#result")).to_contain_text("Head 3")
     page.get_by_role("link", name="API").click()
     expect(page.locator(".swagger-ui")).to_contain_text("/embed")
