@@ -26,6 +26,7 @@ from app import login
 from app.client import Client
 from app.examples import ASSETS
 from app.page import build, theme
+from app.template import drop_manifest
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
@@ -104,6 +105,7 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
         css_paths=[CSS_FILE],
         head=f"<script>{JS_FILE.read_text()}</script>",
     )
+    drop_manifest()
     page.has_launched = True  # else the library does not check that a file was uploaded before it reads it
     mounted: Any = api.router.routes.pop()
     Problems(server.metrics).install(mounted.app)  # the limits' errors come out of the library's own reading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,13 @@ def client(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         patch.setenv("GRADIO_TEMP_DIR", "")  # mount sets it; this puts it back
         with TestClient(mount(create_app(settings, index=False), settings)) as client:
             yield client
+
+
+def test_no_link_of_the_page_leaves_the_path_of_a_proxy(client: TestClient) -> None:
+    headers = {"X-Forwarded-Prefix": "/amcl", "X-Forwarded-Host": "example.org", "X-Forwarded-Proto": "https"}
+    page = client.get("/", headers=headers).text
+    assert '"root":"https://example.org/amcl"' in page.replace(" ", "")
+    assert re.findall(r'(?:href|src|action)=\\?"(/[^"\\]*)', page) == []
 
 
 def config(client: TestClient) -> dict[str, Any]:
