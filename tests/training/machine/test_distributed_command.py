@@ -15,23 +15,12 @@ from typing import Any, NoReturn
 import pytest
 import torch.distributed as dist
 
+from tests.training.command import SMALL
 from training import data
 from training.pretrain import main
 from training.run import checkpoint, journal, trainer
 
 PATIENCE = 240  # seconds; the machine may be busy
-SMALL = [
-    "data.image_size=16",
-    "data.workers=0",
-    "train.device=cpu",
-    "backbone.width=4",
-    "heads.hidden=16",
-    "heads.dim=8",
-    "train.batch_size=8",
-    "train.threads=1",
-    "train.log_every=1",
-    "eval.k=3",
-]
 GOOD = ["--data=folder:{folder}", "--out={here}/run", *SMALL]
 
 # name: words of the command, its exit code, what it says of the reason
