@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from amcl_serve.engine.engine import Engine
@@ -85,11 +85,9 @@ class Registry:
             raise ModelNotFound(f"no model {name[:64]!r} is loaded; this server has {have}")
         return self._models[name]
 
-    @contextmanager
-    def use(self, name: str | None = None) -> Iterator[LoadedModel]:
-        """The model of that name, held as long as the block lasts. Raises as `get`."""
-        with self.get(name).lease() as model:
-            yield model
+    def use(self, name: str | None = None) -> AbstractContextManager[LoadedModel]:
+        """The model of that name, held as long as a `with` block lasts. Raises as `get`."""
+        return self.get(name).lease()
 
     def __contains__(self, name: str) -> bool:
         return name in self._models

@@ -66,7 +66,7 @@ async def embed(request: Request) -> Response:
     `x-model-digest` is the model's digest.
     """
     server = server_of(request)
-    asked = body.query(EmbedQuery, request.query_params, _LISTS)
+    asked = body.query(EmbedQuery, request, _LISTS)
     operand, images, options = await _read(request, server.settings.max_items)
     wanted: set[Output] = set(options.outputs or asked.outputs or ["features"])
     unit = bool(asked.normalize if options.normalize is None else options.normalize)

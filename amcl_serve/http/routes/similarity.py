@@ -63,7 +63,7 @@ async def similarity(request: Request) -> Response:
     A pair with a bad image carries its own `error`; the error of a single pair is the response.
     """
     server = server_of(request)
-    asked = body.query(SimilarityQuery, request.query_params)
+    asked = body.query(SimilarityQuery, request)
     a, b, options = await _read(request, server.settings.max_items)
     mode = options.mode or asked.mode or "pairs"
     if mode == "pairs" and len(a) != len(b):
