@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import platform
 import shutil
@@ -11,13 +12,17 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from PIL import Image
+
 from amcl_serve import machine
 from amcl_serve.commands.options import add_settings, settings_from
 from amcl_serve.commands.serve import listen
-from amcl_serve.errors import StartupError, StorageError
+from amcl_serve.errors import AmclError, StartupError, StorageError
 from amcl_serve.http.guards.keys import Keys
 from amcl_serve.machine import mebibytes
 from amcl_serve.model.bundle import Bundle
+from amcl_serve.model.formats import turns
+from amcl_serve.model.pixels import upright
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.database import Database
 
@@ -28,7 +33,8 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu")  # both install the module `onnxru
 INSTALL_GPU = "uninstall onnxruntime and onnxruntime-gpu, then pip install 'amcl-serve[gpu]', which brings them"
 
 PROCESS_BYTES = 150 * 2**20  # before a model; 100 MiB measured
-BYTES_A_PIXEL = 16  # of the dearest images, in each decode thread
+BYTES_A_PIXEL = 16  # of the dearest images
+CHILD_BYTES = 40 * 2**20  # of a process that decodes, idle; 36 MiB measured
 DISK_LOW, DISK_FULL = 2**30, 100 * 2**20
 
 
@@ -73,6 +79,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _runtime()
     yield from _providers(settings)
     yield _memory(settings)
+    yield _children()
     yield from _models(settings)
     yield _data_dir(settings)
     yield _disk(settings)
@@ -165,8 +172,7 @@ def _memory(settings: Settings) -> Finding:
         need = PROCESS_BYTES + sum(memory_needed(bundle, settings) for bundle in bundles)
     except (StartupError, ImportError):
         return Finding("warn", "memory", f"{mebibytes(found.free)} free; the need is not known without the model")
-    pixels = BYTES_A_PIXEL * settings.max_pixels * settings.decode_threads
-    busy = need + settings.max_inflight_bytes + pixels
+    busy = need + settings.max_inflight_bytes + decoding_bytes(settings)
     said = f"{mebibytes(found.free)} left by {found.bound}, about {mebibytes(need)} needed"
     if found.free < need:
         return Finding("fail", "memory", f"{said}: give it more, or serve fewer or smaller models")
@@ -176,6 +182,23 @@ def _memory(settings: Settings) -> Finding:
             "--max-pixels, --decode-threads or --max-inflight-bytes",
         )  # fmt: skip
     return Finding("ok", "memory", f"{said}, up to {mebibytes(busy)} under the worst load")
+
+
+def decoding_bytes(settings: Settings) -> int:
+    """The most that decoding takes at a time: the large images together, a small one in each thread, and children."""
+    pixels = max(turns.MOST, settings.max_pixels) + turns.SMALL * settings.decode_threads
+    return BYTES_A_PIXEL * pixels + CHILD_BYTES * min(settings.decode_threads, machine.cores())
+
+
+def _children() -> Finding:
+    """Whether the processes can be started in which most formats are decoded."""
+    stream = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(stream, "BMP")
+    try:
+        upright(stream.getvalue())
+    except AmclError as error:
+        return Finding("fail", "decoding", f"a child process cannot decode: {error.detail}")
+    return Finding("ok", "decoding", "a child process decodes what is not a common JPEG, PNG or WebP")
 
 
 def _models(settings: Settings) -> Iterator[Finding]:

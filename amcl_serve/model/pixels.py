@@ -19,6 +19,7 @@ from amcl_serve.model.children.pool import shared
 from amcl_serve.model.formats.files import ACCEPTED, FORMATS, is_fast, kind_of
 from amcl_serve.model.formats.jpeg import MAX_SCANS, SCALABLE_FRAMES, frame_of
 from amcl_serve.model.formats.reading import LeftToChild, Wanted, fit, read
+from amcl_serve.model.formats.turns import TURNS
 
 if TYPE_CHECKING:  # the card's schema is not for children
     from amcl_serve.model.bundle import InputSpec
@@ -61,7 +62,8 @@ def _image(data: bytes, wanted: Wanted) -> Image.Image:
     kind = kind_of(data)
     if is_fast(kind, data):
         try:
-            return read(data, kind, wanted, in_child=False)
+            with TURNS.one() as take:
+                return read(data, kind, wanted, take, in_child=False)
         except LeftToChild:
             pass
     return shared().read(data, wanted)

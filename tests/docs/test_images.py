@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from amcl_serve.errors import UnsupportedImage
 from amcl_serve.model.formats.reading import Wanted, read
 from amcl_serve.model.pixels import upright
+from tests.amcl_serve.model.decoded import at_once
 from tests.app.server import ROOT
 from tests.tiffs import COLOURS, COMPRESSIONS, DEPTHS, Cell, grid
 from tests.variants import variants
@@ -61,7 +62,7 @@ def tiffs() -> Iterator[str]:
 
 def tiff_accepted(cell: Cell) -> bool:
     try:
-        read(cell.file()[0], "TIFF", WHOLE, in_child=True)
+        read(cell.file()[0], "TIFF", WHOLE, at_once, in_child=True)
     except UnsupportedImage:
         return False
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from typing import BinaryIO
 
 from PIL import AvifImagePlugin, ImageFile
@@ -17,6 +18,7 @@ from amcl_serve.model.children import frames
 from amcl_serve.model.children.limits import Limits
 from amcl_serve.model.formats.files import kind_of
 from amcl_serve.model.formats.reading import Wanted, read
+from amcl_serve.model.formats.turns import SMALL, Take
 
 
 def main() -> None:
@@ -39,14 +41,25 @@ def main() -> None:
             if len(data) < length:
                 return
             limits.set(length, wanted.max_pixels)
-            _send(sink, *_answer(data, wanted))
+            _send(sink, *_answer(data, wanted, partial(_wait, source, sink, limits, length, wanted)))
             limits.rest()
 
 
-def _answer(data: bytes, wanted: Wanted) -> tuple[bytes, bytes]:
+def _wait(source: BinaryIO, sink: BinaryIO, limits: Limits, length: int, wanted: Wanted, pixels: int) -> None:
+    """Until it is the turn of so many pixels, and no clock runs meanwhile."""
+    if pixels <= SMALL:
+        return
+    limits.rest()
+    _send(sink, frames.waiting(pixels), b"")
+    if source.read(1) != frames.TURN:
+        os._exit(0)
+    limits.set(length, wanted.max_pixels)
+
+
+def _answer(data: bytes, wanted: Wanted, take: Take) -> tuple[bytes, bytes]:
     ImageFile.LOAD_TRUNCATED_IMAGES = wanted.accept_truncated
     try:
-        return frames.pixels(read(data, kind_of(data), wanted, in_child=True))
+        return frames.pixels(read(data, kind_of(data), wanted, take, in_child=True))
     except AmclError as error:
         return frames.error(error)
 

@@ -3,6 +3,8 @@
     asked     flags, size, largest number of pixels, length; then the file
     answered  status, width, height, length; then RGB pixels, or an error as JSON {"code", "detail"}
 
+Before it decodes a large image the child says how many pixels that has, in an answer's head, and waits for TURN.
+
 Nothing is unpickled, and the asking side believes no number: a decoder that was taken over writes the answer.
 """
 
@@ -19,7 +21,8 @@ from amcl_serve.model.formats.reading import Wanted
 ASKED = struct.Struct(">BHQQ")
 ANSWERED = struct.Struct(">BIIQ")
 READY = b"\x06"  # from a child that can begin
-PIXELS, ERROR = 0, 1
+TURN = b"\x05"  # to a child that may go on
+PIXELS, ERROR, WAITING = 0, 1, 2
 
 _SCALED, _TRUNCATED = 1, 2
 _ERRORS: dict[str, type[AmclError]] = {
@@ -55,6 +58,21 @@ def error(fault: AmclError) -> tuple[bytes, bytes]:
     """Head and body of an answer with the error of an image."""
     body = json.dumps({"code": fault.code, "detail": fault.detail}).encode()
     return ANSWERED.pack(ERROR, 0, 0, len(body)), body
+
+
+def waiting(pixels: int) -> bytes:
+    """The head with which a child waits for its turn to decode so many pixels."""
+    return ANSWERED.pack(WAITING, 0, 0, pixels)
+
+
+def wants_turn(head: bytes, wanted: Wanted) -> int | None:
+    """The pixels that `waiting` packed; None of another head, BadAnswer of a number that cannot be."""
+    status, _, _, pixels = ANSWERED.unpack(head)
+    if status != WAITING:
+        return None
+    if not 0 < pixels <= wanted.max_pixels:
+        raise BadAnswer
+    return int(pixels)
 
 
 def body_length(head: bytes, wanted: Wanted) -> int:

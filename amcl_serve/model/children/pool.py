@@ -12,6 +12,7 @@ from amcl_serve.errors import AmclError, UndecodableImage
 from amcl_serve.machine import cores
 from amcl_serve.model.children.process import Child, Gone, TooSlow
 from amcl_serve.model.formats.reading import Wanted
+from amcl_serve.model.formats.turns import TURNS
 
 _MOST_IMAGES = 10_000  # of one child, whose libraries may lose a little memory with each
 
@@ -39,7 +40,8 @@ class Pool:
             child, images = self._take()
             whole = False  # whether the child is ready for another
             try:
-                found = child.read(data, wanted)
+                with TURNS.one() as take:
+                    found = child.read(data, wanted, take)
                 whole = True
             except AmclError:
                 whole = True

@@ -18,6 +18,7 @@ from amcl_serve.errors import AmclError
 from amcl_serve.model.children import frames
 from amcl_serve.model.children.limits import clock_seconds
 from amcl_serve.model.formats.reading import Wanted
+from amcl_serve.model.formats.turns import Take
 
 _ROOT = str(Path(__file__).parents[3])  # where this very package lies, whichever others are installed
 _BOOT = (
@@ -84,13 +85,18 @@ class Child:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def read(self, data: bytes, wanted: Wanted) -> Image.Image:
-        """The image in `data` as `wanted`; raises its error, Gone or TooSlow."""
+    def read(self, data: bytes, wanted: Wanted, take: Take) -> Image.Image:
+        """The image in `data` as `wanted`; raises its error, Gone or TooSlow. While `take` waits, no time runs."""
         until = time.monotonic() + clock_seconds(wanted.max_pixels)
         self._send(frames.ask(wanted, len(data)), until)
         self._send(data, until)
         head = bytes(self._receive(frames.ANSWERED.size, until))
         try:
+            if (pixels := frames.wants_turn(head, wanted)) is not None:
+                take(pixels)
+                until = time.monotonic() + clock_seconds(wanted.max_pixels)
+                self._send(frames.TURN, until)
+                head = bytes(self._receive(frames.ANSWERED.size, until))
             body = self._receive(frames.body_length(head, wanted), until)
             return frames.answer(head, body)
         except frames.BadAnswer:

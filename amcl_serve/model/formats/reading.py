@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from PIL import (  # noqa: F401
 from amcl_serve.errors import AmclError, ImageTooLarge, UndecodableImage
 from amcl_serve.model.formats import bmp, heif, jpeg, png, profiles, tiff
 from amcl_serve.model.formats.colour import to_rgb
-from amcl_serve.model.formats.turns import TURNS
+from amcl_serve.model.formats.turns import Take
 
 _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,24 +48,21 @@ class Wanted(NamedTuple):
     accept_truncated: bool
 
 
-Take = Callable[[int], None]  # as of `Turns.one`
-
-
 class LeftToChild(Exception):
     """The file looked like one for the fast path, and is none."""
 
 
-def read(data: bytes, kind: str, wanted: Wanted, *, in_child: bool) -> Image.Image:
+def read(data: bytes, kind: str, wanted: Wanted, take: Take, *, in_child: bool) -> Image.Image:
     """The image in `data`, of a format that `kind_of` found: RGB, upright, as `wanted`.
 
-    Raises the errors of a single image and, outside of a child, LeftToChild.
+    `take` is given the pixels before there are any. Raises the errors of a single image and, outside of a child,
+    LeftToChild.
     """
     try:
-        with TURNS.one() as take:
-            image, orientation, profile = _rgb(data, kind, wanted, None if in_child else take)
-            if wanted.size:
-                # The square is its own mirror image: turning it at the end is as turning the whole image first.
-                image = fit(image, wanted.size)
+        image, orientation, profile = _rgb(data, kind, wanted, take, in_child)
+        if wanted.size:
+            # The square is its own mirror image: turning it at the end is as turning the whole image first.
+            image = fit(image, wanted.size)
         if profile is not None:  # of the few pixels that are left
             image = profiles.to_srgb(image, profile)
         return _turned(image, orientation)
@@ -97,14 +93,10 @@ def _error(fault: Exception, kind: str, max_pixels: int) -> AmclError:
     return UndecodableImage(f"the image is damaged or cut off ({kind})")
 
 
-def _rgb(data: bytes, kind: str, wanted: Wanted, take: Take | None) -> tuple[Image.Image, int, bytes | None]:
-    """The picture as RGB, and what is still to be applied: EXIF's orientation, and a profile (then it may be CMYK).
-
-    `take` is None in a child, whose memory has a limit of its own.
-    """
-    in_child = take is None
+def _rgb(data: bytes, kind: str, wanted: Wanted, take: Take, in_child: bool) -> tuple[Image.Image, int, bytes | None]:
+    """The picture as RGB, and what is still to be applied: EXIF's orientation, and a profile (then it may be CMYK)."""
     if kind == "TIFF":
-        return tiff.read(data, wanted.max_pixels)
+        return tiff.read(data, wanted.max_pixels, take)
     profile: bytes | None = None
     transparency = None
     if kind == "PNG":
@@ -127,20 +119,18 @@ def _rgb(data: bytes, kind: str, wanted: Wanted, take: Take | None) -> tuple[Ima
             profile = None
         if not in_child and (profile is not None or (transparency is not None and transparency.is_costly)):
             raise LeftToChild
-        loaded = _loaded(image, data, kind, wanted, take)
+        loaded = _loaded(image, data, kind, wanted, take, in_child)
         if transparency is not None:
             return png.on_white(loaded, data, transparency), _orientation(image), profile
         return to_rgb(loaded, keep_cmyk=profile is not None), _orientation(image), profile
 
 
 def _loaded(
-    image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted, take: Take | None
+    image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted, take: Take, in_child: bool
 ) -> ImageFile.ImageFile:
     """The image with its pixels; where a JPEG's end is missing, with those that are there."""
-    in_child = take is None
     _prepare(image, data, kind, wanted)
-    if take is not None:
-        take(image.width * image.height)
+    take(image.width * image.height)
     try:
         image.load()
     except OSError:

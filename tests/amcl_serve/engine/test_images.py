@@ -20,10 +20,10 @@ import json, os, sys
 sys.path[:] = json.loads(sys.argv[1])
 from amcl_serve.model.children import child
 real = child.read
-def read(data, kind, wanted, *, in_child):
+def read(data, kind, wanted, take, *, in_child):
     if kind == "GIF":
         os.abort()
-    return real(data, kind, wanted, in_child=in_child)
+    return real(data, kind, wanted, take, in_child=in_child)
 child.read = read
 child.main()
 """

@@ -15,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from amcl_serve.errors import AmclError, UndecodableImage, UnsupportedImage
 from amcl_serve.model.children import frames, process
 from amcl_serve.model.children.pool import Pool, shared
 from amcl_serve.model.formats.reading import Wanted
+from amcl_serve.model.formats.turns import Turns
 from amcl_serve.model.pixels import decode
 from benchmarks.processes import ROOT
 from tests import images
@@ -33,7 +35,7 @@ ORDERS = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 from amcl_serve.model.children import child
-def read(data, kind, wanted, *, in_child):
+def read(data, kind, wanted, take, *, in_child):
     exec(data[2:].decode())
 child.read = read
 child.main()
@@ -97,6 +99,33 @@ def test_a_child_that_talks_nonsense_is_no_danger(orders: Pool, answer: str) -> 
     """Nor is what it sends believed: sizes that were not asked for, errors that are none."""
     with pytest.raises(UndecodableImage):
         order(orders, f"os.write(4, {answer}); os._exit(0)")
+
+
+def test_a_child_that_asks_for_more_turns_than_one_is_no_danger(orders: Pool) -> None:
+    with pytest.raises(UndecodableImage):
+        order(orders, f"os.write(4, {2 * frames.waiting(5)!r}); time.sleep(60)")
+    assert orders.lost == 1
+
+
+def test_a_large_image_waits_for_its_turn_and_meanwhile_no_clock_runs(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds it, a thread of the process itself or another child."""
+    turns = Turns(most=5_000_000)
+    monkeypatch.setattr("amcl_serve.model.children.pool.TURNS", turns)
+    monkeypatch.setattr(process, "clock_seconds", lambda _: 2.0)
+    large = save(Image.new("RGB", (2100, 2000), RED), "GIF")
+    wanted = Wanted(16, False, 10**7, False)
+    pool.read(BMP, WANTED)  # the child has started
+    with ThreadPoolExecutor(1) as executor:
+        with turns.one() as take:
+            take(4_500_000)
+            waiting = executor.submit(pool.read, large, wanted)
+            time.sleep(2.5)
+            assert not waiting.done()
+            pool.read(BMP, WANTED)  # a small one waits for nobody
+        assert is_colour(np.asarray(waiting.result(30)).astype(np.int64), RED, 3)
+    assert pool.lost == 0
 
 
 def test_a_child_that_hangs_is_ended_in_time(orders: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

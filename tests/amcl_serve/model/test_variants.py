@@ -17,6 +17,7 @@ from amcl_serve.model.formats.files import kind_of
 from amcl_serve.model.formats.reading import Wanted, read
 from amcl_serve.model.pixels import upright
 from tests import images, tiffs
+from tests.amcl_serve.model.decoded import at_once
 from tests.tiffs import Cell, grid
 from tests.variants import Variant, heic, variants
 
@@ -56,7 +57,7 @@ def check(cells: Iterable[Cell]) -> tuple[int, int]:
 
 
 def tiff_pixels(data: bytes) -> npt.NDArray[np.int64]:
-    return np.asarray(read(data, "TIFF", WHOLE, in_child=True)).astype(np.int64)
+    return np.asarray(read(data, "TIFF", WHOLE, at_once, in_child=True)).astype(np.int64)
 
 
 def test_every_seventh_cell_of_tiffs_grid_is_right_or_refused() -> None:
@@ -155,7 +156,7 @@ def test_heic_without_its_extra_is_refused_by_name(monkeypatch: pytest.MonkeyPat
     data = heic()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(UnsupportedImage, match=r"pip install amcl-serve\[heif\]"):
-        read(data, "HEIF", WHOLE, in_child=True)
+        read(data, "HEIF", WHOLE, at_once, in_child=True)
 
 
 @pytest.mark.parametrize(

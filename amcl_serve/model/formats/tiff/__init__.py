@@ -14,17 +14,19 @@ from amcl_serve.model.formats.tiff.colours import convert, range_of
 from amcl_serve.model.formats.tiff.directory import parse
 from amcl_serve.model.formats.tiff.layout import CMYK, LAB, PALETTE, layout
 from amcl_serve.model.formats.tiff.samples import rows
+from amcl_serve.model.formats.turns import Take
 
 _ORIENTATION, _PALETTE = 274, 320
 
 
-def read(data: bytes, max_pixels: int) -> tuple[Image.Image, int, bytes | None]:
+def read(data: bytes, max_pixels: int, take: Take) -> tuple[Image.Image, int, bytes | None]:
     """The first page as RGB, and what is still to be applied: the orientation, and a profile (then it may be CMYK).
 
     Raises ImageTooLarge, UndecodableImage, UnsupportedImage, and what Pillow raises of damaged files.
     """
     directory = parse(data)
     found = layout(directory, max_pixels)
+    take(found.width * found.height)
     mode = "CMYK" if found.photometric == CMYK else "RGB" if found.colours == 3 or found.photometric == PALETTE else "L"
     matters = found.photometric != LAB and profiles.matters(directory.profile, mode)
     if mode == "CMYK" and found.alpha is not None:  # laid on white as RGB

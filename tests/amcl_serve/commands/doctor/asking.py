@@ -5,7 +5,7 @@ from collections.abc import Callable
 MiB = 2**20
 
 
-CHECKS = ["python", "keys", "onnxruntime", "providers", "memory", "model", "data folder", "disk", "port"]
+CHECKS = ["python", "keys", "onnxruntime", "providers", "memory", "decoding", "model", "data folder", "disk", "port"]
 
 
 Doctor = Callable[..., tuple[int, dict[str, str]]]

@@ -14,6 +14,8 @@ import pytest
 from amcl_serve import cli
 from amcl_serve.commands import doctor
 from amcl_serve.errors import StartupError
+from amcl_serve.model.children import process
+from amcl_serve.model.children.pool import Pool
 from amcl_serve.vectors.database import Database
 from tests.amcl_serve.commands.doctor.asking import CHECKS, Doctor, MiB
 from tests.amcl_serve.commands.ports import free_port
@@ -38,6 +40,15 @@ def test_json(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert {tuple(check) for check in report["checks"]} == {("status", "check", "detail")}
         status = {check["check"]: check["status"] for check in report["checks"]}
         assert status["data folder"] == ("ok" if ok else "fail")
+
+
+def test_children_that_cannot_be_started(ask: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1)
+    monkeypatch.setattr("amcl_serve.model.pixels.shared", lambda: pool)
+    monkeypatch.setattr(process, "_BOOT", "")
+    code, lines = ask()
+    assert code == 1
+    assert lines["decoding"].startswith("fail a child process cannot decode: the server failed to start a process")
 
 
 def test_keys(ask: Doctor, tmp_path: Path) -> None:

@@ -29,6 +29,12 @@ def test_memory(ask: Doctor, monkeypatch: pytest.MonkeyPatch, free: int, status:
     )
 
 
+def test_large_images_do_not_add_up_over_threads() -> None:
+    one, many = (doctor.decoding_bytes(doctor.Settings(decode_threads=count)) for count in (1, 16))
+    assert 16 * 64e6 < one < many < 2.5 * one
+    assert doctor.decoding_bytes(doctor.Settings(decode_threads=1, max_pixels=128_000_000)) - one == 16 * 64_000_000
+
+
 def test_the_memory_that_a_model_needs_grows_with_its_file(tmp_path: Path) -> None:
     from amcl_serve.hosting.opening import memory_needed
     from amcl_serve.model.bundle import Bundle
