@@ -96,6 +96,11 @@ class Engine:
         """Images admitted and not yet answered."""
         return self._depth
 
+    @property
+    def decoded(self) -> int:
+        """Of those, the images that are pixels and wait for a call of the encoder."""
+        return len(self._waiting)
+
     async def embed(self, images: Sequence[bytes]) -> EmbedResult:
         """Embed `images`, each the bytes of a file; errors of one image are in its place of the result.
 

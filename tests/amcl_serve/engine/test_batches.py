@@ -25,7 +25,7 @@ def test_what_gathers_while_the_session_is_busy_is_the_next_batch() -> None:
             first = asyncio.create_task(engine.embed(PHOTOS[:1]))
             await until(lambda: encoder.batches == [1])  # at once: no wait for more
             rest = asyncio.create_task(engine.embed(PHOTOS[:12]))
-            await until(lambda: len(engine._waiting) == 12)
+            await until(lambda: engine.decoded == 12)
             assert engine.depth == 13
             encoder.gate.set()
             await asyncio.gather(first, rest)
@@ -49,7 +49,7 @@ def test_a_device_gets_batches_of_the_sizes_it_was_warmed_up_with() -> None:
             first = asyncio.create_task(engine.embed(PHOTOS[:1]))
             await until(lambda: encoder.batches == [1])
             rest = [asyncio.create_task(engine.embed([data])) for data in PHOTOS[:27]]
-            await until(lambda: len(engine._waiting) == 27)
+            await until(lambda: engine.decoded == 27)
             encoder.gate.set()
             await first
             for photo, task in zip(PHOTOS, rest, strict=False):
@@ -82,7 +82,7 @@ def test_cores_decode_until_a_batch_has_gathered_and_embed_what_is_left(monkeypa
             await until(lambda: engine.depth == 19)
             for _ in range(7):
                 allowed.release()
-            await until(lambda: len(engine._waiting) == 7)
+            await until(lambda: engine.decoded == 7)
             assert encoder.batches == []
             allowed.release()
             await until(lambda: encoder.batches == [8])
@@ -118,7 +118,7 @@ def test_calls_at_a_time_are_what_the_cores_can_carry(session_threads: int, toge
             second = asyncio.create_task(engine.embed(PHOTOS[:1]))
             await until(lambda: len(encoder.batches) == together and engine.depth == 2)
             if together == 1:
-                await until(lambda: len(engine._waiting) == 1)
+                await until(lambda: engine.decoded == 1)
             encoder.gate.set()
             await asyncio.gather(first, second)
 

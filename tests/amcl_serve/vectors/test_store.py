@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from uuid import UUID
 
 import numpy as np
@@ -12,6 +14,7 @@ from amcl_serve.errors import (
     InvalidRequest,
     PointNotFound,
 )
+from amcl_serve.vectors.database import DATABASE_FILE
 from amcl_serve.vectors.types import ModelRef, Point, Query
 from tests.amcl_serve.vectors.points import A_UUID, TOP
 
@@ -65,7 +68,7 @@ def test_scroll_pages_in_order_of_ids(store):
     assert seen == [0, 3, 10, 1 << 63, TOP, UUID(int=1), A_UUID]
 
 
-def test_collections_are_separate_and_dropped_whole(store):
+def test_collections_are_separate_and_dropped_whole(store, tmp_path):
     for name in ("a", "b"):
         store.create(name, 1, "Dot")
         store.upsert(name, [Point(1, [1], {"in": name})])
@@ -76,8 +79,8 @@ def test_collections_are_separate_and_dropped_whole(store):
     assert store.get("b", 1).payload == {"in": "b"}
     store.create("a", 3, "Cosine")
     assert store.query("a", Query([1, 0, 0])) == []
-    (left,) = store._database.read().execute("SELECT count(*) FROM points").fetchone()
-    assert left == 1
+    with closing(sqlite3.connect(tmp_path / "data" / DATABASE_FILE)) as connection:
+        assert connection.execute("SELECT count(*) FROM points").fetchone() == (1,)
 
 
 def test_missing_things(store):

@@ -16,7 +16,7 @@ from amcl_serve.errors import (
     StorageError,
     StorageFull,
 )
-from amcl_serve.vectors.database import DATABASE_FILE
+from amcl_serve.vectors.database import DATABASE_FILE, Database
 from amcl_serve.vectors.store import SqliteStore
 from amcl_serve.vectors.types import Point, Query
 from tests.amcl_serve.vectors.points import A_UUID, TOP
@@ -36,11 +36,13 @@ def test_points_survive_reopening(tmp_path):
     store.close()
 
 
-def test_every_commit_is_synced(store):
-    connection = store._database.read()
+def test_every_commit_is_synced(tmp_path):
+    database = Database(tmp_path)
+    connection = database.read()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    database.close()
 
 
 def test_a_full_disk_acknowledges_nothing(store):
