@@ -25,7 +25,19 @@ from amcl_serve.http.head import HeadAsGet
 from amcl_serve.http.metrics import MetricsMiddleware
 from amcl_serve.http.plain import PlainRoutes
 from amcl_serve.http.problem import Problems
-from amcl_serve.http.routes import collections, docs, embed, models, openai, operation, points, search, similarity
+from amcl_serve.http.routes import (
+    cohere,
+    collections,
+    docs,
+    embed,
+    lightly,
+    models,
+    openai,
+    operation,
+    points,
+    search,
+    similarity,
+)
 from amcl_serve.http.server import Server, server_in
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.store import SqliteStore
@@ -35,6 +47,9 @@ _ROUTERS = (
     similarity.router,
     openai.plain,
     openai.router,
+    cohere.router,
+    lightly.plain,
+    lightly.router,
     collections.router,
     points.router,
     search.router,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import binascii
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pybase64
 from starlette.types import Receive
 
 from amcl_serve.engine.engine import Engine
-from amcl_serve.engine.submissions import EmbedResult, Timing
+from amcl_serve.engine.submissions import Embedded, EmbedResult, Timing
 from amcl_serve.errors import AmclError, InvalidRequest, ItemFault, UndecodableImage
 from amcl_serve.http.guards.disconnect import unless_gone
+from amcl_serve.model.encoder import unit_norm
 
 Image = bytes | AmclError  # the bytes of one image, or why there are none
 
@@ -46,6 +49,29 @@ def from_text(text: str, operand: str, index: int, place: str) -> Image:
 def from_texts(texts: Sequence[str], operand: str) -> list[Image]:
     """As `from_text`, of a member that is a list."""
     return [from_text(text, operand, index, f"{operand}[{index}]") for index, text in enumerate(texts)]
+
+
+def all_from_texts(texts: Sequence[str], operand: str, places: Sequence[str]) -> list[bytes]:
+    """The bytes of all images; raises the error of the first that has none, for shapes without errors of items."""
+    images = []
+    for index, (text, place) in enumerate(zip(texts, places, strict=True)):
+        image = from_text(text, operand, index, place)
+        if isinstance(image, AmclError):
+            raise at(image, operand, index, place)
+        images.append(image)
+    return images
+
+
+def unit_rows(
+    items: Sequence[Embedded | AmclError], operand: str, places: Sequence[str]
+) -> list[npt.NDArray[np.float32]]:
+    """The features [D] of all images, of unit norm, for the same shapes."""
+    rows = []
+    for index, item in enumerate(items):
+        if isinstance(item, AmclError):
+            raise at(item, operand, index, places[index])
+        rows.append(unit_norm(item.features).astype(np.float32))
+    return rows
 
 
 async def embed_images(engine: Engine, images: Sequence[Image], receive: Receive) -> EmbedResult:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 from fastapi import Request
 from starlette.responses import Response
 
-from amcl_serve.errors import AmclError, BadRequest, ModelNotFound, NotReady
+from amcl_serve.errors import BadRequest, ModelNotFound, NotReady
 from amcl_serve.http import body
 from amcl_serve.http.about import about, routes
+from amcl_serve.http.encodings import ENCODINGS
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.images import at, embed_images, from_text
+from amcl_serve.http.images import all_from_texts, embed_images, unit_rows
 from amcl_serve.http.output import timed_json
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.openai import EmbeddingsAnswer, EmbeddingsRequest, OpenAIModel, OpenAIModelList
-from amcl_serve.model.encoder import unit_norm
 
 router = routes("/v1", tag="openai")
 plain = routes("/v1", tag="openai", plain=True)
@@ -32,7 +27,7 @@ plain = routes("/v1", tag="openai", plain=True)
 )
 @about(Access.READ, ModelNotFound, images=True, body=EmbeddingsRequest)
 async def embeddings(request: Request) -> Response:
-    """Embed the images in `input`: data URIs or base64, one or a list.
+    """Embed the images in `input` (data URIs or base64, one or a list; Jina's objects) or in `messages` (vLLM's form).
 
     These shapes have no errors of single items: one bad image fails the request, named by its index.
     """
@@ -40,21 +35,16 @@ async def embeddings(request: Request) -> Response:
     if (kind := body.media_type(request.scope)) != body.JSON:
         raise body.unsupported(kind, f"this route reads {body.JSON}")
     given, size = await body.read_json(request.receive, EmbeddingsRequest)
-    single = isinstance(given.input, str)
-    places = ["input"] if single else [f"input[{index}]" for index in range(len(given.input))]
-    body.check_count(len(places), server.settings.max_items, "images in `input`")
+    texts, operand, places = given.images
+    body.check_count(len(texts), server.settings.max_items, f"images in `{operand}`")
     with server.models.use(given.model) as model:
         dim = model.bundle.card.feature_dim
         if given.dimensions not in (None, dim):
             raise BadRequest(f"dimensions: {model.name} has {dim}, not {given.dimensions}; leave it out")
-        images = await body.away(size, _images, [given.input] if isinstance(given.input, str) else given.input, places)
+        images = await body.away(size, all_from_texts, texts, operand, places)
         found = await embed_images(model.engine, images, request.receive)
-    rows = []
-    for index, item in enumerate(found.items):
-        if isinstance(item, AmclError):
-            raise at(item, "input", index, places[index])
-        rows.append(unit_norm(item.features).astype(np.float32))
-    form = _base64 if given.encoding_format == "base64" else lambda row: row
+    rows = unit_rows(found.items, operand, places)
+    form = ENCODINGS[given.encoding_type or given.encoding_format or "float"]
     answer = {
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": form(row)} for index, row in enumerate(rows)],
@@ -76,18 +66,3 @@ async def models(request: Request) -> OpenAIModelList:
 async def model(request: Request, name: str) -> OpenAIModel:
     """Its name, if it is loaded."""
     return OpenAIModel(id=server_of(request).models.get(name).name)
-
-
-def _images(texts: list[str], places: list[str]) -> list[bytes]:
-    """The images' bytes; raises the error of the first that has none."""
-    images = []
-    for index, (text, place) in enumerate(zip(texts, places, strict=True)):
-        image = from_text(text, "input", index, place)
-        if isinstance(image, AmclError):
-            raise at(image, "input", index, place)
-        images.append(image)
-    return images
-
-
-def _base64(row: npt.NDArray[np.float32]) -> Any:
-    return base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")

@@ -3,75 +3,25 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import openai
 import pytest
-import uvicorn
-from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from amcl_serve.http.app import create_app
 from amcl_serve.http.shapes.openai import EmbeddingsAnswer, OpenAIError
 from amcl_serve.http.shapes.problem import Problem
-from amcl_serve.settings import Settings
 from tests.amcl_serve.http.conftest import LIMITS, picture
+from tests.amcl_serve.http.routes.protocols.asking import KEY, text, unit_features, uri
 from tests.fakes import D
-
-KEY = "key-of-the-test-server"
-
-
-def text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def uri(seed: int) -> str:
-    return "data:image/png;base64," + text(picture(seed))
-
-
-def unit_features(client: TestClient, *seeds: int) -> np.ndarray[Any, Any]:
-    files = [("files", (f"{seed}.png", picture(seed))) for seed in seeds]
-    data = client.post("/embed?normalize=true", files=files).json()["data"]
-    return np.array([item["embedding"] for item in data], np.float32)
-
-
-@pytest.fixture(scope="module")
-def served(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Base URL of a server with a key, over real HTTP."""
-    settings = Settings(
-        model=str(tiny_bundle),
-        data_dir=tmp_path_factory.mktemp("served"),
-        session_threads=1,
-        decode_threads=1,
-        api_key=SecretStr(KEY),
-        **LIMITS,
-    )
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, args=([sock],))
-        thread.start()
-        try:
-            until = time.monotonic() + 60
-            while not server.started:
-                assert thread.is_alive()
-                assert time.monotonic() < until
-                time.sleep(0.02)
-            yield f"http://127.0.0.1:{sock.getsockname()[1]}/v1"
-        finally:
-            server.should_exit = True
-            thread.join(60)
 
 
 @pytest.fixture
 def stock(served: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=served, api_key=KEY, max_retries=0, timeout=30) as client:
+    with openai.OpenAI(base_url=f"{served}/v1", api_key=KEY, max_retries=0, timeout=30) as client:
         yield client
 
 
@@ -94,7 +44,7 @@ async def _asynchronously(base: str) -> Any:
 def test_the_stock_asynchronous_client(served: str, client: TestClient) -> None:
     import asyncio
 
-    names, answer = asyncio.run(_asynchronously(served))
+    names, answer = asyncio.run(_asynchronously(f"{served}/v1"))
     assert names == ["tiny"]
     assert answer.model == "tiny"
     np.testing.assert_allclose([answer.data[0].embedding], unit_features(client, 3), atol=1e-6)
@@ -123,7 +73,7 @@ def test_the_stock_client_understands_the_errors(stock: openai.OpenAI) -> None:
 
 def test_a_key_that_is_wrong(served: str) -> None:
     with (
-        openai.OpenAI(base_url=served, api_key="wrong", max_retries=0, timeout=30) as client,
+        openai.OpenAI(base_url=f"{served}/v1", api_key="wrong", max_retries=0, timeout=30) as client,
         pytest.raises(openai.AuthenticationError, match="none of this server's") as refused,
     ):
         client.embeddings.create(model="tiny", input=uri(1))

@@ -1,0 +1,58 @@
+"""/v2/embed: Cohere's shapes, for its clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from amcl_serve.errors import BadRequest, ModelNotFound
+from amcl_serve.http import body
+from amcl_serve.http.about import about, routes
+from amcl_serve.http.encodings import ENCODINGS
+from amcl_serve.http.guards.keys import Access
+from amcl_serve.http.images import all_from_texts, embed_images, unit_rows
+from amcl_serve.http.logs import request_id
+from amcl_serve.http.output import timed_json
+from amcl_serve.http.server import server_of
+from amcl_serve.http.shapes.cohere import CohereAnswer, CohereRequest
+
+router = routes("/v2", tag="cohere", plain=True)
+
+
+@router.post(
+    "/embed",
+    summary="Embed images, for Cohere's clients",
+    response_model=CohereAnswer,
+    responses={200: {"description": "Features of unit norm, in the order of the images"}},
+)
+@about(Access.READ, ModelNotFound, images=True, body=CohereRequest)
+async def embed(request: Request) -> Response:
+    """Embed the images in `images` (data URIs or base64) or in `inputs` (contents with one `image_url` part each).
+
+    These shapes have no errors of single items: one bad image fails the request, named by its index.
+    """
+    server = server_of(request)
+    if (kind := body.media_type(request.scope)) != body.JSON:
+        raise body.unsupported(kind, f"this route reads {body.JSON}")
+    given, size = await body.read_json(request.receive, CohereRequest)
+    operand = "inputs" if given.images is None else "images"
+    texts = given.images or given.inputs or []
+    body.check_count(len(texts), server.settings.max_items, f"images in `{operand}`")
+    places = [f"{operand}[{index}]" for index in range(len(texts))]
+    with server.models.use(given.model) as model:
+        dim = model.bundle.card.feature_dim
+        if given.output_dimension not in (None, dim):
+            raise BadRequest(f"output_dimension: {model.name} has {dim}, not {given.output_dimension}; leave it out")
+        images = await body.away(size, all_from_texts, texts, operand, places)
+        found = await embed_images(model.engine, images, request.receive)
+    rows = unit_rows(found.items, operand, places)
+    answer: dict[str, Any] = {
+        "id": request_id.get(),
+        "response_type": "embeddings_by_type",
+        "embeddings": {form: [ENCODINGS[form](row) for row in rows] for form in given.embedding_types or ["float"]},
+        "texts": [],
+        "meta": {"api_version": {"version": "2"}, "billed_units": {"images": len(rows)}},
+    }
+    return timed_json(answer, found.timing, server.metrics)
