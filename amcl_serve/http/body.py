@@ -59,10 +59,16 @@ async def read_body(receive: Receive) -> bytes:
 
 async def read_json(receive: Receive, model: type[Model]) -> tuple[Model, int]:
     """The body as `model`, and its size in bytes; BadRequest or InvalidRequest if it is none."""
-    body = (await read_body(receive)).removeprefix(b"\xef\xbb\xbf")  # the mark that some programs write before JSON
+    body = await read_body(receive)
+    return await parsed(body, model), len(body)
+
+
+async def parsed(body: bytes, model: type[Model]) -> Model:
+    """JSON as `model`; raises as `read_json`."""
+    body = body.removeprefix(b"\xef\xbb\xbf")  # the mark that some programs write before JSON
     if len(body) > MAX_VALUES and _many_commas(body):
         raise BodyTooLarge(f"the JSON body has more than {MAX_VALUES} values; send it in several requests")
-    return await away(len(body), validated, model.model_validate_json, body), len(body)
+    return await away(len(body), validated, model.model_validate_json, body)
 
 
 def _many_commas(body: bytes) -> bool:

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from amcl_serve import errors
 from amcl_serve.errors import AmclError
+from amcl_serve.http import binary_tensors
 from amcl_serve.http.about import About, Route
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.problem import MEDIA_TYPE
@@ -49,6 +50,10 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "x-failed-indices": {
         "description": "of application/x-npy: the images that have no row, separated by commas",
         "schema": {"type": "string", "pattern": r"^(\d+(,\d+)*)?$"},
+    },
+    binary_tensors.HEADER: {
+        "description": "of application/octet-stream: bytes of JSON at the start of the answer",
+        "schema": {"type": "string", "pattern": r"^\d+$"},
     },
     "retry-after": {"required": True, "description": "seconds", "schema": {"type": "string", "pattern": r"^\d+$"}},
     "www-authenticate": {"required": True, "description": "how to send a key", "schema": {"type": "string"}},
@@ -96,6 +101,8 @@ def _complete(path: str, operation: dict[str, Any], about: About, *, keys: bool)
         response["headers"] = _references(*_ALL, *(_TIMES if about.images else ()))
         if "application/x-npy" in response.get("content", {}):
             response["headers"] |= _references("x-model-digest", "x-failed-indices")
+        if "application/octet-stream" in response.get("content", {}):
+            response["headers"] |= _references(binary_tensors.HEADER)
     for status, found in sorted(_by_status(_errors_of(path, operation, about, keys=keys)).items()):
         responses.setdefault(str(status), _problem(found))
     if keys and about.access is None:

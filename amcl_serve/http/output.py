@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from amcl_serve.engine.submissions import Timing
 from amcl_serve.errors import AmclError
+from amcl_serve.http import binary_tensors
 from amcl_serve.http.metrics import Metrics, milliseconds
 
 NPY = "application/x-npy"
@@ -42,6 +43,15 @@ def timed_npy(array: npt.NDArray[Any], digest: str, failed: list[int], timing: T
     metrics.timed(timing, time.perf_counter() - started)
     headers = _headers(timing) | {"x-model-digest": digest, "x-failed-indices": ",".join(map(str, failed))}
     return Response(stream.getvalue(), headers=headers, media_type=NPY)
+
+
+def timed_tensors(head: Mapping[str, Any], tensors: bytes, timing: Timing, metrics: Metrics) -> Response:
+    """JSON with binary tensors behind it, as the Open Inference Protocol has them, with the time headers."""
+    started = time.perf_counter()
+    text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    metrics.timed(timing, time.perf_counter() - started)
+    headers = _headers(timing) | {binary_tensors.HEADER: str(len(text))}
+    return Response(text + tensors, headers=headers, media_type="application/octet-stream")
 
 
 def failed(error: AmclError) -> dict[str, str]:

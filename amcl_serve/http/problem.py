@@ -114,6 +114,8 @@ def _response(
     body["detail"] = detail
     if path.startswith("/v1/"):
         body["error"] = {"message": detail, "type": _openai_type(status), "code": code, "param": None}
+    elif path == "/v2" or path.startswith("/v2/"):
+        body["error"] = detail
     if items:
         body["errors"] = items
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)

@@ -26,7 +26,8 @@ class ItemFault(Shape):
 class Problem(Shape):
     """RFC 9457 problem details, with what Qdrant's and OpenAI's clients read where their routes are.
 
-    Under /collections `status` is Qdrant's object (the status line has the number); under /v1 `error` is OpenAI's.
+    Under /collections `status` is Qdrant's object (the status line has the number); under /v1 `error` is OpenAI's, and
+    under /v2 the detail, where Triton's clients look for it.
     """
 
     type: str
@@ -34,5 +35,5 @@ class Problem(Shape):
     status: int | QdrantStatus
     code: str = Field(description="stable name of the error")
     detail: str
-    error: OpenAIError | None = None
+    error: OpenAIError | str | None = None
     errors: list[ItemFault] | None = Field(default=None, description="the items that it is due to, where it is")

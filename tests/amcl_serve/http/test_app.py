@@ -175,7 +175,7 @@ def test_without_keys_openapi_differs_by_what_keys_add(settings: Settings) -> No
                 asked.add(path)
             operation["responses"].pop("403", None)
     assert with_keys == without
-    assert set(without["paths"]) - asked == {"/livez", "/readyz", "/healthz"}
+    assert set(without["paths"]) - asked == {"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"}
 
 
 def test_openapi_resolves_and_says_problem_json(settings: Settings) -> None:
