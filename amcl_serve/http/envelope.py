@@ -23,6 +23,8 @@ Value = TypeVar("Value")
 
 MAX_NUMBERS = 1_000_000  # of an answer's vectors; writing them takes 30 ms, in which nothing else of the process runs
 
+MAX_PAYLOADS = 64 * 1024 * 1024  # characters of an answer's payloads; copying them takes 50 ms
+
 
 async def _now() -> float:
     return time.perf_counter()
@@ -57,11 +59,20 @@ def check_numbers(points: int, size: int) -> None:
         )
 
 
+def check_payloads(characters: int) -> None:
+    """InvalidRequest where an answer would hold more of payloads than can be written while others wait."""
+    if characters > MAX_PAYLOADS:
+        raise InvalidRequest(
+            f"limit: the payloads found have over {MAX_PAYLOADS} characters of JSON together; ask for fewer points "
+            "at a time, or leave the payloads out"
+        )
+
+
 def record(found: Record, *, payload: bool, vector: bool) -> dict[str, Any]:
     """A stored point as it is answered."""
     result: dict[str, Any] = {"id": found.id}
     if payload:
-        result["payload"] = found.payload
+        result["payload"] = orjson.Fragment(found.payload_json)  # reading and writing many takes a second
     if vector:
         result["vector"] = found.vector
     return result

@@ -316,7 +316,7 @@ def _encoded(point: Point, index: int, collection: CollectionInfo) -> tuple[str,
 
 
 def _record(key: str, version: int, vector: bytes, payload: str) -> Record:
-    return Record(key_to_id(key), version, np.frombuffer(vector, dtype="<f4"), orjson.loads(payload))
+    return Record(key_to_id(key), version, np.frombuffer(vector, dtype="<f4"), payload)
 
 
 def _check_limit(limit: int) -> None:

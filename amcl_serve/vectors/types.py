@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from amcl_serve.errors import CollectionMismatch
 
@@ -57,7 +58,13 @@ class Record:
     id: PointId
     version: int
     vector: npt.NDArray[np.float32]
-    payload: dict[str, Any]
+    payload_json: str
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The payload, read anew each time: many of them take longer to read than to find."""
+        payload: dict[str, Any] = orjson.loads(self.payload_json)
+        return payload
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,16 @@ from amcl_serve.errors import (
 from amcl_serve.http import body as bodies
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.collection_images import Place, model_for, vectors
-from amcl_serve.http.envelope import Started, Wanted, call, check_numbers, enveloped, enveloped_after_images, record
+from amcl_serve.http.envelope import (
+    Started,
+    Wanted,
+    call,
+    check_numbers,
+    check_payloads,
+    enveloped,
+    enveloped_after_images,
+    record,
+)
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.images import Image, at, from_text
 from amcl_serve.http.server import Server, server_of
@@ -146,6 +155,7 @@ async def _answers(
 
 def _run(store: VectorStore, name: str, searches: Sequence[Search], targets: Sequence[Any]) -> list[dict[str, Any]]:
     results = []
+    payloads = 0
     for search, target in zip(searches, targets, strict=True):
         options = search.options
         asked = Query(target, options.limit, options.offset, options.score_threshold, options.filter)
@@ -155,6 +165,9 @@ def _run(store: VectorStore, name: str, searches: Sequence[Search], targets: Seq
             if search.place.operand != "searches":
                 raise
             raise at(error, "searches", search.place.index, f"searches[{search.place.index}]") from None
+        if options.with_payload:
+            payloads += sum(len(hit.record.payload_json) for hit in hits)
+            check_payloads(payloads)
         results.append({"points": [_hit(hit, options) for hit in hits]})
     return results
 

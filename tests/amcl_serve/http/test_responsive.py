@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -21,8 +22,10 @@ MOST = 0.1  # seconds
 TRIES = 5  # the machine may be busy with something else, but not each time
 SIZE = 2300  # 256 points of it are nearly the most values that a body may have
 MiB = 2**20
+DEEP = {"deep": [{"a": [0]}] * 5_900}  # nearly the most bytes of a payload; ten have nearly the most objects of a body
 UUIDS = [f"6f9619ff-8b86-d011-b42d-{number:012d}" for number in range(10_000)]
 QUERY = "/collections/wide/points/query"
+INFER = "/v2/models/tiny/infer"
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,10 @@ def server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             for first in (0, 200, 400):
                 points = [{"id": first + number, "vector": [0.5] * SIZE} for number in range(200)]
                 assert http_client.put("/collections/wide/points", json={"points": points}).status_code == 200
+            assert http_client.put("/collections/deep", json={"vectors": {"size": 1, "distance": "Dot"}}).is_success
+            for first in range(0, 600, 10):
+                points = [{"id": first + number, "vector": [1], "payload": DEEP} for number in range(10)]
+                assert http_client.put("/collections/deep/points", json={"points": points}).is_success
         yield server
 
 
@@ -50,6 +57,15 @@ def worst() -> dict[str, tuple[str, str, dict[str, Any], int]]:
     files = [("files", ("f", picture(number) + bytes(MiB // 5))) for number in range(256)]
     where = {"must": [{"has_id": UUIDS}]}
     as_json = {"content-type": "application/json"}
+    payloads = [{"id": number, "vector": vector, "payload": DEEP} for number in range(10)]
+    most = {"limit": 1000, "with_payload": True}
+    blank = {"role": "user", "content": [{"type": "text", "text": ""}]}
+    contents = [{"content": blank["content"]}] * 29_000
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1]}
+    image = picture(1) + bytes(60 * MiB)
+    raw = struct.pack("<I", len(image)) + image
+    head = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": len(raw)}}]}).encode()
+    binary = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
     return {
         "points": ("PUT", "/collections/wide/points", {"json": {"points": points}}, 200),
         "searches": ("POST", f"{QUERY}/batch", {"json": {"searches": [{"query": vector, "limit": 39}] * 256}}, 200),
@@ -61,6 +77,16 @@ def worst() -> dict[str, tuple[str, str, dict[str, Any], int]]:
         "image in JSON": ("POST", "/embed", {"json": {"images": [big]}}, 200),
         "pair in JSON": ("POST", "/similarity", {"json": {"a": [text(30)], "b": [text(30)]}}, 200),
         "for OpenAI's clients": ("POST", "/v1/embeddings", {"json": {"model": "tiny", "input": big}}, 200),
+        "payloads": ("PUT", "/collections/wide/points", {"json": {"points": payloads}}, 200),
+        "payloads of hits": ("POST", "/collections/deep/points/query", {"json": {"query": [1], **most}}, 200),
+        "payloads of points": ("POST", "/collections/deep/points/scroll", {"json": most}, 200),
+        "too many objects": ("POST", "/v1/embeddings", {"json": {"messages": [blank] * 140_000}}, 413),
+        "messages": ("POST", "/v1/embeddings", {"json": {"messages": [blank] * 29_000}}, 422),
+        "for Cohere's clients": ("POST", "/v2/embed", {"json": {"images": [big]}}, 200),
+        "inputs of Cohere's": ("POST", "/v2/embed", {"json": {"inputs": contents}}, 422),
+        "for Triton's clients": ("POST", INFER, {"json": {"inputs": [tensor | {"data": [big]}]}}, 200),
+        "bytes of Triton's": ("POST", INFER, {"content": head + raw, "headers": binary}, 200),
+        "for LightlyStudio": ("POST", "/v1/embed/images/bytes", {"files": files}, 200),
         "image of a point": ("PUT", "/collections/own/points", {"json": {"points": [{"id": 1, "image": big}]}}, 404),
         "form": ("POST", "/embed", {"files": [("files", ("f", picture(1) + bytes(60 * MiB)))]}, 200),
         "many files": ("POST", "/embed", {"files": files}, 200),

@@ -98,3 +98,14 @@ def test_batches_of_queries(client: TestClient) -> None:
     refused(client.post(f"{POINTS}/query/batch", json=many), 413, "too_many_items", "32")
     wide = {"searches": [{"query": 2, "limit": 1000}] * 11}
     refused(client.post(f"{POINTS}/query/batch", json=wide), 422, "invalid_request", "more than 10000")
+
+
+def test_what_payloads_an_answer_holds_is_bounded(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each search of a batch may find the same long ones."""
+    put_images(client, *range(4))
+    size = 4 * len('{"seed":0}')
+    monkeypatch.setattr("amcl_serve.http.envelope.MAX_PAYLOADS", 2 * size)
+    batch, search = f"{POINTS}/query/batch", {"query": unit(1), "with_payload": True}
+    assert len(ok(client.post(batch, json={"searches": [search] * 2}))) == 2
+    refused(client.post(batch, json={"searches": [search] * 3}), 422, "invalid_request", "leave the payloads out")
+    assert len(ok(client.post(batch, json={"searches": [{"query": unit(1)}] * 3}))) == 3
