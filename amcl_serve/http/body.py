@@ -67,10 +67,15 @@ async def read_json(receive: Receive, model: type[Model]) -> tuple[Model, int]:
 async def parsed(body: bytes, model: type[Model]) -> Model:
     """JSON as `model`; raises as `read_json`."""
     body = body.removeprefix(b"\xef\xbb\xbf")  # the mark that some programs write before JSON
-    for mark, most, what in _MARKS:
-        if len(body) > most and _has_more(body, mark, most):
-            raise BodyTooLarge(f"the JSON body has more than {most} {what}; send it in several requests")
+    check_values(body)
     return await away(len(body), validated, model.model_validate_json, body)
+
+
+def check_values(json: bytes, name: str = "the JSON body") -> None:
+    """BodyTooLarge for JSON that has more in it than can be read while others wait."""
+    for mark, most, what in _MARKS:
+        if len(json) > most and _has_more(json, mark, most):
+            raise BodyTooLarge(f"{name} has more than {most} {what}; send it in several requests")
 
 
 def _has_more(body: bytes, mark: bytes, most: int) -> bool:

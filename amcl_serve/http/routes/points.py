@@ -156,7 +156,9 @@ async def _read(request: Request, settings: Settings) -> list[NewPoint]:
         raise InvalidRequest(
             'the form has `files` and one text field `points`: JSON like [{"id": 1, "payload": {}}, …]'
         )
-    found = await to_thread.run_sync(bodies.validated, FILE_POINTS.validate_json, fields["points"][-1])
+    text = fields["points"][-1].encode()
+    bodies.check_values(text, "points")
+    found = await to_thread.run_sync(bodies.validated, FILE_POINTS.validate_json, text)
     if len(found) != len(files):
         raise InvalidRequest(f"points: {len(found)} for {len(files)} files; one each, in the same order")
     _check_points(len(found), most)

@@ -116,8 +116,10 @@ async def _read(request: Request, max_bytes: int) -> Search:
         raise InvalidRequest("the form has no image; send one as `file`")
     options: dict[str, Any] = {name: texts[-1] for name, texts in form.fields.items()}
     for name in {"filter", "params"} & set(options):
+        text = options[name].encode()
+        bodies.check_values(text, name)
         try:
-            options[name] = orjson.loads(options[name])
+            options[name] = orjson.loads(text)
         except orjson.JSONDecodeError:
             raise InvalidRequest(f"{name}: not valid JSON") from None
     return Search(files[0], bodies.validated(QueryOptions.model_validate, options), Place("file", 0, "query"))

@@ -25,6 +25,7 @@ MiB = 2**20
 DEEP = {"deep": [{"a": [0]}] * 5_900}  # nearly the most bytes of a payload; ten have nearly the most objects of a body
 UUIDS = [f"6f9619ff-8b86-d011-b42d-{number:012d}" for number in range(10_000)]
 QUERY = "/collections/wide/points/query"
+DEEP_QUERY = "/collections/deep/points/query"
 INFER = "/v2/models/tiny/infer"
 
 
@@ -59,6 +60,8 @@ def worst() -> dict[str, tuple[str, str, dict[str, Any], int]]:
     as_json = {"content-type": "application/json"}
     payloads = [{"id": number, "vector": vector, "payload": DEEP} for number in range(10)]
     most = {"limit": 1000, "with_payload": True}
+    objects = json.dumps([{"a": [0]}] * MiB)
+    one, many = [("file", ("f", picture(1)))], files
     blank = {"role": "user", "content": [{"type": "text", "text": ""}]}
     contents = [{"content": blank["content"]}] * 29_000
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1]}
@@ -78,8 +81,10 @@ def worst() -> dict[str, tuple[str, str, dict[str, Any], int]]:
         "pair in JSON": ("POST", "/similarity", {"json": {"a": [text(30)], "b": [text(30)]}}, 200),
         "for OpenAI's clients": ("POST", "/v1/embeddings", {"json": {"model": "tiny", "input": big}}, 200),
         "payloads": ("PUT", "/collections/wide/points", {"json": {"points": payloads}}, 200),
-        "payloads of hits": ("POST", "/collections/deep/points/query", {"json": {"query": [1], **most}}, 200),
+        "payloads of hits": ("POST", DEEP_QUERY, {"json": {"query": [1], **most}}, 200),
         "payloads of points": ("POST", "/collections/deep/points/scroll", {"json": most}, 200),
+        "too many in a form": ("PUT", "/collections/deep/points", {"files": many, "data": {"points": objects}}, 413),
+        "too many in a query": ("POST", DEEP_QUERY, {"files": one, "data": {"filter": objects}}, 413),
         "too many objects": ("POST", "/v1/embeddings", {"json": {"messages": [blank] * 140_000}}, 413),
         "messages": ("POST", "/v1/embeddings", {"json": {"messages": [blank] * 29_000}}, 422),
         "for Cohere's clients": ("POST", "/v2/embed", {"json": {"images": [big]}}, 200),
