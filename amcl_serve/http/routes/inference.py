@@ -18,6 +18,7 @@ from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.headers import header
 from amcl_serve.http.images import Image, all_from_texts, at, embed_images
 from amcl_serve.http.output import timed_json, timed_tensors
+from amcl_serve.http.routes.operation import check_engines
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.inference import (
     IMAGE,
@@ -62,9 +63,7 @@ async def live() -> Live:
 @about(None, NotReady)
 async def ready(request: Request) -> Ready:
     """As /readyz: every model's engine runs; else 503."""
-    for model in server_of(request).models.all():
-        if not model.engine.healthy:
-            raise NotReady(f"the engine of model {model.name} does not run")
+    check_engines(server_of(request).models.all())
     return Ready(ready=True)
 
 
@@ -87,9 +86,7 @@ async def model_metadata(request: Request, name: str) -> ModelMetadata:
 @about(Access.READ, NotReady, ModelNotFound)
 async def model_ready(request: Request, name: str) -> Ready:
     """Its engine runs; else 503."""
-    model = server_of(request).models.get(name)
-    if not model.engine.healthy:
-        raise NotReady(f"the engine of model {model.name} does not run")
+    check_engines([server_of(request).models.get(name)])
     return Ready(ready=True)
 
 

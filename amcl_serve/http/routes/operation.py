@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastapi import Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 import amcl_serve
 from amcl_serve.errors import NotReady
+from amcl_serve.hosting.registry import LoadedModel
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.server import server_of
@@ -29,10 +32,15 @@ async def livez() -> Health:
 @about(None, NotReady)
 async def readyz(request: Request) -> Health:
     """200 when every model's engine runs; else 503: send no traffic."""
-    for model in server_of(request).models.all():
+    check_engines(server_of(request).models.all())
+    return Health(status="ok")
+
+
+def check_engines(models: Iterable[LoadedModel]) -> None:
+    """NotReady where one does not run."""
+    for model in models:
         if not model.engine.healthy:
             raise NotReady(f"the engine of model {model.name} does not run")
-    return Health(status="ok")
 
 
 @router.get(

@@ -27,7 +27,7 @@ WRITING = {
     ("POST", "/models/{name}/load"),
     ("POST", "/models/{name}/unload"),
 }
-FREE = {"/livez", "/readyz", "/healthz", "/docs", "/openapi.json"}
+FREE = {"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"}
 
 
 def bearer(key: str) -> dict[str, str]:
