@@ -27,10 +27,14 @@ class TrainConfig:
     threads: int = field(default=0, metadata={"help": "CPU threads; 0: all cores", "min": 0})
     log_every: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl", "min": 1})
     checkpoint_every: int = field(default=200, metadata={"help": "steps between checkpoints", "min": 1})
+    keep: int = field(default=1, metadata={"help": "how many of the last checkpoints are kept", "min": 1, "max": 1000})
     collapse_patience: int = field(
         default=1000,
         metadata={"help": "steps of nothing but collapse that end the run; 0: only warn", "min": 0},
     )
+
+    init: str = field(default="", metadata={"help": "set by --init: the file that the weights began from"})
+    init_sha256: str = field(default="", metadata={"help": "set by --init: its hash"})
 
     @property
     def compile(self) -> bool:
@@ -42,4 +46,4 @@ class TrainConfig:
 class ResNetTrainConfig(TrainConfig):
     """For a network that `torch.compile` makes faster."""
 
-    compile: bool = field(default=False, metadata={"help": "torch.compile the ResNet: minutes at first, faster steps"})
+    compile: bool = field(default=False, metadata={"help": "torch.compile the network: minutes at first, faster steps"})

@@ -20,6 +20,8 @@ class AmclModel(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.backbone, self.feature_dim = backbones.build(config.backbone, config.data.image_size)
+        if config.backbone.named and config.data.early_size:
+            backbones.check_size(self.backbone, config.data.early_size, f"data.early_size: {config.backbone.name}")
         self.heads = Heads(self.feature_dim, config.heads)
         self.temperature = temperature.build(config.heads, config.temperature)
         self.num_heads, self.head_dim = config.heads.num, config.heads.dim

@@ -37,16 +37,12 @@ class Preprocessing:
 class Named:
     """A network without its classifier.
 
-    feature_dim: D. preprocessing: of its published weights; None where none are known. classifier: the names, in its
-    library, of the layers that are left out. fixed_size: whether it takes images of the one size only that it was
-    built for.
+    feature_dim: D. preprocessing: of its published weights; None where none are known.
     """
 
     network: nn.Module
     feature_dim: int
     preprocessing: Preprocessing | None
-    classifier: tuple[str, ...]
-    fixed_size: bool
 
 
 def named(name: str, image_size: int | None = None) -> Named:
@@ -56,11 +52,10 @@ def named(name: str, image_size: int | None = None) -> Named:
     is turned off: the two views of an image differ by what was done to the image. ValueError for an unknown name, a
     size that does not fit and a network that does not give one vector for an image.
     """
-    source, _, own = name.partition(":")
-    if source not in SOURCES or not own:
-        raise ValueError(f"{name!r} names no network; write torchvision:NAME or timm:NAME")
-    found = _torchvision(own, image_size) if source == "torchvision" else _timm(own, image_size)
-    network, preprocessing, classifier, fixed_size, size = found
+    source, own = _split(name)
+    preprocessing = published(name)
+    size = image_size or (preprocessing.size if preprocessing else 224)
+    network = _torchvision(own, size) if source == "torchvision" else _timm(own, size)
     for part in network.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
@@ -68,45 +63,105 @@ def named(name: str, image_size: int | None = None) -> Named:
             part.p = 0.0  # type: ignore[assignment]
         elif type(part).__name__ == "DropPath":  # timm's
             part.drop_prob = 0.0  # type: ignore[assignment]
-    return Named(network, _feature_dim(network, name, size), preprocessing, classifier, fixed_size)
+    try:
+        return Named(network, feature_dim(network, size), preprocessing)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
-_Found = tuple[nn.Module, Preprocessing | None, tuple[str, ...], bool, int]
+@torch.no_grad()
+def feature_dim(network: nn.Module, size: int) -> int:
+    """D, from what the network makes of two grey images of `size` pixels a side.
+
+    ValueError, a sentence without its subject, when it does not take them or does not give one vector each.
+    """
+    training = network.training
+    weight = next(network.parameters())
+    try:
+        features = network.eval()(torch.zeros(2, 3, size, size, dtype=weight.dtype, device=weight.device))
+    except (ValueError, AssertionError, RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(f"does not take images of {size} pixels a side: {_line(error)}") from None
+    finally:
+        network.train(training)
+    if not isinstance(features, torch.Tensor) or features.dim() != 2 or len(features) != 2:
+        found = list(features.shape) if isinstance(features, torch.Tensor) else f"a {type(features).__name__}"
+        raise ValueError(f"gives {found} for two images, not one vector of features for each [2, D]")
+    return features.shape[1]
 
 
-def _torchvision(name: str, image_size: int | None) -> _Found:
+def check_size(network: nn.Module, size: int, subject: str) -> None:
+    """ValueError, a sentence on `subject`, when the network does not take images of `size` pixels a side."""
+    try:
+        feature_dim(network, size)
+    except ValueError as error:
+        raise ValueError(f"{subject} {error}") from None
+
+
+def _split(name: str) -> tuple[str, str]:
+    source, _, own = name.partition(":")
+    if source not in SOURCES or not own:
+        raise ValueError(f"{name!r} names no network; write torchvision:NAME or timm:NAME")
+    return source, own
+
+
+def published(name: str) -> Preprocessing | None:
+    """How the published weights of `torchvision:NAME` or `timm:NAME` want images; None where there are none.
+
+    Of several the library's default, or in timm those that a tag names (`timm:resnet50.a1_in1k`). ValueError for an
+    unknown name.
+    """
+    source, own = _split(name)
+    if source == "timm":
+        cfg = _timm_cfg(own)
+        if cfg is None:
+            return None
+        return Preprocessing(tuple(cfg.mean), tuple(cfg.std), cfg.input_size[-1], cfg.interpolation, cfg.crop_pct)
     known = models.list_models(module=models)
-    if name not in known:
-        raise ValueError(_unknown("torchvision", name, known))
-    weights = getattr(models.get_model_weights(name), "DEFAULT", None)
-    preprocessing = None
-    if weights is not None:
-        p = weights.transforms()
-        (size,), (resized,) = p.crop_size, p.resize_size
-        preprocessing = Preprocessing(tuple(p.mean), tuple(p.std), size, p.interpolation.value, size / resized)
-    side = image_size or (preprocessing.size if preprocessing else 224)
+    if own not in known:
+        raise ValueError(_unknown("torchvision", own, known))
+    weights = getattr(models.get_model_weights(own), "DEFAULT", None)
+    if weights is None:
+        return None
+    p = weights.transforms()
+    (size,), (resized,) = p.crop_size, p.resize_size
+    return Preprocessing(tuple(p.mean), tuple(p.std), size, p.interpolation.value, size / resized)
+
+
+def _torchvision(name: str, size: int) -> nn.Module:
     options = dict(_OPTIONS.get(name, {}))
     if name.startswith("vit_"):
-        options["image_size"] = side
+        options["image_size"] = size
     elif name.startswith("maxvit"):
-        options["input_size"] = (side, side)
+        options["input_size"] = (size, size)
     try:
         network = models.get_model(name, weights=None, **options)
     except (ValueError, AssertionError, RuntimeError) as error:
-        raise ValueError(_unfit(f"torchvision:{name}", side, error)) from None
-    fixed = "image_size" in options or "input_size" in options
-    return network, preprocessing, (_take_classifier_off(network),), fixed, side
+        raise ValueError(f"torchvision:{name} is not built for {size} pixels a side: {_line(error)}") from None
+    _take_classifier_off(network)
+    return network
 
 
-def _take_classifier_off(network: nn.Module) -> str:
-    """Replace the layer that gives a network's 1000 logits, its last one, and return its name."""
+def _take_classifier_off(network: nn.Module) -> None:
+    """Leave out the layer that gives a network's 1000 logits, which is its last one."""
     layers = [name for name, part in network.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
     parent, _, last = layers[-1].rpartition(".")
+    assert getattr(network.get_submodule(layers[-1]), "out_features", 1000) == 1000, layers[-1]
     setattr(network.get_submodule(parent), last, nn.Identity())
-    return layers[-1]
 
 
-def _timm(name: str, image_size: int | None) -> _Found:
+def _timm(name: str, size: int) -> nn.Module:
+    import timm
+
+    cfg = _timm_cfg(name)
+    options = {"img_size": size} if cfg is not None and cfg.fixed_input_size else {}
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, **options)
+    except (ValueError, AssertionError, RuntimeError, TypeError) as error:
+        raise ValueError(f"timm:{name} is not built for {size} pixels a side: {_line(error)}") from None
+
+
+def _timm_cfg(name: str) -> Any:
+    """What timm knows of the published weights of a network, or None. ValueError for a name that it does not have."""
     try:
         import timm
     except ImportError:
@@ -114,47 +169,13 @@ def _timm(name: str, image_size: int | None) -> _Found:
     if not timm.is_model(name):  # also names with which timm would look into the Hugging Face Hub
         raise ValueError(_unknown("timm", name, timm.list_models()))
     try:
-        published = timm.get_pretrained_cfg(name)
+        return timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # an unknown tag behind the name
-        raise ValueError(f"timm:{name}: {error}") from None
-    preprocessing, fixed, classifier = None, False, ()
-    if published is not None:
-        preprocessing = Preprocessing(
-            tuple(published.mean),  # type: ignore[arg-type]
-            tuple(published.std),  # type: ignore[arg-type]
-            published.input_size[-1],
-            published.interpolation,
-            published.crop_pct,
-        )
-        fixed, layer = published.fixed_input_size, published.classifier
-        classifier = (layer,) if isinstance(layer, str) else tuple(layer or ())
-    side = image_size or (preprocessing.size if preprocessing else 224)
-    options = {"img_size": side} if fixed else {}
-    try:
-        network = timm.create_model(name, pretrained=False, num_classes=0, **options)
-    except (ValueError, AssertionError, RuntimeError, TypeError) as error:
-        raise ValueError(_unfit(f"timm:{name}", side, error)) from None
-    return network, preprocessing, classifier, fixed, side
+        raise ValueError(f"timm:{name}: {_line(error)}") from None
 
 
-@torch.no_grad()
-def _feature_dim(network: nn.Module, name: str, size: int) -> int:
-    """D, from what the network makes of two grey images. ValueError when that is not one vector each."""
-    training = network.training
-    try:
-        features = network.eval()(torch.zeros(2, 3, size, size))
-    except (ValueError, AssertionError, RuntimeError, TypeError, IndexError) as error:
-        raise ValueError(_unfit(name, size, error)) from None
-    finally:
-        network.train(training)
-    if not isinstance(features, torch.Tensor) or features.dim() != 2 or len(features) != 2:
-        shape = list(features.shape) if isinstance(features, torch.Tensor) else f"a {type(features).__name__}"
-        raise ValueError(f"{name} gives {shape} for two images, not one vector of features for each [2, D]")
-    return features.shape[1]
-
-
-def _unfit(name: str, size: int, error: Exception) -> str:
-    return f"{name} cannot be built for images of {size} pixels a side: {' '.join(str(error).split())[:300]}"
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _unknown(source: str, name: str, known: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 # Where programs keep the network's weights among other things; the first that is there counts.
 _INSIDE = ("state_dict", "model_state_dict", "teacher", "model_ema", "model", "network", "net", "backbone", "encoder")
 _SHOWN = 5  # names in a message
+_CLASSIFIERS = ("fc", "head", "classif", "last_linear")  # how names of layers begin that no backbone has
 _COUNTER = "num_batches_tracked"  # of batch norms, which old files lack
 
 
@@ -89,13 +90,13 @@ def _tensors(found: Any) -> dict[str, Tensor]:
     return {}
 
 
-def load_matching(network: nn.Module, tensors: Mapping[str, Tensor], classifier: Sequence[str] = ("fc",)) -> Report:
+def load_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> Report:
     """Put `tensors` into `network`, all of its own or none.
 
     Names may have a prefix in the file (`module.`, `backbone.`, `module.encoder_q.`): that with which most fit. Every
     tensor of the network has to be there in its shape, but for batch norms' counters. The file may hold more: a
-    classifier, by its name in `classifier`, and parts that the network knows nothing of; not more of a part that both
-    have, which is another network's. ValueError names what does not fit; the network is as it was then.
+    classifier, and parts that the network knows nothing of; not more of a part that both have, which is another
+    network's. ValueError names what does not fit; the network is as it was then.
     """
     own = network.state_dict()
     prefix = _prefix(own, tensors)
@@ -110,11 +111,7 @@ def load_matching(network: nn.Module, tensors: Mapping[str, Tensor], classifier:
     lacking = [name for name in missing if not name.endswith(_COUNTER)]
     parts = {name.partition(".")[0] for name in own}
     unexpected = [name for name in given if name not in own]
-    foreign = [
-        name
-        for name in unexpected
-        if name.partition(".")[0] in parts and not any(name.startswith(f"{layer}.") for layer in classifier)
-    ]
+    foreign = [name for name in unexpected if name.partition(".")[0] in parts and not name.startswith(_CLASSIFIERS)]
     if len(lacking) == len([name for name in own if not name.endswith(_COUNTER)]):
         raise ValueError(f"no name fits: it holds {some(list(tensors))}; the network has {some(list(own))}")
     faults = [
