@@ -13,6 +13,9 @@ class TrainConfig:
     epochs: int = field(default=200, metadata={"help": "length of the schedule", "min": 1})
     max_steps: int = field(default=0, metadata={"help": "stop early, schedule unbent; 0: never", "min": 0})
     batch_size: int = field(default=256, metadata={"help": "images a step, of all processes; two views each", "min": 2})
+    accumulate: int = field(
+        default=1, metadata={"help": "parts in which a batch passes the backbone, for less memory; 1: whole", "min": 1}
+    )
     seed: int = field(default=0, metadata={"help": "of weights, order and augmentation", "min": 0})
     optimiser: Literal["sgd", "lars", "adamw"] = field(default="sgd", metadata={"help": "sgd, lars or adamw"})
     lr: float = field(default=0.06, metadata={"help": "rate at batch 128; scaled by batch_size/128", "above": 0})
@@ -20,7 +23,7 @@ class TrainConfig:
     weight_decay: float = field(default=5e-4, metadata={"help": "not on biases, norms, temperatures", "min": 0})
     warmup_epochs: float = field(default=0.0, metadata={"help": "linear warm-up before the cosine", "min": 0})
     clip_norm: float = field(default=5.0, metadata={"help": "gradient norm is cut to this; 0: never", "min": 0})
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:N, mps"})
     precision: Literal["auto", "fp32", "bf16"] = field(
         default="auto", metadata={"help": "bf16 autocast; auto: where the device computes it natively"}
     )

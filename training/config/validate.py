@@ -21,8 +21,10 @@ def validate(config: C) -> C:
         raise ValueError(f"data.early_size={d.early_size} must lie between 8 and data.image_size={d.image_size}")
     if min(d.std) <= 0:
         raise ValueError("data.std must be positive")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.train.device):
-        raise ValueError(f"train.device={config.train.device!r} is none of auto, cpu, cuda, cuda:N")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.train.device):
+        raise ValueError(f"train.device={config.train.device!r} is none of auto, cpu, cuda, cuda:N, mps")
+    if config.train.compile and config.train.accumulate > 1:
+        raise ValueError("train.compile and train.accumulate do not go together; leave out one of them")
     _check_kinds(config.augment)
     if config.backbone.named:
         _check_named(config.backbone)

@@ -68,6 +68,11 @@ class Trainer:
             raise ValueError(
                 f"train.batch_size={batch} must be a multiple of the {processes} processes, two each or more"
             )
+        if batch < 2 * processes * config.train.accumulate:
+            raise ValueError(
+                f"train.accumulate={config.train.accumulate}: a part needs two images or more, of each process; "
+                f"set it to {max(1, batch // (2 * processes))} or less, or raise train.batch_size"
+            )
         spec, limit = config.data.eval_spec, config.eval.bank_limit
         self.labelled = data.open_labelled(spec, bank_limit=limit) if spec and self.first else None
         self.fingerprint = self.images.fingerprint()

@@ -72,8 +72,9 @@ def normalised_as_published(config: C, given: set[str]) -> C:
     found = published(config.backbone.name) if config.backbone.named else None
     if found is None:
         return config
-    fit = {key: value for key, value in (("mean", found.mean), ("std", found.std)) if f"data.{key}" not in given}
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **fit))
+    mean = config.data.mean if "data.mean" in given else found.mean
+    std = config.data.std if "data.std" in given else found.std
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, mean=mean, std=std))
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ def begin(method: Method, config: Config, source: Source) -> Begun:
     The backbone has to fit in full. Heads and temperature are taken over from a run whose are of the same shape, and
     stay fresh otherwise, as all do that a method adds (decoder, queue). ValueError says what does not fit.
     """
+    other = _other_shape(config, source)
+    if other and source.config is not None and source.config.backbone.name == config.backbone.name:
+        raise ValueError(f"--init {source.name}: it is of another network. That run has {' '.join(other)}")
     try:
         backbone = state_dicts.load_matching(method.model.backbone, source.backbone)
     except ValueError as error:
@@ -129,16 +133,24 @@ def _take(module: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
     return same
 
 
+def _other_shape(config: Config, source: Source) -> list[str]:
+    """The keys of the source's backbone, with their values, that `config` has otherwise; [] where it is no run's.
+
+    Some change what a network computes and not the shape of its weights: a stem's stride, the heads of attention.
+    """
+    if source.config is None:
+        return []
+    kinds = {"vit": ("width", "depth", "attention_heads", "patch")}
+    old, new = source.config.backbone, config.backbone
+    keys = () if old.named else kinds.get(old.name, ("stem", "width"))
+    return [f"backbone.{key}={getattr(old, key)}" for key in ("name", *keys) if getattr(old, key) != getattr(new, key)]
+
+
 def _hint(config: Config, source: Source) -> str:
     """What to change, where that is known."""
     own = config.backbone
-    if source.config is not None:
-        old, new = (
-            {"backbone.name": c.backbone.name} | {k: v for k, v in configs.flatten(c).items() if k[:9] == "backbone."}
-            for c in (source.config, config)
-        )
-        other = [f"{key}={value}" for key, value in old.items() if new.get(key) != value]
-        return f". That run has {' '.join(other)}" if other else ""
+    if other := _other_shape(config, source):
+        return f". That run has {' '.join(other)}"
     size = None if not own.named or (found := published(own.name)) is None else found.size
     if size not in (None, config.data.image_size):
         return f". The published weights are for data.image_size={size}"

@@ -113,7 +113,6 @@ def test_a_network_is_built_for_its_own_size_or_another() -> None:
         ("timm:hf-hub:someone/model", "no network of the timm"),
         ("timm:/tmp/model", "no network of the timm"),
         ("torchvision:vit_b_16", "50 pixels a side"),
-        ("timm:vit_tiny_patch16_224", "50 pixels a side"),
     ],
 )
 def test_what_cannot_be_used_says_why(name: str, says: str) -> None:

@@ -134,7 +134,7 @@ def _torchvision(name: str, size: int) -> nn.Module:
     elif name.startswith("maxvit"):
         options["input_size"] = (size, size)
     try:
-        network = models.get_model(name, weights=None, **options)
+        network: nn.Module = models.get_model(name, weights=None, **options)
     except (ValueError, AssertionError, RuntimeError) as error:
         raise ValueError(f"torchvision:{name} is not built for {size} pixels a side: {_line(error)}") from None
     _take_classifier_off(network)
@@ -153,7 +153,7 @@ def _timm(name: str, size: int) -> nn.Module:
     import timm
 
     cfg = _timm_cfg(name)
-    options = {"img_size": size} if cfg is not None and cfg.fixed_input_size else {}
+    options: dict[str, Any] = {"img_size": size} if cfg is not None and cfg.fixed_input_size else {}
     try:
         return timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (ValueError, AssertionError, RuntimeError, TypeError) as error:

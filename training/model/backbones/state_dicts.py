@@ -71,8 +71,7 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is none of its own
-        text = str(error)
-        if "Unsupported global" in text or "Unsupported class" in text or "Unsupported operand" in text:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise ValueError(
                 f"{path} holds Python objects beside tensors, which could run code and are not read; "
                 "save the network's state_dict() alone"
