@@ -57,6 +57,7 @@ from export.verify import (
 from export.whiten_fit import looked_at, whiten_on
 from training.config import Config
 from training.machine import cores
+from training.model.backbones import check_size
 from training.model.model import AmclModel
 from training.run.checkpoint import load_model
 
@@ -161,6 +162,11 @@ def _served(model: AmclModel, config: Config, size: int | None) -> ServedEncoder
         raise UsageError(f"--image-size {size}: give 8 to 1024 pixels a side")
     if size not in (None, config.data.image_size) and config.backbone.name == "vit":
         raise UsageError(f"--image-size {size}: a ViT keeps the {config.data.image_size} pixels it was trained at")
+    if size is not None and config.backbone.named:
+        try:
+            check_size(model.backbone, size, config.backbone.name)
+        except ValueError as error:
+            raise UsageError(f"--image-size {size}: {error}") from None
     return ServedEncoder(model, config, size)
 
 

@@ -16,13 +16,14 @@ from training import config as configs
 from training import machine
 from training.config import Config, recipes
 from training.machine import distributed
-from training.run import checkpoint
+from training.run import checkpoint, weights
 from training.run.trainer import RunFailed, Trainer
 
 # What a resumed run may have different: it bends no step.
 _MAY_CHANGE = {
     "train.max_steps",
     "train.checkpoint_every",
+    "train.keep",
     "train.log_every",
     "train.threads",  # as many as one of several processes had is too few for one alone; it changes the rounding
     "train.collapse_patience",
@@ -42,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with distributed.joined():
         try:
             with distributed.together(ValueError):
-                config, out, state = _resolve(args)
-            trainer = Trainer(config, out, state)
+                config, out, state, source = _resolve(args)
+            trainer = Trainer(config, out, state, source)
         except ValueError as error:
             return _failed(error, 2)
         with machine.stop_on_signals() as stop:
@@ -70,8 +71,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         return _parser(sys.argv[1:] if argv is None else argv).parse_intermixed_args(argv)
 
 
-def _resolve(args: argparse.Namespace) -> tuple[Config, Path, Mapping[str, Any] | None]:
-    """(config, run folder, state to resume from) of the command line; ValueError for the user."""
+def _resolve(
+    args: argparse.Namespace,
+) -> tuple[Config, Path, Mapping[str, Any] | None, weights.Source | None]:
+    """(config, run folder, state to go on from, weights to begin from) of the command line; ValueError for the user."""
     words = list(args.words)
     name = words.pop(0) if words and "=" not in words[0] else None
     words += [f"data.spec={args.data}"] if args.data else []
@@ -79,6 +82,8 @@ def _resolve(args: argparse.Namespace) -> tuple[Config, Path, Mapping[str, Any] 
     if args.resume:
         if args.out is None:
             raise ValueError("--resume needs --out, the run folder to go on with")
+        if args.init is not None:
+            raise ValueError("--init begins a run and --resume goes on with one: leave one of them out")
         state = checkpoint.load(args.out)
         saved = configs.from_dict(state["config"])
         config = configs.validate(configs.override(saved, words))
@@ -88,15 +93,19 @@ def _resolve(args: argparse.Namespace) -> tuple[Config, Path, Mapping[str, Any] 
         bent += ["--adaptive"] if args.adaptive and saved.temperature.kind != "adaptive" else []
         if bent:
             raise ValueError(f"{', '.join(bent)} cannot change on --resume; leave it out, or start a new run")
-        return config, args.out, state
+        return config, args.out if args.out.is_dir() else args.out.parent, state, None
     config = recipes.recipe(name or "simclr")
     config = configs.override(recipes.adaptive(config) if args.adaptive else config, words)
+    if config.train.init or config.train.init_sha256:
+        raise ValueError("train.init and train.init_sha256 are set by --init FILE")
     if not config.data.spec:
         raise ValueError("--data is missing: the images, such as folder:PATH; --help lists the kinds")
     out = args.out or Path("runs") / f"{config.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
     if (out / checkpoint.FILE).exists():
         raise ValueError(f"{out} holds a run already; give --resume to go on with it, or another --out")
-    return configs.validate(config), out, None
+    config = weights.normalised_as_published(configs.validate(config), {word.partition("=")[0] for word in words})
+    source = None if args.init is None else weights.read(args.init)
+    return config if source is None else weights.recorded(config, source), out, None, source
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -105,7 +114,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     keys = "\n".join(f"  {f'{key}={value}':42s} {text}" for key, value, text in configs.describe(shown))
     parser = argparse.ArgumentParser(
         prog="python -m training.pretrain",
-        usage="%(prog)s [RECIPE] [--adaptive] --data SPEC [--eval SPEC] [--out DIR] [--resume] [KEY=VALUE ...]",
+        usage="%(prog)s [RECIPE] [--adaptive] --data SPEC [--eval SPEC] [--out DIR] "
+        "[--init SOURCE | --resume] [KEY=VALUE ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Pre-train a backbone on unlabelled images, standard or adaptive (AMCL).",
         epilog=f"""keys, with the values of {shown.recipe} (python -m training.pretrain RECIPE --help shows another's):
@@ -120,11 +130,13 @@ data:
 a run folder holds:
   config.json     the configuration it ran with        checkpoint.pt   the latest state, replaced atomically
   metrics.jsonl   numbers, one JSON object a line      tensorboard/    the same for TensorBoard
+  backbone.safetensors   the backbone's weights alone, by the names of torchvision's or timm's network
 
 examples:
   python -m training.pretrain simclr --adaptive --data folder:photos --out runs/photos
   python -m training.pretrain --data cifar10:data --eval cifar10:data data.image_size=32 backbone.stem=cifar
   python -m training.pretrain lgp --data 'tar:photos-*.tar' backbone.width=384 backbone.attention_heads=6
+  python -m training.pretrain --data folder:photos --init resnet18.pth backbone.stem=imagenet data.image_size=224
   torchrun --nproc-per-node=2 -m training.pretrain moco --adaptive --data folder:photos
   python -m training.pretrain --resume --out runs/photos train.max_steps=5000
 
@@ -136,7 +148,14 @@ Ctrl-C or SIGTERM saves a checkpoint and stops; --resume goes on with the very n
     parser.add_argument("--data", metavar="SPEC", help="the images to learn from; no labels are used")
     parser.add_argument("--eval", metavar="SPEC", help="labelled images for kNN, during and after training")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the run folder (default: runs/RECIPE-DATE-TIME)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--init",
+        metavar="SOURCE",
+        type=Path,
+        help="weights to begin from: a run folder, a checkpoint, or a state dict of torchvision's or timm's "
+        "(.pth, .safetensors)",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, or with a checkpoint of it")
     return parser
 
 

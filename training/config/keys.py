@@ -61,7 +61,8 @@ def _unknown(config: Config, key: str, known: Sequence[str]) -> str:
     """A sentence that names what there is."""
     others = [name for name, cls in CONFIGS.items() if key in flatten(cls())]
     if others:
-        return f"{key} is a key of {', '.join(others)}, not of {config.recipe}; leave it out"
+        why = f": {config.recipe} hides patches from a ViT of its own" if key == "backbone.name" else ""
+        return f"{key} is a key of {', '.join(others)}, not of {config.recipe}; leave it out{why}"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     if near:
         return f"unknown key {key!r}; did you mean {near[0]}?"

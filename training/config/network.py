@@ -10,8 +10,13 @@ from typing import ClassVar, Literal
 class BackboneConfig:
     """The network that is kept."""
 
-    name: Literal["resnet18", "resnet34", "resnet50", "vit"] = field(
-        default="resnet18", metadata={"help": "architecture: resnet18, resnet34, resnet50, vit"}
+    name: str = field(
+        default="resnet18",
+        metadata={
+            "help": "resnet18, resnet34, resnet50, vit; torchvision:NAME or timm:NAME for a network of theirs",
+            "choices": ("resnet18", "resnet34", "resnet50", "vit"),
+            "prefixes": ("torchvision:", "timm:"),
+        },
     )
     stem: Literal["cifar", "small", "imagenet"] = field(
         default="small",
@@ -25,6 +30,11 @@ class BackboneConfig:
     attention_heads: int = field(default=3, metadata={"help": "ViT: attention heads, a divisor of width", "min": 1})
     patch: int = field(default=8, metadata={"help": "ViT: side of a patch, a divisor of data.image_size", "min": 1})
 
+    @property
+    def named(self) -> bool:
+        """Whether it is a network of torchvision's or timm's, which has a shape of its own."""
+        return ":" in self.name
+
 
 @dataclass(frozen=True)
 class ViTConfig:
@@ -35,6 +45,11 @@ class ViTConfig:
     depth: int = field(default=12, metadata={"help": "blocks", "min": 1, "max": 64})
     attention_heads: int = field(default=3, metadata={"help": "attention heads, a divisor of width", "min": 1})
     patch: int = field(default=8, metadata={"help": "side of a patch, a divisor of data.image_size", "min": 1})
+
+    @property
+    def named(self) -> bool:
+        """Whether it is a network of torchvision's or timm's: these cannot look at some patches only."""
+        return False
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 
 from training.config.images import PUBLISHED_AUGMENTATIONS, AugmentConfig
 from training.config.keys import C
 from training.config.methods import Config, MaskedViTConfig
+from training.config.network import BackboneConfig, ViTConfig
 
 
 def validate(config: C) -> C:
@@ -19,9 +21,13 @@ def validate(config: C) -> C:
         raise ValueError(f"data.early_size={d.early_size} must lie between 8 and data.image_size={d.image_size}")
     if min(d.std) <= 0:
         raise ValueError("data.std must be positive")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.train.device):
-        raise ValueError(f"train.device={config.train.device!r} is none of auto, cpu, cuda, cuda:N")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.train.device):
+        raise ValueError(f"train.device={config.train.device!r} is none of auto, cpu, cuda, cuda:N, mps")
+    if config.train.compile and config.train.accumulate > 1:
+        raise ValueError("train.compile and train.accumulate do not go together; leave out one of them")
     _check_kinds(config.augment)
+    if config.backbone.named:
+        _check_named(config.backbone)
     if config.backbone.name == "vit":
         if d.early_size:
             raise ValueError("data.early_size is for ResNets; leave it out with backbone.name=vit")
@@ -31,6 +37,13 @@ def validate(config: C) -> C:
             if whole % part:
                 raise ValueError(f"{of}: {whole} is no multiple of {part}")
     return config
+
+
+def _check_named(backbone: BackboneConfig | ViTConfig) -> None:
+    own = BackboneConfig(name=backbone.name)
+    changed = [f"backbone.{k}" for k, v in dataclasses.asdict(backbone).items() if v != getattr(own, k)]
+    if changed:
+        raise ValueError(f"{backbone.name} has a shape of its own; leave out {', '.join(changed)}")
 
 
 def _check_kinds(augment: AugmentConfig) -> None:

@@ -16,7 +16,10 @@ def show(value: Any) -> str:
 
 
 def parse(key: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
-    """`value`, text or what JSON makes of it, as `kind`, within `limits` (above, min, max). ValueError names `key`."""
+    """`value`, text or what JSON makes of it, as `kind`, within `limits`: above, min, max, of text choices.
+
+    ValueError names `key`.
+    """
     origin = typing.get_origin(kind)
     if origin is Literal:
         choices = typing.get_args(kind)
@@ -34,6 +37,9 @@ def parse(key: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
             raise ValueError(f"{key}={value!r} is neither true nor false")
         return words[str(value).lower()]
     if kind is str:
+        choices, prefixes = limits.get("choices", ()), limits.get("prefixes", ())
+        if choices and value not in choices and not str(value).startswith(prefixes):
+            raise ValueError(f"{key}={value!r} is none of {', '.join([*choices, *(f'{p}NAME' for p in prefixes)])}")
         return str(value)
     assert kind in (int, float)
     try:

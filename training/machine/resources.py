@@ -22,9 +22,13 @@ def resolve(config: C) -> C:
     device = train.device if train.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise ValueError(f"train.device={device}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("train.device=mps, but PyTorch sees no Metal device here")
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "cuda" and processes > torch.cuda.device_count():
         raise ValueError(f"{processes} processes here, but PyTorch sees {torch.cuda.device_count()} CUDA devices")
+    if device == "mps" and processes > 1:
+        raise ValueError("train.device=mps is one device; leave torchrun out")
     if device.startswith("cuda:") and processes > 1:
         raise ValueError(
             f"train.device={device} is one device, but there are {processes} processes; leave out the number"
@@ -34,7 +38,7 @@ def resolve(config: C) -> C:
         native = (
             torch.cuda.is_bf16_supported(including_emulation=False)
             if device.startswith("cuda")
-            else _cpu_computes_bf16()
+            else device == "cpu" and _cpu_computes_bf16()
         )
         precision = "bf16" if native else "fp32"
     threads = train.threads or max(1, cores() // processes)

@@ -72,6 +72,12 @@ class Method(nn.Module):
         """Learning rate of a parameter, as a multiple of the schedule's."""
         return 1.0
 
+    def compile_backbones(self) -> None:
+        """Have `torch.compile` translate, at their first call, the backbone and its momentum copies."""
+        for part in self.modules():
+            if type(part) is type(self.model.backbone):
+                part.compile(dynamic=False)
+
     def forward(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:
         """The loss, a scalar, and what was seen on the way."""
         raise NotImplementedError

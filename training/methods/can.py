@@ -20,6 +20,7 @@ from training.methods.contrast import contrast_of, contrast_views
 from training.model.backbones.vit import ViT, patchify
 from training.model.decoder import Decoder
 from training.model.masking import draw_masks
+from training.model.parts import in_parts
 from training.objectives.reconstruction import masked_reconstruction_loss, noise_loss
 
 
@@ -43,7 +44,8 @@ class CAN(Method):
         keep_NK, hidden_NP = draw_masks(
             len(views_N3SS), self.vit.num_patches, m.ratio, step.generator(views_N3SS.device)
         )
-        tokens_NKD = self.vit.tokens(views_N3SS + noise_N3SS, keep_NK)
+        noisy_N3SS = views_N3SS + noise_N3SS
+        tokens_NKD = in_parts(self.vit, self.vit.tokens, self.model.parts, noisy_N3SS, keep_NK)
         features_ND = tokens_NKD.mean(1)
         decoded_NPK = self.decoder(tokens_NKD, keep_NK, level_N)
         heads_NCD = self.model.heads(features_ND)

@@ -24,6 +24,7 @@ from training.model.decoder import Decoder
 from training.model.heads import by_head
 from training.model.masking import draw_masks
 from training.model.momentum import MomentumEncoder
+from training.model.parts import in_parts
 from training.objectives.reconstruction import masked_reconstruction_loss
 
 
@@ -69,7 +70,7 @@ class LGP(Method):
     def _reconstruct(self, views_N3SS: Tensor, step: Step) -> tuple[Tensor, Seen]:
         generator = step.generator(views_N3SS.device)
         keep_NK, hidden_NP = draw_masks(len(views_N3SS), self.vit.num_patches, self.masked.ratio, generator)
-        tokens_NKD = self.vit.tokens(views_N3SS, keep_NK)
+        tokens_NKD = in_parts(self.vit, self.vit.tokens, self.model.parts, views_N3SS, keep_NK)
         predicted_NPK = self.decoder(tokens_NKD, keep_NK)
         with full_precision(views_N3SS.device):
             target_NPK = patchify(views_N3SS, self.vit.patch)

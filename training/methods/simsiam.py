@@ -35,7 +35,7 @@ class SimSiam(Method):
         """The mean over heads and images of −½ s(z, h⁺)/τ − ½ s(z⁺, h)/τ̃, with Ω of both temperatures."""
         features, h, z = [], [], []
         for view_B3SS in views_N3SS.chunk(2):  # apart, so that each view has its own batch statistics, as published
-            features.append(self.model.backbone(view_B3SS))
+            features.append(self.model.features(view_B3SS))
             h.append(self.model.heads.project(features[-1]))
             z.append(self.model.heads.predict(h[-1]))
         with full_precision(views_N3SS.device):

@@ -8,6 +8,7 @@ from torch import Tensor
 from training.config import Config
 from training.model import backbones, temperature
 from training.model.heads import Heads
+from training.model.parts import in_parts
 
 
 class AmclModel(nn.Module):
@@ -20,11 +21,18 @@ class AmclModel(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.backbone, self.feature_dim = backbones.build(config.backbone, config.data.image_size)
+        if config.backbone.named and config.data.early_size:
+            backbones.check_size(self.backbone, config.data.early_size, f"data.early_size: {config.backbone.name}")
         self.heads = Heads(self.feature_dim, config.heads)
         self.temperature = temperature.build(config.heads, config.temperature)
+        self.parts = config.train.accumulate
         self.num_heads, self.head_dim = config.heads.num, config.heads.dim
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features [N, D] and heads [N, C, d'] of x [N, 3, S, S]."""
-        features = self.backbone(x)
+        features = self.features(x)
         return features, self.heads(features)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features [N, D] of x [N, 3, S, S], in the parts of `train.accumulate` where a gradient is asked for."""
+        return in_parts(self.backbone, self.backbone, self.parts, x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from training.config import Config
 from training.report import figures
 from training.report.figures import HistogramRow, TemperatureRow
 from training.report.measure import PRESETS, Quality, head_agreement
@@ -52,7 +53,7 @@ def _runs(study: Study) -> Section:
         [
             m.run.name,
             m.run.title,
-            f"{m.run.config.backbone.name}, width {m.run.config.backbone.width}, {m.run.config.data.image_size} px",
+            f"{m.run.config.backbone.name}{_width(m.run.config)}, {m.run.config.data.image_size} px",
             f"{sum(p.numel() for p in m.run.model.parameters()) / 1e6:.2f} M",
             str(m.run.step),
         ]
@@ -63,6 +64,10 @@ def _runs(study: Study) -> Section:
         f"queries; {study.pairs} positive and {study.pairs} negative pairs from the queries; seed {study.seed}."
     )
     return Section("Runs", text, [Table(["run", "method", "backbone", "parameters", "steps"], rows)])
+
+
+def _width(config: Config) -> str:
+    return "" if config.backbone.named else f", width {config.backbone.width}"
 
 
 def _features(study: Study) -> Section:

@@ -20,9 +20,8 @@ from training.config import Config
 from training.machine import distributed
 from training.machine.precision import mixed_precision
 from training.methods.base import Seen, Step
-from training.model.backbones import compile_resnets
 from training.model.normalise import normalise
-from training.run import checkpoint, inference, optim
+from training.run import checkpoint, inference, optim, weights
 from training.run.monitor import collapse, statistics, stuck
 from training.run.reporter import Reporter
 
@@ -37,21 +36,26 @@ class RunFailed(Exception):
 class Trainer:
     """One run: its parts, and the loop over its steps. Raises ValueError when it cannot begin.
 
+    It goes on from `state`, or begins with fresh weights or those of `source`.
     In a distributed run every process has one; the first alone writes and prints.
     """
 
-    def __init__(self, config: Config, out: Path, state: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, config: Config, out: Path, state: Mapping[str, Any] | None, source: weights.Source | None = None
+    ) -> None:
         self.out, self.first = out, distributed.rank() == 0
         with distributed.together(ValueError):
-            self._prepare(config)
+            self._prepare(config, source)
         # A state saved at the end of a stage is that stage's; the next begins with the next step.
         self.enter(0 if state is None else self._stage_of(max(0, state["step"] - 1)))
         with distributed.together(ValueError):
             if state is not None:
                 self._restore(state)
             self.reporter = Reporter(self.config, out, self.step, silent=distributed.rank() > 0)
+        if self.begun is not None:
+            self.reporter.record(0, init=config.train.init, sha256=config.train.init_sha256, **self.begun.journal())
 
-    def _prepare(self, config: Config) -> None:
+    def _prepare(self, config: Config, source: weights.Source | None) -> None:
         self.config = config = machine.resolve(config)
         self.images = data.open_images(config.data.spec)
         batch, processes = config.train.batch_size, distributed.world_size()
@@ -64,6 +68,11 @@ class Trainer:
             raise ValueError(
                 f"train.batch_size={batch} must be a multiple of the {processes} processes, two each or more"
             )
+        if batch < 2 * processes * config.train.accumulate:
+            raise ValueError(
+                f"train.accumulate={config.train.accumulate}: a part needs two images or more, of each process; "
+                f"set it to {max(1, batch // (2 * processes))} or less, or raise train.batch_size"
+            )
         spec, limit = config.data.eval_spec, config.eval.bank_limit
         self.labelled = data.open_labelled(spec, bank_limit=limit) if spec and self.first else None
         self.fingerprint = self.images.fingerprint()
@@ -72,11 +81,13 @@ class Trainer:
         self.device = machine.device(config)
         if self.device.type == "cpu":
             machine.keep_memory()
-        self.method = methods.build(config).to(memory_format=torch.channels_last).to(self.device)
+        self.method = methods.build(config)
+        self.begun = None if source is None else weights.begin(self.method, config, source)
+        self.method = self.method.to(memory_format=torch.channels_last).to(self.device)
         if processes > 1 and self.device.type == "cuda":  # it needs CUDA; on CPU each process has its own statistics
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)  # type: ignore[no-untyped-call]
         if config.train.compile:
-            compile_resnets(self.method)
+            self.method.compile_backbones()
         self.per_epoch = len(self.images) // batch
         self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages()))
         self.step, self.saved, self.seconds = 0, 0, 0.0  # saved: the step of the checkpoint
@@ -129,7 +140,8 @@ class Trainer:
             "data": self.fingerprint,
         }
         try:
-            checkpoint.save(self.out / checkpoint.FILE, state)
+            checkpoint.save(self.out / checkpoint.FILE, state, keep=self.config.train.keep)
+            weights.leave(self.method.model.backbone, self.config, self.out)
         except OSError as error:
             raise RunFailed(f"cannot write a checkpoint to {self.out}: {error.strerror or error}") from None
         self.saved = self.step
@@ -263,6 +275,9 @@ class Trainer:
             f"{len(self.images)} images, {self.per_epoch} steps an epoch; {processes}{c.train.device}, "
             f"{c.train.precision}; steps {self.step} to {last} of {self.ends[-1]}; {self.out}"
         )
+        if self.begun is not None:
+            for line in (f"weights from {c.train.init}", *self.begun.lines()):
+                self.reporter.say(line)
         if self.images.note:
             self.reporter.say(f"{c.data.spec}: {self.images.note}")
         if processes and self.device.type == "cpu":

@@ -13,7 +13,6 @@ from training import config as configs
 from training import methods
 from training.config import recipes
 from training.methods.base import Method, Step
-from training.model.backbones import compile_resnets
 from training.objectives.negative_cosine import negative_cosine_loss
 from training.run import optim
 
@@ -193,7 +192,7 @@ def test_a_momentum_copy_is_compiled_too(monkeypatch: pytest.MonkeyPatch) -> Non
     seen: list[object] = []
     monkeypatch.setattr(ResNet, "compile", lambda self, **_: seen.append(self))
     method = _method("moco")
-    compile_resnets(method)
+    method.compile_backbones()
     assert seen == [method.model.backbone, method.key.backbone]
 
 

@@ -61,13 +61,6 @@ def build(config: BackboneConfig) -> tuple[ResNet, int]:
     return network, 8 * config.width * (Bottleneck.expansion if isinstance(last, Bottleneck) else 1)
 
 
-def compile_resnets(module: nn.Module) -> None:
-    """Have `torch.compile` translate, at their first call, the residual networks in `module`: also momentum copies."""
-    for part in module.modules():
-        if isinstance(part, ResNet):
-            part.compile(dynamic=False)
-
-
 def _set_width(network: nn.Module, width: int) -> None:
     """Rebuild every layer of a ResNet at `width` instead of 64 first-stage channels."""
     for name, child in network.named_children():
