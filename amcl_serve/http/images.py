@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pybase64
+from fastapi import Request
 from starlette.types import Receive
 
 from amcl_serve.engine.engine import Engine
-from amcl_serve.engine.submissions import Embedded, EmbedResult, Timing
-from amcl_serve.errors import AmclError, InvalidRequest, ItemFault, UndecodableImage
+from amcl_serve.engine.submissions import EmbedResult, Timing
+from amcl_serve.errors import AmclError, BadRequest, InvalidRequest, ItemFault, UndecodableImage
+from amcl_serve.http import body
 from amcl_serve.http.guards.disconnect import unless_gone
+from amcl_serve.http.server import server_of
 from amcl_serve.model.encoder import unit_norm
 
 Image = bytes | AmclError  # the bytes of one image, or why there are none
+Row = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Images as base64 or data URIs, in the member `operand` of a body; a sentence calls each by its place."""
+
+    images: Sequence[str]
+    operand: str
+    places: Sequence[str]
 
 
 def from_text(text: str, operand: str, index: int, place: str) -> Image:
@@ -62,16 +76,28 @@ def all_from_texts(texts: Sequence[str], operand: str, places: Sequence[str]) ->
     return images
 
 
-def unit_rows(
-    items: Sequence[Embedded | AmclError], operand: str, places: Sequence[str]
-) -> list[npt.NDArray[np.float32]]:
-    """The features [D] of all images, of unit norm, for the same shapes."""
+async def embed_all(
+    request: Request, texts: Texts, model: str, dim: int | None, dim_field: str
+) -> tuple[str, list[Row], Timing]:
+    """The model's name, the features [D] of all images, of unit norm, and the times, for the same shapes.
+
+    BadRequest where the body asks, in its `dim_field`, for vectors of another length `dim` than D.
+    """
+    server = server_of(request)
+    body.check_count(len(texts.images), server.settings.max_items, f"images in `{texts.operand}`")
+    with server.models.use(model) as used:
+        has = used.bundle.card.feature_dim
+        if dim not in (None, has):
+            raise BadRequest(f"{dim_field}: {used.name} has {has}, not {dim}; leave it out")
+        size = sum(map(len, texts.images))
+        images = await body.away(size, all_from_texts, texts.images, texts.operand, texts.places)
+        found = await embed_images(used.engine, images, request.receive)
     rows = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(found.items):
         if isinstance(item, AmclError):
-            raise at(item, operand, index, places[index])
+            raise at(item, texts.operand, index, texts.places[index])
         rows.append(unit_norm(item.features).astype(np.float32))
-    return rows
+    return used.name, rows, found.timing
 
 
 async def embed_images(engine: Engine, images: Sequence[Image], receive: Receive) -> EmbedResult:

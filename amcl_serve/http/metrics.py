@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amcl_serve.engine.submissions import Timing
+from amcl_serve.errors import AmclError
 from amcl_serve.hosting.registry import LoadedModel
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -59,6 +60,12 @@ class Metrics:
         decode.observe(timing.decode_ms / 1000)
         inference.observe(timing.inference_ms / 1000)
         encode.observe(encode_seconds)
+
+    def images_rejected(self, items: Iterable[object]) -> None:
+        """Count the errors among the images of an answered request."""
+        for item in items:
+            if isinstance(item, AmclError):
+                self.rejected.labels(item.code).inc()
 
     def answered(self, scope: Scope, status: int) -> None:
         """Count a request, by its route's template: its path is whatever a client makes up."""

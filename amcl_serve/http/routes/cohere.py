@@ -7,12 +7,12 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
-from amcl_serve.errors import BadRequest, ModelNotFound
+from amcl_serve.errors import ModelNotFound
 from amcl_serve.http import body
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.encodings import ENCODINGS
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.images import all_from_texts, embed_images, unit_rows
+from amcl_serve.http.images import Texts, embed_all
 from amcl_serve.http.logs import request_id
 from amcl_serve.http.output import timed_json
 from amcl_serve.http.server import server_of
@@ -33,21 +33,11 @@ async def embed(request: Request) -> Response:
 
     These shapes have no errors of single items: one bad image fails the request, named by its index.
     """
-    server = server_of(request)
-    if (kind := body.media_type(request.scope)) != body.JSON:
-        raise body.unsupported(kind, f"this route reads {body.JSON}")
-    given, size = await body.read_json(request.receive, CohereRequest)
+    given = await body.json_only(request, CohereRequest)
     operand = "inputs" if given.images is None else "images"
-    texts = given.images or given.inputs or []
-    body.check_count(len(texts), server.settings.max_items, f"images in `{operand}`")
-    places = [f"{operand}[{index}]" for index in range(len(texts))]
-    with server.models.use(given.model) as model:
-        dim = model.bundle.card.feature_dim
-        if given.output_dimension not in (None, dim):
-            raise BadRequest(f"output_dimension: {model.name} has {dim}, not {given.output_dimension}; leave it out")
-        images = await body.away(size, all_from_texts, texts, operand, places)
-        found = await embed_images(model.engine, images, request.receive)
-    rows = unit_rows(found.items, operand, places)
+    images = given.images or given.inputs or []
+    texts = Texts(images, operand, [f"{operand}[{index}]" for index in range(len(images))])
+    _, rows, timing = await embed_all(request, texts, given.model, given.output_dimension, "output_dimension")
     answer: dict[str, Any] = {
         "id": request_id.get(),
         "response_type": "embeddings_by_type",
@@ -55,4 +45,4 @@ async def embed(request: Request) -> Response:
         "texts": [],
         "meta": {"api_version": {"version": "2"}, "billed_units": {"images": len(rows)}},
     }
-    return timed_json(answer, found.timing, server.metrics)
+    return timed_json(answer, timing, server_of(request).metrics)

@@ -79,8 +79,7 @@ async def embed(request: Request) -> Response:
     bad = [(index, item) for index, item in enumerate(found.items) if isinstance(item, AmclError)]
     if bad and len(images) == 1:
         raise at(bad[0][1], operand, 0)
-    for _, item in bad:
-        server.metrics.rejected.labels(item.code).inc()
+    server.metrics.images_rejected(found.items)
     if npy:
         rows = [_row(item, wanted, unit) for item in found.items if isinstance(item, Embedded)]
         array = _array(rows, model.bundle.card, wanted).astype(asked.dtype)

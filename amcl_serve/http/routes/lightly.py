@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from amcl_serve.engine.submissions import Embedded
-from amcl_serve.errors import AmclError, InvalidRequest, NotReady
+from amcl_serve.errors import InvalidRequest, NotReady
 from amcl_serve.hosting.registry import LoadedModel
 from amcl_serve.http import body
 from amcl_serve.http.about import about, routes
@@ -66,9 +66,7 @@ async def embed(request: Request) -> Response:
     with server.models.use() as model:
         found = await embed_images(model.engine, images, request.receive)
     kept = [(index, item) for index, item in enumerate(found.items) if isinstance(item, Embedded)]
-    for item in found.items:
-        if isinstance(item, AmclError):
-            server.metrics.rejected.labels(item.code).inc()
+    server.metrics.images_rejected(found.items)
     answer = {
         "space_key": _space(model),
         "dimension": model.bundle.card.feature_dim,

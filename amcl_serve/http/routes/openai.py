@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import Request
 from starlette.responses import Response
 
-from amcl_serve.errors import BadRequest, ModelNotFound, NotReady
+from amcl_serve.errors import ModelNotFound, NotReady
 from amcl_serve.http import body
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.encodings import ENCODINGS
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.images import all_from_texts, embed_images, unit_rows
+from amcl_serve.http.images import Texts, embed_all
 from amcl_serve.http.output import timed_json
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.openai import EmbeddingsAnswer, EmbeddingsRequest, OpenAIModel, OpenAIModelList
@@ -31,27 +31,17 @@ async def embeddings(request: Request) -> Response:
 
     These shapes have no errors of single items: one bad image fails the request, named by its index.
     """
-    server = server_of(request)
-    if (kind := body.media_type(request.scope)) != body.JSON:
-        raise body.unsupported(kind, f"this route reads {body.JSON}")
-    given, size = await body.read_json(request.receive, EmbeddingsRequest)
-    texts, operand, places = given.images
-    body.check_count(len(texts), server.settings.max_items, f"images in `{operand}`")
-    with server.models.use(given.model) as model:
-        dim = model.bundle.card.feature_dim
-        if given.dimensions not in (None, dim):
-            raise BadRequest(f"dimensions: {model.name} has {dim}, not {given.dimensions}; leave it out")
-        images = await body.away(size, all_from_texts, texts, operand, places)
-        found = await embed_images(model.engine, images, request.receive)
-    rows = unit_rows(found.items, operand, places)
+    given = await body.json_only(request, EmbeddingsRequest)
+    texts = Texts(*given.images)
+    model, rows, timing = await embed_all(request, texts, given.model, given.dimensions, "dimensions")
     form = ENCODINGS[given.encoding_type or given.encoding_format or "float"]
     answer = {
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": form(row)} for index, row in enumerate(rows)],
-        "model": model.name,
+        "model": model,
         "usage": {"prompt_tokens": len(rows), "total_tokens": len(rows)},
     }
-    return timed_json(answer, found.timing, server.metrics)
+    return timed_json(answer, timing, server_of(request).metrics)
 
 
 @router.get("/models", summary="The loaded models, for OpenAI's clients")

@@ -79,8 +79,7 @@ async def similarity(request: Request) -> Response:
         if bad and len(a) == len(b) == 1:
             side, _, first = bad[0]
             raise type(first)(f"{side}: {first.detail}", [fault(*each) for each in bad])
-        for _, _, item in bad:
-            server.metrics.rejected.labels(item.code).inc()
+        server.metrics.images_rejected(found.items)
         score = _pairs if mode == "pairs" else _cross
         scores = await to_thread.run_sync(score, model.scorer, sides["a"], sides["b"])
     answer = {"model": model.name, "digest": model.bundle.digest, "mode": mode} | scores
