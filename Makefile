@@ -1,5 +1,5 @@
 # `make help` lists what there is. .venv serves and holds no PyTorch, .venv-dev tests, trains and exports; .venv-bench holds
-# the servers that ours is compared with.
+# the servers that ours is compared with, .venv-clients the clients of others that bring much with them.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -22,7 +22,7 @@ serve: .venv/.stamp ## run the API and the page: make serve PORT=8000 ARGS="--pr
 test: .venv-dev/.stamp chromium nginx ## run the tests that are not slow
 	$(DEV)/python -m pytest -m "not slow"
 
-test-slow: .venv-dev/.stamp chromium nginx ## run the slow tests
+test-slow: .venv-dev/.stamp .venv-clients/.stamp chromium nginx ## run the slow tests
 	$(DEV)/python -m pytest -m slow
 
 check: .venv-dev/.stamp ## style, types, import rules, no registry host in any file
@@ -93,6 +93,16 @@ endef
 	.venv-bench/bin/python $(PIP) -r requirements/bench-serving.txt
 	@touch $@
 
+# What .venv-dev has, PyTorch first of all, is not installed a second time: it is found there, behind what this one has.
+.venv-clients/.stamp: requirements/clients.txt .venv-dev/.stamp
+	$(DEV)/python -m venv --without-pip .venv-clients
+	$(DEV)/python -c "import sysconfig as s; d = '.venv-clients'; \
+	  p = s.get_path('purelib', vars={'base': d}); print(s.get_path('purelib'), file=open(p + '/dev.pth', 'w'))"
+	.venv-clients/bin/python $(PIP) --no-deps -r requirements/clients.txt
+	.venv-clients/bin/python -m pip check
+	@touch $@
+
 clean: ## remove the environments and every cache
-	rm -rf .venv .venv-dev .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-bench .venv-clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	  .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

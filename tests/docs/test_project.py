@@ -13,13 +13,14 @@ from packaging.utils import canonicalize_name
 from tests.app.server import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FILES = ("serve.txt", "gpu.txt", "dev.txt", "bench-serving.txt")
+FILES = ("serve.txt", "gpu.txt", "dev.txt", "bench-serving.txt", "clients.txt")
 EXTRAS = PROJECT["optional-dependencies"]
 NEEDED = {
     "serve.txt": [*PROJECT["dependencies"], *EXTRAS["cpu"], *EXTRAS["demo"]],
     "gpu.txt": [*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["demo"]],
     "dev.txt": [*PROJECT["dependencies"], *(line for name, lines in EXTRAS.items() if name != "gpu" for line in lines)],
     "bench-serving.txt": [*PROJECT["dependencies"], *EXTRAS["cpu"]],
+    "clients.txt": ["langchain-community", "mteb"],
 }
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -66,6 +67,12 @@ def test_the_servers_are_compared_on_what_ours_is_installed_with() -> None:
     assert {name: version(served[name]) for name in served.keys() & compared.keys()} == {
         name: version(compared[name]) for name in served.keys() & compared.keys()
     }
+
+
+def test_the_clients_environment_repeats_nothing_that_the_development_environment_has() -> None:
+    developed, added = pins("dev.txt"), pins("clients.txt")
+    assert all(version(developed[name]) != version(added[name]) for name in developed.keys() & added.keys())
+    assert "torch" not in added
 
 
 def test_one_onnxruntime_each() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from amcl_serve.errors import (
 )
 from amcl_serve.http.app import create_app
 from amcl_serve.settings import Settings
+from tests.docs.snippets import snippet
 from tests.fakes import HEAD_DIM, C, D
 from tests.images import bomb_png, oriented, photo, picture, truncated
 
@@ -264,12 +264,8 @@ def test_points_by_vector(call: Call, request: pytest.FixtureRequest) -> None:
 
 
 def test_the_example_in_the_docs(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(
-        r"^```python\n(.*?)^```$", (ROOT / "docs" / "clients.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    assert "http://127.0.0.1:8000" in code
     monkeypatch.chdir(ROOT)
-    exec(code.replace("http://127.0.0.1:8000", url), {})
+    exec(snippet("clients.md", "Python", url), {})
     said = capsys.readouterr().out.splitlines()
     assert said == [f"(2, {D})", "True", "cat 1.0"]
 
