@@ -96,8 +96,8 @@ def _resolve(
         return config, args.out if args.out.is_dir() else args.out.parent, state, None
     config = recipes.recipe(name or "simclr")
     config = configs.override(recipes.adaptive(config) if args.adaptive else config, words)
-    if config.train.init or config.train.init_sha256:
-        raise ValueError("train.init and train.init_sha256 are set by --init FILE")
+    if config.train.init or config.train.init_hash:
+        raise ValueError("train.init and train.init_hash are set by --init FILE")
     if not config.data.spec:
         raise ValueError("--data is missing: the images, such as folder:PATH; --help lists the kinds")
     out = args.out or Path("runs") / f"{config.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"

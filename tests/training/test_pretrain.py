@@ -29,7 +29,8 @@ def test_a_compiled_network_takes_the_same_steps(folder: Path, tmp_path: Path) -
 
 def test_a_run_leaves_what_it_should(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(folder, tmp_path, "--adaptive", f"--eval=folder:{folder}", "train.epochs=2") == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint.pt", "tensorboard"}
+    files = {"config.json", "metrics.jsonl", "checkpoint.pt", "backbone.safetensors", "tensorboard"}
+    assert {p.name for p in tmp_path.iterdir()} == files
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["temperature"]["kind"] == "adaptive"
     assert config["train"]["device"] in ("cpu", "cuda")
@@ -75,6 +76,7 @@ def test_heads_that_judge_together_train(folder: Path, tmp_path: Path, name: str
         (["--resume", "--out={empty}"], "no checkpoint"),
         (["--data=folder:{folder}", "train.batch_size=8", "--eval=folder:{folder}/class0"], "not labelled"),
         (["--data=folder:{folder}", "train.batch_size=8", "train.device=cuda:99"], "CUDA"),
+        (["--data=folder:{folder}", "train.batch_size=8", "train.accumulate=5"], "set it to 4 or less"),
         (["can", "--data=folder:{folder}", "backbone.name=resnet18"], "not of can; leave it out"),
         (["lgp", "--data=folder:{folder}", "train.batch_size=8", "data.image_size=30"], "30 is no multiple of 8"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_run_begins_from_a_state_dict_and_resumes_exactly(
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     digest = hashlib.sha256((files / file).read_bytes()).hexdigest()
     recorded = json.loads((tmp_path / "parts" / "config.json").read_text())["train"]
-    assert (recorded["init"], recorded["init_sha256"]) == (file, digest)
+    assert (recorded["init"], recorded["init_hash"]) == (file, digest)
     first = journal.read(tmp_path / "parts")[0]
     assert (first["step"], first["init"], first["sha256"]) == (0, file, digest)
     last = "classifier.3" if "mobilenet" in file else "fc"
@@ -175,6 +176,17 @@ def test_a_named_networks_normalisation_is_its_own(folder: Path, tmp_path: Path)
     assert (data.mean, data.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU wants a C++ compiler")
+def test_a_compiled_named_network_takes_the_same_steps(folder: Path, tmp_path: Path) -> None:
+    words = ["momentum.queue=40", "train.precision=fp32", "train.max_steps=2"]
+    for out, more in (("plain", "false"), ("compiled", "true")):
+        assert train_named(folder, tmp_path / out, TIMM, *words, f"train.compile={more}", recipe="moco") == 0
+    plain, compiled = losses(tmp_path / "plain"), losses(tmp_path / "compiled")
+    assert plain != compiled  # it is other code
+    assert compiled == pytest.approx(plain, rel=1e-4)
+
+
 def test_what_a_run_leaves_loads_into_torchvision_and_timm_in_a_line(folder: Path, tmp_path: Path) -> None:
     last = ["train.max_steps=2"]
     assert begin(folder, tmp_path / "ours", *RESNET18, *last) == 0
@@ -190,6 +202,7 @@ def test_what_a_run_leaves_loads_into_torchvision_and_timm_in_a_line(folder: Pat
     with safe_open(tmp_path / "timm" / FILE, "pt") as file:
         assert file.metadata()["backbone"] == TIMM
         assert file.metadata()["mean"] == "0.5,0.5,0.5"
+    assert len({(tmp_path / "timm" / name).stat().st_mode for name in (FILE, checkpoint.FILE)}) == 1
 
 
 def test_the_last_checkpoints_are_kept_and_any_is_gone_on_with(folder: Path, tmp_path: Path) -> None:

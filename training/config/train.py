@@ -37,7 +37,7 @@ class TrainConfig:
     )
 
     init: str = field(default="", metadata={"help": "set by --init: the file that the weights began from"})
-    init_sha256: str = field(default="", metadata={"help": "set by --init: its hash"})
+    init_hash: str = field(default="", metadata={"help": "set by --init: its SHA-256"})
 
     @property
     def compile(self) -> bool:

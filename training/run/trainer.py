@@ -53,7 +53,7 @@ class Trainer:
                 self._restore(state)
             self.reporter = Reporter(self.config, out, self.step, silent=distributed.rank() > 0)
         if self.begun is not None:
-            self.reporter.record(0, init=config.train.init, sha256=config.train.init_sha256, **self.begun.journal())
+            self.reporter.record(0, init=config.train.init, sha256=config.train.init_hash, **self.begun.journal())
 
     def _prepare(self, config: Config, source: weights.Source | None) -> None:
         self.config = config = machine.resolve(config)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from training import config as configs
@@ -63,7 +62,7 @@ def _sha256(path: Path) -> str:
 
 def recorded(config: C, source: Source) -> C:
     """The config of a run that begins from `source`."""
-    train = dataclasses.replace(config.train, init=source.name, init_sha256=source.sha256)
+    train = dataclasses.replace(config.train, init=source.name, init_hash=source.sha256)
     return dataclasses.replace(config, train=train)
 
 
@@ -164,8 +163,5 @@ def leave(backbone: nn.Module, config: Config, folder: Path) -> None:
     tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in backbone.state_dict().items()}
     about = {"format": "pt", "backbone": config.backbone.name}
     about |= {key: ",".join(map(str, getattr(config.data, key))) for key in ("mean", "std")}
-    with checkpoint.replaced(folder / FILE) as temporary:
-        try:
-            safetensors.torch.save_file(tensors, temporary, metadata=about)
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+    with checkpoint.replaced(folder / FILE) as temporary:  # not by `save_file`, whose file its owner alone may read
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata=about))

@@ -18,6 +18,8 @@ from training.config import recipes
         ("simclr", ["backbone.name=vit", "data.early_size=32"], "early_size is for ResNets"),
         ("simclr", ["backbone.name=vit", "train.compile=true"], "compile=true is for ResNets"),
         ("simclr", ["backbone.name=vit", "backbone.width=20"], "20 is no multiple of 3"),
+        ("simclr", ["train.compile=true", "train.accumulate=2"], "do not go together"),
+        ("simclr", ["backbone.name=timm:resnet18", "backbone.stem=cifar"], "shape of its own; leave out backbone.stem"),
         ("can", ["backbone.patch=7"], "64 is no multiple of 7"),
         ("can", ["masked.decoder_heads=5"], "masked.decoder_width and masked.decoder_heads: 128 is no multiple of 5"),
     ],

@@ -83,6 +83,8 @@ CASES: Mapping[str, tuple[str, bool, list[str]]] = {
     "simclr-chunks": ("simclr", True, []),
     "moco-chunks": ("moco", True, []),
     "simclr-clipped": ("simclr", True, ["train.clip_norm=0.001"]),
+    "simclr-accumulated": ("simclr", True, ["train.accumulate=2"]),
+    "can-accumulated": ("can", True, ["train.accumulate=2"]),
     "moco-lars": ("moco", True, ["train.optimiser=lars"]),
 }
 NOT_A_NUMBER = ("simclr", "moco", "simsiam", "barlow_twins", "can")

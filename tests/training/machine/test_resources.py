@@ -5,6 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from training import config as configs
+from training import machine
+from training.config import recipes
 
 FAULTS = """
 import resource, sys, torch
@@ -29,3 +34,16 @@ def test_freed_tensors_are_given_out_again_without_page_faults() -> None:
         for how in ("kept", "returned")
     )
     assert 2 * kept < returned
+
+
+def test_an_apple_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configs.override(recipes.recipe("simclr"), ["train.device=mps"])
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="PyTorch sees no Metal device"):
+        machine.resolve(config)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    resolved = machine.resolve(config)
+    assert (machine.device(resolved).type, resolved.train.precision) == ("mps", "fp32")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="leave torchrun out"):
+        machine.resolve(config)

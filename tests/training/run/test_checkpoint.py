@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,25 @@ def test_foreign_files_are_refused_and_run_nothing(tmp_path: Path) -> None:
     torch.save({"format": "amcl-checkpoint", "version": 99}, path)
     with pytest.raises(ValueError, match="version 99"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_last_ones_are_kept_by_their_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("this file system has no links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+
+    def steps() -> dict[str, int]:
+        return {path.name: checkpoint.load(path)["step"] for path in tmp_path.iterdir()}
+
+    for step in (1, 2, 3, 4, 4):
+        checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": step}, keep=3)
+    assert steps() == {checkpoint.FILE: 4, "checkpoint-3.pt": 3, "checkpoint-2.pt": 2}
+    checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": 3}, keep=3)  # gone on with from step 2
+    assert steps() == {checkpoint.FILE: 3, "checkpoint-2.pt": 2}
+    checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": 5}, keep=2)
+    assert steps() == {checkpoint.FILE: 5, "checkpoint-3.pt": 3}
+    checkpoint.save(tmp_path / checkpoint.FILE, {"config": {}, "step": 6})
+    assert steps() == {checkpoint.FILE: 6}
