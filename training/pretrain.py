@@ -24,12 +24,15 @@ _MAY_CHANGE = {
     "train.max_steps",
     "train.checkpoint_every",
     "train.log_every",
+    "train.log_to",
     "train.threads",  # as many as one of several processes had is too few for one alone; it changes the rounding
     "train.collapse_patience",
     "data.spec",  # the same images elsewhere; the fingerprint is checked
     "data.eval_spec",
     "data.workers",
     "data.resident",
+    "data.cache",
+    "data.cache_gib",
 }
 
 
@@ -76,6 +79,7 @@ def _resolve(args: argparse.Namespace) -> tuple[Config, Path, Mapping[str, Any] 
     name = words.pop(0) if words and "=" not in words[0] else None
     words += [f"data.spec={args.data}"] if args.data else []
     words += [f"data.eval_spec={args.eval}"] if args.eval else []
+    words += [f"data.cache={args.cache}"] if args.cache else []
     if args.resume:
         if args.out is None:
             raise ValueError("--resume needs --out, the run folder to go on with")
@@ -105,7 +109,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     keys = "\n".join(f"  {f'{key}={value}':42s} {text}" for key, value, text in configs.describe(shown))
     parser = argparse.ArgumentParser(
         prog="python -m training.pretrain",
-        usage="%(prog)s [RECIPE] [--adaptive] --data SPEC [--eval SPEC] [--out DIR] [--resume] [KEY=VALUE ...]",
+        usage="%(prog)s [RECIPE] [--adaptive] --data SPEC [--eval SPEC] [--out DIR] [--cache DIR] [--resume] "
+        "[KEY=VALUE ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Pre-train a backbone on unlabelled images, standard or adaptive (AMCL).",
         epilog=f"""keys, with the values of {shown.recipe} (python -m training.pretrain RECIPE --help shows another's):
@@ -120,6 +125,7 @@ data:
 a run folder holds:
   config.json     the configuration it ran with        checkpoint.pt   the latest state, replaced atomically
   metrics.jsonl   numbers, one JSON object a line      tensorboard/    the same for TensorBoard
+  cache/          reduced photographs, unless --cache names a folder for them; may be deleted
 
 examples:
   python -m training.pretrain simclr --adaptive --data folder:photos --out runs/photos
@@ -136,6 +142,9 @@ Ctrl-C or SIGTERM saves a checkpoint and stops; --resume goes on with the very n
     parser.add_argument("--data", metavar="SPEC", help="the images to learn from; no labels are used")
     parser.add_argument("--eval", metavar="SPEC", help="labelled images for kNN, during and after training")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the run folder (default: runs/RECIPE-DATE-TIME)")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="a folder for reduced photographs that runs share (default: in the run's folder)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     return parser
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
@@ -22,7 +22,7 @@ from training.machine.precision import mixed_precision
 from training.methods.base import Seen, Step
 from training.model.backbones import compile_resnets
 from training.model.normalise import normalise
-from training.run import checkpoint, inference, optim
+from training.run import checkpoint, estimate, inference, length, optim
 from training.run.monitor import collapse, statistics, stuck
 from training.run.reporter import Reporter
 
@@ -52,8 +52,10 @@ class Trainer:
             self.reporter = Reporter(self.config, out, self.step, silent=distributed.rank() > 0)
 
     def _prepare(self, config: Config) -> None:
-        self.config = config = machine.resolve(config)
+        config = machine.resolve(config)
         self.images = data.open_images(config.data.spec)
+        self.config = config = length.resolve_epochs(config, len(self.images))
+        self.cache = data.open_cache(config.data.cache, self.out, config.data.cache_gib)
         batch, processes = config.train.batch_size, distributed.world_size()
         if len(self.images) < batch:
             raise ValueError(
@@ -146,8 +148,11 @@ class Trainer:
             stream = self._open_stream(last)
         self._announce(last)
         self._evaluate_if_due(last)  # a run that was stopped before it could
+        way = estimate.Way(self.step, last, tuple(self.ends), self._grown, self.per_epoch)
+        if text := estimate.of(way, self.method, self.config, stream, self.device):
+            self.reporter.say(text)
         self.reporter.begin(self.step, last)
-        for batch in stream:
+        for batch in self.reporter.waiting(stream):
             if self._stage_of(self.step) != self.stage:
                 self.enter(self._stage_of(self.step))
             loss, seen = self.train_step(batch.views(self.device))
@@ -169,13 +174,18 @@ class Trainer:
         self.reporter.say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; {self._kept()}")
         return 0
 
-    def _open_stream(self, last: int) -> Iterable[data.Batch]:
+    @property
+    def _grown(self) -> int:
+        """The first step of the full image size."""
         sizes = self.config.data
-        grown = round(sizes.early_share * self.ends[-1]) if sizes.early_size else 0
+        return round(sizes.early_share * self.ends[-1]) if sizes.early_size else 0
+
+    def _open_stream(self, last: int) -> data.Read | data.Resident:
+        sizes = self.config.data
         try:
             return data.batches(
                 self.images,
-                Augmentation(self.config.augment, sizes.image_size, sizes.early_size, grown),
+                Augmentation(self.config.augment, sizes.image_size, sizes.early_size, self._grown),
                 batch_size=self.config.train.batch_size,
                 seed=self.config.train.seed,
                 start=self.step,
@@ -185,6 +195,8 @@ class Trainer:
                 resident=self.config.data.resident,
                 rank=distributed.rank(),
                 world_size=distributed.world_size(),
+                reduce=sizes.reduce == "auto",
+                cache=self.cache,
             )
         except ValueError as error:
             raise RunFailed(str(error)) from None
@@ -267,6 +279,9 @@ class Trainer:
             self.reporter.say(f"{c.data.spec}: {self.images.note}")
         if processes and self.device.type == "cpu":
             self.reporter.say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
+
+        for doubt in [] if self.step else length.doubts(c, len(self.images), self.ends[-1]):
+            self.reporter.warn(self.step, doubt)
 
     def _log(self, loss: Tensor, seen: Seen) -> None:
         mean_loss = float(distributed.mean(loss))

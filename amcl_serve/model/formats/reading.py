@@ -46,6 +46,7 @@ class Wanted(NamedTuple):
     scaled: bool  # whether a JPEG may be decoded at reduced scale
     max_pixels: int
     accept_truncated: bool
+    whole: bool = False  # not the square: all of the image, its shorter side no longer than `size`
 
 
 class LeftToChild(Exception):
@@ -60,7 +61,9 @@ def read(data: bytes, kind: str, wanted: Wanted, take: Take, *, in_child: bool) 
     """
     try:
         image, orientation, profile = _rgb(data, kind, wanted, take, in_child)
-        if wanted.size:
+        if wanted.whole:
+            image = shrunk(image, wanted.size)
+        elif wanted.size:
             # The square is its own mirror image: turning it at the end is as turning the whole image first.
             image = fit(image, wanted.size)
         if profile is not None:  # of the few pixels that are left
@@ -79,6 +82,15 @@ def fit(image: Image.Image, size: int) -> Image.Image:
     left, top = (width - side) / 2, (height - side) / 2
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def shrunk(image: Image.Image, side: int) -> Image.Image:
+    """All of an image, its shorter side resized to `side`; as it is where that is not longer, or `side` is 0."""
+    shorter = min(image.size)
+    if not 0 < side < shorter:
+        return image
+    width, height = (max(1, round(length * side / shorter)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _error(fault: Exception, kind: str, max_pixels: int) -> AmclError:

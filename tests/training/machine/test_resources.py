@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from training import machine
+from training.config import override, recipes
+
 FAULTS = """
 import resource, sys, torch
 from training import machine
@@ -29,3 +32,19 @@ def test_freed_tensors_are_given_out_again_without_page_faults() -> None:
         for how in ("kept", "returned")
     )
     assert 2 * kept < returned
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "processes", "workers"),
+    [("cpu", 1, 1, 1), ("cpu", 2, 1, 1), ("cpu", 8, 1, 7), ("cpu", 8, 4, 1), ("cuda", 8, 1, 8), ("cuda", 64, 2, 16)],
+)
+def test_workers_come_from_the_cores(
+    monkeypatch: pytest.MonkeyPatch, device: str, cores: int, processes: int, workers: int
+) -> None:
+    monkeypatch.setattr("training.machine.resources.cores", lambda: cores)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    config = override(recipes.recipe("simclr"), [f"train.device={device}", "train.precision=fp32"])
+    assert machine.resolve(config).data.workers == workers
+    assert machine.resolve(override(config, ["data.workers=0"])).data.workers == 0
+    assert machine.resolve(override(machine.resolve(config), ["data.workers=auto"])).data.workers == workers
