@@ -18,16 +18,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from itertools import repeat
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from training import machine
 from training.run import journal
 
 SIZE = (4000, 3000)
+_SPARE = 500
 BATCH, EPOCHS = 32, 3
 BEFORE = "whole, two workers (before)"
 WAYS = {
@@ -48,9 +51,19 @@ def photograph(seed: int) -> Image.Image:
         left, top, side = random.integers((0, 0, 30), (width, height, 900)).tolist()
         colour = tuple(random.integers(0, 256, 3).tolist())
         (draw.ellipse if random.random() < 0.5 else draw.rectangle)((left, top, left + side, top + side), fill=colour)
+    left, top = random.integers(0, _SPARE, 2)
+    noise = _noise()[top : top + height, left : left + width]
+    return Image.fromarray((np.asarray(image, np.int16) + noise[..., None]).clip(0, 255).astype(np.uint8))
+
+
+@cache
+def _noise() -> npt.NDArray[np.int16]:
+    """Brightness int16 [H, W], larger than a photograph: each takes a part of its own."""
+    random = np.random.default_rng(0)
+    width, height = (side + _SPARE for side in SIZE)
     coarse = Image.fromarray(random.normal(0, 9, (height // 2, width // 2)).astype(np.float32))
-    noise = np.asarray(coarse.resize(SIZE, Image.Resampling.BILINEAR)) + random.normal(0, 3, (height, width))
-    return Image.fromarray((np.asarray(image) + noise[..., None]).clip(0, 255).astype(np.uint8))
+    fine = random.normal(0, 5, (height, width))
+    return (np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR)) + fine).round().astype(np.int16)
 
 
 def write(folder: Path, number: int) -> int:
@@ -88,8 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, (name, words) in enumerate(WAYS.items()):
             rates[name] = epochs(folder, Path(temporary) / str(number), options.photos, words)
             print(f"{name:28s} {'  '.join(f'{rate:7.1f}' for rate in rates[name])}", flush=True)
-        cache = sum(path.stat().st_size for path in (Path(temporary) / f"{len(WAYS) - 1}" / "cache").iterdir())
-    print(f"cache_mb = {cache / 1e6:.0f}")
+        kept = sum(path.stat().st_size for path in (Path(temporary) / f"{len(WAYS) - 1}" / "cache").iterdir())
+    print(f"cache_mb = {kept / 1e6:.0f}")
     *_, cached = rates.values()
     print(f"first_epoch_over_before = {cached[0] / rates[BEFORE][0]:.2f}")
     ratio = cached[1] / rates[BEFORE][1]

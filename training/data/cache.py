@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -51,20 +52,27 @@ class Cache:
         folder = self.path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            connection = self._connect()
         except FileExistsError:
             raise ValueError(f"the cache {folder} is a file; give a folder") from None
         except OSError as error:
             raise ValueError(f"the cache {folder} cannot be made: {error.strerror}") from None
-        except sqlite3.Error as error:
-            raise ValueError(f"the cache {self.path} cannot be used ({error}); delete it, or give another") from None
-        with closing(connection):
-            try:
+        until = time.monotonic() + _PATIENCE
+        while (fault := self._fault()) is not None:
+            if not _is(fault, sqlite3.SQLITE_BUSY):
+                raise ValueError(f"the cache {self.path} cannot be used ({fault}); delete it, or give another folder")
+            if time.monotonic() > until:  # it is in use, and so usable
+                return
+            time.sleep(0.05)
+
+    def _fault(self) -> sqlite3.Error | None:
+        """What hinders writing."""
+        try:
+            with closing(self._connect()) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                if not _is(error, sqlite3.SQLITE_BUSY):
-                    raise ValueError(f"the cache {self.path} cannot be written to: {error}") from None
+        except sqlite3.Error as error:
+            return error
+        return None
 
     def find(self, stamp: bytes) -> Image.Image | None:
         """The image of the file that had this stamp."""
@@ -79,7 +87,10 @@ class Cache:
 
     def keep(self, key: bytes, stamp: bytes, image: Image.Image) -> None:
         """Store an RGB image, if there is room."""
-        if self._full or shutil.disk_usage(self.path.parent).free < _SPARED:
+        try:
+            if self._full or shutil.disk_usage(self.path.parent).free < _SPARED:
+                return
+        except OSError:  # the folder is gone
             return
         rgb = image.tobytes()
         entry = (key, *image.size, zlib.crc32(rgb), rgb)

@@ -105,12 +105,12 @@ class Read:
         self, plan: Plan, augmentation: Augmentation, reduced: Reduced | None, steps: range, workers: int, pinned: bool
     ) -> None:
         self.sample = sample(plan.images, reduced or plan.images)
-        if reduced is not None and reduced.cache is not None:
+        if reduced is not None and (cache := reduced.cache) is not None:
             if self.sample is None or not self.sample.large:  # nothing to keep, and each look costs
                 reduced = Reduced(reduced.images, reduced.side)
             else:
-                reduced.cache.check()
-                reduced.cache.close()  # before workers fork
+                cache.check()
+                cache.close()  # before workers fork
         self._steps = _Steps(plan, augmentation, reduced or plan.images)
         self._loader = DataLoader(
             self._steps,

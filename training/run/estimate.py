@@ -69,7 +69,12 @@ def of(way: Way, method: Method, config: Config, stream: data.Read | data.Reside
     (unread,) = distributed.maxima(int(isinstance(stream, data.Read) and found is None))
     if way.last - way.step < WORTH or config.train.compile or unread:
         return None
-    paces = [(part, pace(method, config, stream, part, device)) for part in way.parts()]
+    try:
+        paces = [(part, pace(method, config, stream, part, device)) for part in way.parts()]
+    except torch.OutOfMemoryError:  # the copy may be what was too much
+        if distributed.world_size() > 1:
+            raise
+        return None
     return sentence(config, found, paces, way.per_epoch, distributed.world_size())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
@@ -152,7 +152,8 @@ class Trainer:
         if text := estimate.of(way, self.method, self.config, stream, self.device):
             self.reporter.say(text)
         self.reporter.begin(self.step, last)
-        for batch in self.reporter.waiting(stream):
+        batches: Iterable[data.Batch] = stream
+        for batch in self.reporter.waiting(batches):
             if self._stage_of(self.step) != self.stage:
                 self.enter(self._stage_of(self.step))
             loss, seen = self.train_step(batch.views(self.device))

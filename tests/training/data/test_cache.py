@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -137,8 +138,18 @@ def test_a_file_that_is_damaged_later_costs_no_run(tmp_path: Path) -> None:
     cache.path.write_bytes(b"no database" * 1000)
     assert found(cache, range(2)) == 0
     fill(cache, range(2))
-    with pytest.raises(ValueError, match=r"cannot be used \(.*; delete it, or give another"):
+    with pytest.raises(ValueError, match=r"cannot be used \(.*; delete it, or give another folder"):
         cache.check()
+
+
+def test_a_folder_that_is_deleted_costs_no_run(tmp_path: Path) -> None:
+    cache = cached(tmp_path)
+    fill(cache, range(2))
+    shutil.rmtree(tmp_path / "cache")
+    fill(cache, range(2, 4))
+    assert found(cache, range(2, 4)) == 0
+    cache.close()
+    assert found(cache, range(4)) == 0
 
 
 def test_what_is_no_folder_or_cannot_be_written_to_says_so(tmp_path: Path) -> None:
