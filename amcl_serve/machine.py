@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import math
 import os
 import platform
 from collections.abc import Iterator
@@ -23,9 +24,13 @@ class Memory(NamedTuple):
     bound: str
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path = Path("/")) -> int:
+    """Cores that this process may use: its affinity, and the time that control groups give it (`docker --cpus=2`).
+
+    `root` holds /proc and /sys.
+    """
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([mine, *(math.ceil(share) for share in _shares(root))]))
 
 
 def memory(root: Path = Path("/")) -> Memory | None:
@@ -101,6 +106,24 @@ def _available(meminfo: Path) -> Iterator[int]:
     for line in _lines(meminfo):
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
+
+
+def _shares(root: Path) -> Iterator[float]:
+    """Cores' worth of time of each cgroup around this process that has a limit."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        group = Path(path.lstrip("/"))
+        for folder in (group, *group.parents):
+            if controllers == "":
+                words = "".join(_lines(root / "sys/fs/cgroup" / folder / "cpu.max")).split()
+                limit, period = (int(w) if w.isdecimal() else None for w in words) if len(words) == 2 else (None, None)
+            elif "cpu" in controllers.split(","):
+                top = root / "sys/fs/cgroup/cpu" / folder
+                limit, period = _number(top / "cpu.cfs_quota_us"), _number(top / "cpu.cfs_period_us")  # -1: no limit
+            else:
+                continue
+            if limit and period:
+                yield limit / period
 
 
 def _groups(root: Path) -> Iterator[tuple[int, int]]:

@@ -25,12 +25,15 @@ _MAY_CHANGE = {
     "train.checkpoint_every",
     "train.keep",
     "train.log_every",
+    "train.log_to",
     "train.threads",  # as many as one of several processes had is too few for one alone; it changes the rounding
     "train.collapse_patience",
     "data.spec",  # the same images elsewhere; the fingerprint is checked
     "data.eval_spec",
     "data.workers",
     "data.resident",
+    "data.cache",
+    "data.cache_gib",
 }
 
 
@@ -79,6 +82,7 @@ def _resolve(
     name = words.pop(0) if words and "=" not in words[0] else None
     words += [f"data.spec={args.data}"] if args.data else []
     words += [f"data.eval_spec={args.eval}"] if args.eval else []
+    words += [f"data.cache={args.cache}"] if args.cache else []
     if args.resume:
         if args.out is None:
             raise ValueError("--resume needs --out, the run folder to go on with")
@@ -114,7 +118,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     keys = "\n".join(f"  {f'{key}={value}':42s} {text}" for key, value, text in configs.describe(shown))
     parser = argparse.ArgumentParser(
         prog="python -m training.pretrain",
-        usage="%(prog)s [RECIPE] [--adaptive] --data SPEC [--eval SPEC] [--out DIR] "
+        usage="%(prog)s [RECIPE] [--adaptive] --data SPEC [--eval SPEC] [--out DIR] [--cache DIR] "
         "[--init SOURCE | --resume] [KEY=VALUE ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Pre-train a backbone on unlabelled images, standard or adaptive (AMCL).",
@@ -131,6 +135,7 @@ a run folder holds:
   config.json     the configuration it ran with        checkpoint.pt   the latest state, replaced atomically
   metrics.jsonl   numbers, one JSON object a line      tensorboard/    the same for TensorBoard
   backbone.safetensors   the backbone's weights alone, by the names of torchvision's or timm's network
+  cache/          reduced photographs, unless --cache names a folder for them; may be deleted
 
 examples:
   python -m training.pretrain simclr --adaptive --data folder:photos --out runs/photos
@@ -148,6 +153,9 @@ Ctrl-C or SIGTERM saves a checkpoint and stops; --resume goes on with the very n
     parser.add_argument("--data", metavar="SPEC", help="the images to learn from; no labels are used")
     parser.add_argument("--eval", metavar="SPEC", help="labelled images for kNN, during and after training")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the run folder (default: runs/RECIPE-DATE-TIME)")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="a folder for reduced photographs that runs share (default: in the run's folder)"
+    )
     parser.add_argument(
         "--init",
         metavar="SOURCE",

@@ -51,9 +51,15 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int, accept_truncated: b
     return np.array(_image(data, wanted), dtype=np.uint8)
 
 
-def upright(data: bytes, *, max_pixels: int = OWN_FILES_MAX_PIXELS, accept_truncated: bool = False) -> Image.Image:
-    """Decode one image to RGB at its own size, upright; colours, frames and errors are those of `decode`."""
-    return _image(data, Wanted(0, False, max_pixels, accept_truncated))
+def upright(
+    data: bytes, *, max_pixels: int = OWN_FILES_MAX_PIXELS, accept_truncated: bool = False, side: int = 0
+) -> Image.Image:
+    """Decode one image to RGB, whole and upright; colours, frames and errors are those of `decode`.
+
+    At its own size, or with its shorter side resized to `side` where it is longer; a JPEG is then decoded at reduced
+    scale, at `side` doubled or more.
+    """
+    return _image(data, Wanted(side, side > 0, max_pixels, accept_truncated, whole=side > 0))
 
 
 def _image(data: bytes, wanted: Wanted) -> Image.Image:

@@ -147,5 +147,5 @@ def test_a_closed_pipe_stops_with_a_checkpoint(folder: Path, tmp_path: Path) -> 
     process.stdout.close()  # as `| head -1` does
     _, error = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
-    assert error == b""
+    assert all(line.startswith(b"warning at step 0: ") for line in error.splitlines())
     assert checkpoint.load(tmp_path)["step"] >= 1

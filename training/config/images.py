@@ -19,7 +19,17 @@ class DataConfig:
     image_size: int = field(default=64, metadata={"help": "pixels a side", "min": 8, "max": 1024})
     mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, metadata={"help": "channel means, 0 to 1"})
     std: tuple[float, float, float] = field(default=IMAGENET_STD, metadata={"help": "channel deviations, 0 to 1"})
-    workers: int = field(default=2, metadata={"help": "processes that read and crop images", "min": 0, "max": 256})
+    workers: int = field(
+        default=-1,
+        metadata={"help": "processes that read and crop images; auto: by the cores", "min": 0, "max": 256, "auto": -1},
+    )
+    reduce: Literal["auto", "never"] = field(
+        default="auto", metadata={"help": "auto: photographs are reduced once to what crops need; never: whole"}
+    )
+    cache: str = field(default="", metadata={"help": "set by --cache; empty: cache/ in the run's folder"})
+    cache_gib: float = field(
+        default=16.0, metadata={"help": "GiB that reduced photographs may take there; 0: no cache", "min": 0}
+    )
     resident: Literal["auto", "always", "never"] = field(
         default="auto", metadata={"help": "keep all images on the device; auto: small ones of one size that fit"}
     )

@@ -48,7 +48,7 @@ def describe(config: Config) -> Iterator[tuple[str, str, str]]:
     """(key, value in this config, help) of every key, in order."""
     for section, item in _fields(config):
         value = getattr(getattr(config, section), item.name)
-        yield f"{section}.{item.name}", values.show(value), item.metadata["help"]
+        yield f"{section}.{item.name}", values.show(value, item.metadata), item.metadata["help"]
 
 
 def _fields(config: Config) -> Iterator[tuple[str, dataclasses.Field[Any]]]:

@@ -1,4 +1,7 @@
-"""Configurations of schema 1: one form, which held the keys of every method, whatever a run's own."""
+"""Configurations that earlier versions wrote: what a key that they lack stood for, and the keys of schema 1.
+
+Schema 1 was one form, which held the keys of every method, whatever a run's own.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,12 @@ _FIXED: dict[str, Any] = {
     "train.compile": False,
 }
 _GONE = {"heads.shared_projector"}  # no method has it any more
+_BEFORE = {"data.reduce": "never"}  # what was done before there was such a key, where that is not the default
+
+
+def complete(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The keys and values of a run, with those that were not yet there."""
+    return list((_BEFORE | dict(pairs)).items())
 
 
 def lift(recipe: str, pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:

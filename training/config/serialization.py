@@ -10,7 +10,7 @@ from typing import Any
 
 from training.config.keys import assign
 from training.config.methods import CONFIGS, Config
-from training.config.migrate import lift
+from training.config.migrate import complete, lift
 
 FILE = "config.json"
 SCHEMA = 2  # 1, which has no `schema`: one form for all methods, see `migrate`
@@ -25,7 +25,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(raw: Mapping[str, Any]) -> Config:
-    """The inverse of `to_dict`, also of what earlier versions wrote; a key that is missing has its default.
+    """The inverse of `to_dict`, also of what earlier versions wrote; a key that is missing has what it stood for.
 
     ValueError for an unknown recipe, schema or key and for an unfit value.
     """
@@ -41,7 +41,7 @@ def from_dict(raw: Mapping[str, Any]) -> Config:
         if not isinstance(table, Mapping):
             raise ValueError(f"config: {section} must be a table of keys")
         pairs += [(f"{section}.{key}", value) for key, value in table.items()]
-    return assign(CONFIGS[recipe](), lift(recipe, pairs) if schema == 1 else pairs)
+    return assign(CONFIGS[recipe](), complete(lift(recipe, pairs) if schema == 1 else pairs))
 
 
 def write(config: Config, folder: Path) -> None:

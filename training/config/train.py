@@ -10,7 +10,9 @@ from typing import Literal
 class TrainConfig:
     """Length, optimiser and bookkeeping."""
 
-    epochs: int = field(default=200, metadata={"help": "length of the schedule", "min": 1})
+    epochs: int = field(
+        default=200, metadata={"help": "length of the schedule; auto: from the number of images", "min": 1, "auto": 0}
+    )
     max_steps: int = field(default=0, metadata={"help": "stop early, schedule unbent; 0: never", "min": 0})
     batch_size: int = field(default=256, metadata={"help": "images a step, of all processes; two views each", "min": 2})
     accumulate: int = field(
@@ -29,6 +31,9 @@ class TrainConfig:
     )
     threads: int = field(default=0, metadata={"help": "CPU threads; 0: all cores", "min": 0})
     log_every: int = field(default=20, metadata={"help": "steps between lines of metrics.jsonl", "min": 1})
+    log_to: str = field(
+        default="tensorboard", metadata={"help": "beside metrics.jsonl: tensorboard, wandb, mlflow, or none of them"}
+    )
     checkpoint_every: int = field(default=200, metadata={"help": "steps between checkpoints", "min": 1})
     keep: int = field(default=1, metadata={"help": "how many of the last checkpoints are kept", "min": 1, "max": 1000})
     collapse_patience: int = field(

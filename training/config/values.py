@@ -5,11 +5,14 @@ from __future__ import annotations
 import operator
 import typing
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 
-def show(value: Any) -> str:
+def show(value: Any, limits: Mapping[str, Any] = MappingProxyType({})) -> str:
     """A value as `parse` reads it."""
+    if "auto" in limits and value == limits["auto"]:
+        return "auto"
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -18,8 +21,10 @@ def show(value: Any) -> str:
 def parse(key: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
     """`value`, text or what JSON makes of it, as `kind`, within `limits`: above, min, max, of text choices.
 
-    ValueError names `key`.
+    `limits["auto"]` is what the word `auto` stands for, a number that is none of those allowed. ValueError names `key`.
     """
+    if "auto" in limits and value in ("auto", limits["auto"]):
+        return limits["auto"]
     origin = typing.get_origin(kind)
     if origin is Literal:
         choices = typing.get_args(kind)
@@ -42,10 +47,11 @@ def parse(key: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
             raise ValueError(f"{key}={value!r} is none of {', '.join([*choices, *(f'{p}NAME' for p in prefixes)])}")
         return str(value)
     assert kind in (int, float)
+    noun = ("a whole number" if kind is int else "a number") + (" or auto" if "auto" in limits else "")
     try:
         number = kind(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{key}={value!r} is not {'a whole number' if kind is int else 'a number'}") from None
+        raise ValueError(f"{key}={value!r} is not {noun}") from None
     if number != number or abs(number) == float("inf"):
         raise ValueError(f"{key}={value!r} is not finite")
     rules = {"above": ("above", operator.gt), "min": ("at least", operator.ge), "max": ("at most", operator.le)}

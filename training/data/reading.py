@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,15 @@ def leave_signals_to_the_parent(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def read(images: Images, index: int) -> Image.Image | None:
+class Loads(Protocol):
+    """Anything that loads images by number."""
+
+    def load(self, index: int) -> Image.Image:
+        """Image `index` as RGB; OSError or AmclError."""
+        ...
+
+
+def read(images: Loads, index: int) -> Image.Image | None:
     """Image `index` as RGB, None if it cannot be read."""
     try:
         return images.load(index)

@@ -129,17 +129,20 @@ class Resident:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[Stored]:
+        return map(self.batch, self.steps)
+
+    def batch(self, step: int) -> Stored:
+        """The batch of any step."""
         _, height, _, width = self.store.pixels.shape
-        for step in self.steps:
-            indices = self.plan.indices(step)
-            ones = np.ones(len(indices))
-            drawn = self.augmentation.decide(self.plan.uniforms(step), width * ones, height * ones)
-            yield Stored(
-                self.store.pixels,
-                self.augmentation.size_at(step),
-                torch.from_numpy(indices),
-                torch.from_numpy(drawn.boxes.astype(np.float32)),
-                torch.from_numpy(drawn.flips),
-                torch.from_numpy(drawn.parameters),
-                [int(index) for index in indices if int(index) in self.store.broken] if self.store.broken else [],
-            )
+        indices = self.plan.indices(step)
+        ones = np.ones(len(indices))
+        drawn = self.augmentation.decide(self.plan.uniforms(step), width * ones, height * ones)
+        return Stored(
+            self.store.pixels,
+            self.augmentation.size_at(step),
+            torch.from_numpy(indices),
+            torch.from_numpy(drawn.boxes.astype(np.float32)),
+            torch.from_numpy(drawn.flips),
+            torch.from_numpy(drawn.parameters),
+            [int(index) for index in indices if int(index) in self.store.broken] if self.store.broken else [],
+        )

@@ -60,6 +60,12 @@ def printable(name: str) -> str:
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
+def stamp(path: Path, status: os.stat_result, *more: int) -> bytes:
+    """What changes when the file does. The inode's time as well: copies may bring an old one of the content."""
+    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, *more)
+    return os.fsencode(path) + b"\0" + ",".join(map(str, numbers)).encode()
+
+
 class FolderImages:
     """Any tree of image files; labels are the names of the folders just below the root, None unless all have one."""
 
@@ -85,7 +91,16 @@ class FolderImages:
 
     def load(self, index: int) -> Image.Image:
         """Image `index` as RGB, decoded as the server decodes it."""
-        return upright((self.root / self.names[index]).read_bytes())
+        return upright(self.encoded(index))
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of its file."""
+        return (self.root / self.names[index]).read_bytes()
+
+    def stamp(self, index: int) -> bytes:
+        """Path, size and times of its file."""
+        path = (self.root / self.names[index]).absolute()
+        return stamp(path, path.stat())
 
     def name(self, index: int) -> str:
         """Its path within the folder."""

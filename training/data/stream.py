@@ -6,7 +6,8 @@ rounding between the last two).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,9 +20,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.augment import PARAMETERS, Augmentation, crop, photometric
 from training.augment.draw import Floats
+from training.data.cache import Cache
 from training.data.plan import Plan
-from training.data.reading import leave_signals_to_the_parent, read
+from training.data.reading import Loads, leave_signals_to_the_parent, read
+from training.data.reduced import Reduced, reduced
 from training.data.resident import NotResident, Resident, load
+from training.data.sample import sample
 from training.data.sources import Images, Numbers
 
 _AHEAD = 2  # batches a worker prepares before they are wanted
@@ -60,10 +64,10 @@ class Cropped:
 
 
 class _Steps(Dataset[Cropped]):
-    """The batch of a step, by its number."""
+    """The batch of a step, by its number; its images come from `source`."""
 
-    def __init__(self, plan: Plan, augmentation: Augmentation) -> None:
-        self.plan, self.augmentation = plan, augmentation
+    def __init__(self, plan: Plan, augmentation: Augmentation, source: Loads) -> None:
+        self.plan, self.augmentation, self.source = plan, augmentation, source
 
     def __getitem__(self, step: int) -> Cropped:
         size = self.augmentation.size_at(step)
@@ -81,7 +85,7 @@ class _Steps(Dataset[Cropped]):
         self, indices: Numbers, uniforms: Floats, size: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[int]]:
         """Crops [2, n, S, S, 3], parameters [2, n, P] and the broken of n images, which are forgotten on return."""
-        found = [read(self.plan.images, int(index)) for index in indices]
+        found = [read(self.source, int(index)) for index in indices]
         # A flat image keeps the batch's size and tells nothing; the run stops above 1 % of such.
         images = [image or Image.new("RGB", (size, size), (127, 127, 127)) for image in found]
         widths, heights = np.array([image.size for image in images], float).T
@@ -92,6 +96,56 @@ class _Steps(Dataset[Cropped]):
             drawn.parameters.reshape(2, len(images), PARAMETERS),
             [int(index) for index, image in zip(indices, found, strict=True) if image is None],
         )
+
+
+class Read:
+    """The batches of some steps, read ahead by worker processes. `sample` is what a few images cost, if any is good."""
+
+    def __init__(
+        self, plan: Plan, augmentation: Augmentation, reduced: Reduced | None, steps: range, workers: int, pinned: bool
+    ) -> None:
+        self.sample = sample(plan.images, reduced or plan.images)
+        if reduced is not None and (cache := reduced.cache) is not None:
+            if self.sample is None or not self.sample.large:  # nothing to keep, and each look costs
+                reduced = Reduced(reduced.images, reduced.side)
+            else:
+                cache.check()
+                cache.close()  # before workers fork
+        self._steps = _Steps(plan, augmentation, reduced or plan.images)
+        self._loader = DataLoader(
+            self._steps,
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            prefetch_factor=_AHEAD if workers else None,
+            pin_memory=pinned,
+            worker_init_fn=leave_signals_to_the_parent,
+        )
+
+    def __iter__(self) -> Iterator[Cropped]:
+        return iter(self._loader)
+
+    def trial(self, step: int) -> tuple[Cropped, float]:
+        """A batch like that of the step, of a few images over and over, and the seconds to crop an image of it.
+
+        There must be a sample.
+        """
+        assert self.sample is not None
+        plan, size = self._steps.plan, self._steps.augmentation.size_at(step)
+        uniforms = plan.uniforms(step)
+        rows = np.arange(uniforms.shape[1]) % len(self.sample.images)
+        widths, heights = np.array([self.sample.images[row].size for row in rows], float).T
+        drawn = self._steps.augmentation.decide(uniforms, widths, heights)
+        boxes, flips = drawn.boxes.reshape(2, len(rows), 4), drawn.flips.reshape(2, len(rows))
+        few = min(len(rows), len(self.sample.images))
+        began = time.perf_counter()
+        crops = [
+            [crop(image, boxes[view, row], bool(flips[view, row]), size) for view in range(2)]
+            for row, image in enumerate(self.sample.images[:few])
+        ]
+        seconds = (time.perf_counter() - began) / few
+        views = np.stack([crops[row % few][view] for view in range(2) for row in range(len(rows))])
+        return Cropped(torch.from_numpy(views), torch.from_numpy(drawn.parameters), []), seconds
 
 
 def batches(
@@ -107,11 +161,15 @@ def batches(
     resident: Literal["auto", "always", "never"],
     rank: int = 0,
     world_size: int = 1,
-) -> Iterable[Batch]:
+    reduce: bool = False,
+    cache: Cache | None = None,
+) -> Read | Resident:
     """The batches of steps start … stop − 1 of process `rank`: its rows of global batches of `batch_size` images.
 
     With `resident` all images are kept on `device` where they have one size of at most 128 pixels and fit into 2 GiB
     ("auto"), or must be ("always": ValueError says why they cannot); otherwise `workers` processes read them ahead.
+    Then `reduce` takes large ones at the size that crops need, from `cache` where they are; ValueError for one that
+    cannot be used.
     """
     plan = Plan(images, batch_size, seed, rank, world_size)
     if resident != "never":
@@ -120,12 +178,5 @@ def batches(
         except NotResident as why:
             if resident == "always":
                 raise ValueError(f"data.resident=always, but {why}") from None
-    return DataLoader(
-        _Steps(plan, augmentation),
-        batch_size=None,
-        sampler=range(start, stop),
-        num_workers=workers,
-        prefetch_factor=_AHEAD if workers else None,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=leave_signals_to_the_parent,
-    )
+    smaller = reduced(images, augmentation, cache) if reduce else None
+    return Read(plan, augmentation, smaller, range(start, stop), workers, device.type == "cuda")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from amcl_serve.model.image_files import SUFFIXES, left_out
 from amcl_serve.model.pixels import upright
-from training.data.sources import Labels, Numbers, printable
+from training.data.sources import Labels, Numbers, printable, stamp
 
 _WINDOW = 8  # shards whose images are shuffled among each other
 _OPEN = 64  # shards a process keeps open
@@ -101,7 +101,16 @@ class TarImages:
 
     def load(self, index: int) -> Image.Image:
         """Image `index` as RGB, decoded as the server decodes it."""
-        return upright(self._read(int(self._shard[index]), *self._place[index].tolist()))
+        return upright(self.encoded(index))
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of its member."""
+        return self._read(int(self._shard[index]), *self._place[index].tolist())
+
+    def stamp(self, index: int) -> bytes:
+        """Path, size and times of its shard, and where it lies there."""
+        shard = self.shards[self._shard[index]].absolute()
+        return stamp(shard, shard.stat(), *self._place[index].tolist())
 
     def name(self, index: int) -> str:
         """Its shard and its name there."""

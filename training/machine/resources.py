@@ -1,4 +1,4 @@
-"""What the machine offers a run: device, precision, threads, memory."""
+"""What the machine offers a run: device, precision, threads, workers, memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import torch
 
+from amcl_serve.machine import cores
 from training.config import Config
 from training.config.keys import C
 
+_MOST_WORKERS = 16
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
@@ -42,8 +44,9 @@ def resolve(config: C) -> C:
         )
         precision = "bf16" if native else "fp32"
     threads = train.threads or max(1, cores() // processes)
+    workers = _workers(device, processes) if config.data.workers < 0 else config.data.workers
     train = dataclasses.replace(train, device=device, precision=precision, threads=threads)
-    return dataclasses.replace(config, train=train)
+    return dataclasses.replace(config, train=train, data=dataclasses.replace(config.data, workers=workers))
 
 
 def device(config: Config) -> torch.device:
@@ -52,9 +55,14 @@ def device(config: Config) -> torch.device:
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" else name)
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _workers(device: str, processes: int) -> int:
+    """Processes that read images for one of several training processes here.
+
+    Its share of the cores; where the CPU trains, less one for that. More than _MOST_WORKERS would hold batches and
+    memory and bring little: with a cache one reads thousands of images a second.
+    """
+    share = cores() // processes
+    return min(_MOST_WORKERS, max(1, share - 1 if device == "cpu" else share))
 
 
 def keep_memory() -> None:

@@ -21,7 +21,7 @@ from training.machine import distributed
 from training.machine.precision import mixed_precision
 from training.methods.base import Seen, Step
 from training.model.normalise import normalise
-from training.run import checkpoint, inference, optim, weights
+from training.run import checkpoint, estimate, inference, length, optim, weights
 from training.run.monitor import collapse, statistics, stuck
 from training.run.reporter import Reporter
 
@@ -56,8 +56,10 @@ class Trainer:
             self.reporter.record(0, init=config.train.init, sha256=config.train.init_hash, **self.begun.journal())
 
     def _prepare(self, config: Config, source: weights.Source | None) -> None:
-        self.config = config = machine.resolve(config)
+        config = machine.resolve(config)
         self.images = data.open_images(config.data.spec)
+        self.config = config = length.resolve_epochs(config, len(self.images))
+        self.cache = data.open_cache(config.data.cache, self.out, config.data.cache_gib)
         batch, processes = config.train.batch_size, distributed.world_size()
         if len(self.images) < batch:
             raise ValueError(
@@ -158,8 +160,12 @@ class Trainer:
             stream = self._open_stream(last)
         self._announce(last)
         self._evaluate_if_due(last)  # a run that was stopped before it could
+        way = estimate.Way(self.step, last, tuple(self.ends), self._grown, self.per_epoch)
+        if text := estimate.of(way, self.method, self.config, stream, self.device):
+            self.reporter.say(text)
         self.reporter.begin(self.step, last)
-        for batch in stream:
+        batches: Iterable[data.Batch] = stream
+        for batch in self.reporter.waiting(batches):
             if self._stage_of(self.step) != self.stage:
                 self.enter(self._stage_of(self.step))
             loss, seen = self.train_step(batch.views(self.device))
@@ -181,13 +187,18 @@ class Trainer:
         self.reporter.say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; {self._kept()}")
         return 0
 
-    def _open_stream(self, last: int) -> Iterable[data.Batch]:
+    @property
+    def _grown(self) -> int:
+        """The first step of the full image size."""
         sizes = self.config.data
-        grown = round(sizes.early_share * self.ends[-1]) if sizes.early_size else 0
+        return round(sizes.early_share * self.ends[-1]) if sizes.early_size else 0
+
+    def _open_stream(self, last: int) -> data.Read | data.Resident:
+        sizes = self.config.data
         try:
             return data.batches(
                 self.images,
-                Augmentation(self.config.augment, sizes.image_size, sizes.early_size, grown),
+                Augmentation(self.config.augment, sizes.image_size, sizes.early_size, self._grown),
                 batch_size=self.config.train.batch_size,
                 seed=self.config.train.seed,
                 start=self.step,
@@ -197,6 +208,8 @@ class Trainer:
                 resident=self.config.data.resident,
                 rank=distributed.rank(),
                 world_size=distributed.world_size(),
+                reduce=sizes.reduce == "auto",
+                cache=self.cache,
             )
         except ValueError as error:
             raise RunFailed(str(error)) from None
@@ -282,6 +295,9 @@ class Trainer:
             self.reporter.say(f"{c.data.spec}: {self.images.note}")
         if processes and self.device.type == "cpu":
             self.reporter.say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
+
+        for doubt in [] if self.step else length.doubts(c, len(self.images), self.ends[-1]):
+            self.reporter.warn(self.step, doubt)
 
     def _log(self, loss: Tensor, seen: Seen) -> None:
         mean_loss = float(distributed.mean(loss))

@@ -24,7 +24,7 @@ READY = b"\x06"  # from a child that can begin
 TURN = b"\x05"  # to a child that may go on
 PIXELS, ERROR, WAITING = 0, 1, 2
 
-_SCALED, _TRUNCATED, _BICUBIC = 1, 2, 4
+_SCALED, _TRUNCATED, _BICUBIC, _WHOLE = 1, 2, 4, 8
 _ERRORS: dict[str, type[AmclError]] = {
     error.code: error for error in (EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage)
 }
@@ -38,15 +38,16 @@ class BadAnswer(Exception):
 def ask(wanted: Wanted, length: int) -> bytes:
     """The head of a question about a file of `length` bytes."""
     bicubic = wanted.interpolation == BICUBIC
-    flags = _SCALED * wanted.scaled | _TRUNCATED * wanted.accept_truncated | _BICUBIC * bicubic
+    flags = _SCALED * wanted.scaled | _TRUNCATED * wanted.accept_truncated | _BICUBIC * bicubic | _WHOLE * wanted.whole
     return ASKED.pack(flags, wanted.size, wanted.crop, min(wanted.max_pixels, 2**63), length)
 
 
 def asked(head: bytes) -> tuple[Wanted, int]:
     """What `ask` packed."""
     flags, size, crop, max_pixels, length = ASKED.unpack(head)
-    interpolation = BICUBIC if flags & _BICUBIC else "bilinear"
-    return Wanted(size, bool(flags & _SCALED), max_pixels, bool(flags & _TRUNCATED), interpolation, crop), length
+    scaled, truncated, bicubic, whole = (bool(flags & flag) for flag in (_SCALED, _TRUNCATED, _BICUBIC, _WHOLE))
+    interpolation = BICUBIC if bicubic else "bilinear"
+    return Wanted(size, scaled, max_pixels, truncated, interpolation, crop, whole), length
 
 
 def pixels(image: Image.Image) -> tuple[bytes, bytes]:
@@ -83,7 +84,8 @@ def body_length(head: bytes, wanted: Wanted) -> int:
     if status == ERROR and length <= _LONGEST_ERROR:
         return int(length)
     square = (wanted.size, wanted.size)
-    fits = (width, height) == square if wanted.size else 0 < width * height <= wanted.max_pixels
+    square_only = wanted.size and not wanted.whole
+    fits = (width, height) == square if square_only else 0 < width * height <= wanted.max_pixels
     if status != PIXELS or not fits or length != 3 * width * height:
         raise BadAnswer
     return int(length)

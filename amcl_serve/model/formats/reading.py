@@ -51,6 +51,7 @@ class Wanted(NamedTuple):
     accept_truncated: bool
     interpolation: str = "bilinear"
     crop: float = 1.0
+    whole: bool = False  # not the square: all of the image, its shorter side no longer than `size`
 
 
 class LeftToChild(Exception):
@@ -65,7 +66,9 @@ def read(data: bytes, kind: str, wanted: Wanted, take: Take, *, in_child: bool) 
     """
     try:
         image, orientation, profile = _rgb(data, kind, wanted, take, in_child)
-        if wanted.size:
+        if wanted.whole:
+            image = shrunk(image, wanted.size)
+        elif wanted.size:
             # The square is its own mirror image (but for the rounding of where it begins): turning it at the end is
             # as turning the whole image first.
             image = fit(image, wanted.size, wanted.interpolation, wanted.crop)
@@ -107,6 +110,15 @@ def _kept(length: int, side: int, shorter: int, size: int) -> tuple[float, float
     resized = shorter * length // side
     first = round((resized - size) / 2)
     return first * length / resized, (first + size) * length / resized
+
+
+def shrunk(image: Image.Image, side: int) -> Image.Image:
+    """All of an image, its shorter side resized to `side`; as it is where that is not longer, or `side` is 0."""
+    shorter = min(image.size)
+    if not 0 < side < shorter:
+        return image
+    width, height = (max(1, round(length * side / shorter)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _error(fault: Exception, kind: str, max_pixels: int) -> AmclError:

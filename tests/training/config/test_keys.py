@@ -74,3 +74,14 @@ def test_every_key_has_help(name: str) -> None:
     assert [key for key, _, _ in described] == list(configs.flatten(config))
     assert all(text for _, _, text in described)
     assert configs.override(config, [f"{key}={value}" for key, value, _ in described]) == config
+
+
+def test_auto_is_a_word_for_some_numbers() -> None:
+    config = configs.override(recipes.recipe("simclr"), ["train.epochs=auto", "data.workers=3"])
+    assert configs.from_dict(configs.to_dict(config)) == config
+    shown = {key: value for key, value, _ in configs.describe(config)}
+    assert (shown["train.epochs"], shown["data.workers"]) == ("auto", "3")
+    assert configs.override(config, ["data.workers=auto"]).data.workers == recipes.recipe("simclr").data.workers
+    for word in ("train.epochs=0", "data.workers=-1", "train.epochs=automatic", "train.batch_size=auto"):
+        with pytest.raises(ValueError, match=word.partition("=")[0]):
+            configs.override(config, [word])
