@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -28,3 +29,13 @@ class AmclModel(nn.Module):
         """Features [N, D] and heads [N, C, d'] of x [N, 3, S, S]."""
         features = self.backbone(x)
         return features, self.heads(features)
+
+
+def untrained(config: Config) -> AmclModel:
+    """The network of the config before training: weights of seed 0, batch norms at their initial statistics.
+
+    Random numbers that others draw stay what they were.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AmclModel(config).eval()
