@@ -1,4 +1,4 @@
-"""How embeddings lie: alignment, uniformity, effective rank, decay of the spectrum, spread; all from features [N, D]."""
+"""How embeddings lie: alignment, uniformity, effective rank, decay of the spectrum, spread; of features [N, D]."""
 
 from __future__ import annotations
 

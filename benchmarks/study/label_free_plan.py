@@ -8,7 +8,7 @@ from pathlib import Path
 
 from training.data import list_images
 
-TRAIN_IMAGES = 600  # of each class
+TRAIN_IMAGES = 500  # of each class
 COMMON = (
     "data.image_size=32",
     "data.workers=0",
@@ -30,7 +30,7 @@ class Plan:
     recipe: str
     own: tuple[str, ...] = ()
     width: int = 16
-    epochs: int = 6
+    epochs: int = 4
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ PLANS = (
     Plan("simclr-crops", "simclr", ("augment.kinds=a",)),
     Plan("simclr-adaptive", "simclr", _ADAPTIVE),
     Plan("moco", "moco", ("momentum.queue=1024",)),
-    Plan("simclr-2-epochs", "simclr", epochs=2),
+    Plan("simclr-1-epoch", "simclr", epochs=1),
     Plan("barlow-twins", "barlow_twins", ("heads.hidden=512", "heads.dim=512")),
     Plan("simsiam-collapsing", "simsiam", ("heads.dim=256", "heads.predictor_hidden=64", *_ADAPTIVE,
                                            "temperature.beta=1", "temperature.eta=1")),
@@ -64,7 +64,7 @@ PLANS = (
     Plan("simclr-joint-adaptive", "simclr", (*_ADAPTIVE, *_JOINT)),
     Plan("simclr-cold", "simclr", ("temperature.value=0.03",)),
     Plan("simclr-blur", "simclr", ("augment.kinds=abcde",)),
-    Plan("simclr-15-epochs", "simclr", epochs=15),
+    Plan("simclr-10-epochs", "simclr", epochs=10),
     Plan("simclr-24-wide", "simclr", width=24),
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from training.data.tar import TarImages
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images to judge a run by; of labelled ones the queries. `note` says why there are no labels, if there are none."""
+    """Images to judge a run by; of labelled ones the queries. `note` says why there are no labels, if so."""
 
     images: Subset
     labelled: Labelled | None

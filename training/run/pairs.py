@@ -138,8 +138,9 @@ def _embed(model: AmclModel, images: _Views, config: Config, device: torch.devic
             x = x_NVSS3.flatten(0, 1).to(device).permute(0, 3, 1, 2).float().div_(255)
             with mixed_precision(device, config.train):
                 feature, head = model(normalise(x, config.data))
+            heads = F.normalize(head.float(), dim=-1)
             shape = x_NVSS3.shape[:2]
-            yield feature.float().unflatten(0, shape), F.normalize(head.float(), dim=-1).unflatten(0, shape)
+            yield feature.float().view(*shape, -1), heads.view(*shape, *heads.shape[1:])
 
 
 def _scores(model: AmclModel, first_PD: Tensor, second_PD: Tensor, head_PCK: Tensor, other_PCK: Tensor) -> PairScores:
