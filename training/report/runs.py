@@ -17,7 +17,7 @@ from training.model.model import AmclModel
 from training.model.temperature import ConstantTemperature
 from training.run import checkpoint, journal
 
-CURVES = ("loss", "knn", "effective_rank")
+CURVES = ("loss", "knn", "label_free/pair_auroc_abcde", "effective_rank")
 _POINTS = 300  # of a curve, so that figures stay small
 
 

@@ -261,6 +261,7 @@ def _curves(study: Study) -> list[Section]:
     labels = {
         "loss": "loss",
         "knn": "kNN accuracy (share)",
+        "label_free/pair_auroc_abcde": "pair AUROC (abcde)",
         "effective_rank": "effective rank of a batch",
     }
     if not any(runs.values()):

@@ -140,7 +140,7 @@ def _embed(model: AmclModel, images: _Views, config: Config, device: torch.devic
                 feature, head = model(normalise(x, config.data))
             heads = F.normalize(head.float(), dim=-1)
             shape = x_NVSS3.shape[:2]
-            yield feature.float().view(*shape, -1), heads.view(*shape, *heads.shape[1:])
+            yield feature.float().reshape(*shape, -1), heads.reshape(*shape, *heads.shape[1:])
 
 
 def _scores(model: AmclModel, first_PD: Tensor, second_PD: Tensor, head_PCK: Tensor, other_PCK: Tensor) -> PairScores:
