@@ -1,4 +1,4 @@
-"""`python -m training.evaluate`: what a run has learnt, measured on labelled images; a report folder out."""
+"""`python -m training.evaluate`: what a run has learnt, measured on images kept apart; a report folder out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from amcl_serve.evaluation.label_free import LEAST_IMAGES
 from training import data
 from training.data import Labelled, Subset
 from training.report import pages
-from training.report.runs import open_run, told_apart
+from training.report.runs import Run, open_run, told_apart
 from training.report.sections import sections
 from training.report.study import Study, measure
 
@@ -39,17 +40,36 @@ def _report(args: argparse.Namespace) -> Path:
 
     paths = [path for path in (args.against, args.checkpoint) if path]
     runs = told_apart([open_run(path, args.device) for path in paths])
-    labelled = limited(data.open_labelled(args.data, bank_limit=args.bank_limit), args.bank_limit, args.query_limit)
+    held_out = data.open_held_out(args.data, bank_limit=args.bank_limit)
+    labelled = held_out.labelled and limited(held_out.labelled, args.bank_limit, args.query_limit)
+    queries = labelled.queries if labelled else held_out.images.spaced(args.query_limit)
+    if held_out.note:
+        say(f"neither kNN nor probe nor retrieval: {held_out.note}")
+    if in_common := max(_in_common(run, args.data, queries) for run in runs):
+        say(f"warning: a run has learnt from {in_common} of these {len(queries.indices)} images: figures flatter it")
     folder = args.out or (args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent) / "report"
-    study = measure(runs, labelled, data=args.data, pairs=args.pairs, seed=args.seed, say=say)
+    study = measure(
+        runs, queries, labelled, data=args.data, in_common=in_common, pairs=args.pairs, seed=args.seed, say=say
+    )
     say("figures")
     write(study, folder)
     return Path(folder)
 
 
+def _in_common(run: Run, spec: str, queries: Subset) -> int:
+    """How many of the images that `spec` names the run has learnt from, as far as they are still where they were."""
+    kind, learnt = spec.partition(":")[0], run.config.data.spec
+    if kind not in ("folder", "tar") or not learnt.startswith(f"{kind}:"):
+        return 0
+    try:
+        return data.shared(data.open_images(learnt), queries)
+    except ValueError:
+        return 0
+
+
 def limited(labelled: Labelled, bank: int, queries: int) -> Labelled:
     """At most so many images of each, evenly spaced; ValueError when the bank is then too small to classify by."""
-    chosen = Labelled(_spaced(labelled.bank, bank), _spaced(labelled.queries, queries))
+    chosen = Labelled(labelled.bank.spaced(bank), labelled.queries.spaced(queries))
     if np.unique(chosen.bank.labels, return_counts=True)[1].max() < 2:
         raise ValueError(
             f"the bank holds {len(chosen.bank.labels)} images, none of them of one class; a linear probe needs two "
@@ -60,12 +80,6 @@ def limited(labelled: Labelled, bank: int, queries: int) -> Labelled:
             f"a bank of {bank} images leaves out {len(missing)} of the queries' classes; raise --bank-limit"
         )
     return chosen
-
-
-def _spaced(subset: Subset, limit: int) -> Subset:
-    count = len(subset.indices)
-    rows = np.linspace(0, count - 1, min(limit, count)).round().astype(np.int64)
-    return Subset(subset.images, subset.indices[rows])
 
 
 def write(study: Study, folder: Path) -> None:
@@ -97,24 +111,35 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Measure what a run has learnt and write a report: kNN, linear probe, retrieval, geometry, pairs.",
+        description="Measure what a run has learnt and write a report: kNN, linear probe and retrieval where images "
+        "are labelled; pairs of views, geometry and calibration where they are not, too.",
         epilog="""the report's folder holds index.html (everything on one page), report.md, report.json and the figures.
 
 example:
   python -m training.evaluate --checkpoint runs/adaptive --against runs/standard --data cifar10:data""",
     )
     parser.add_argument("--checkpoint", metavar="RUN", type=Path, required=True, help="a run folder or its checkpoint")
-    parser.add_argument("--data", metavar="SPEC", required=True, help="labelled images, as for --eval of the training")
+    parser.add_argument(
+        "--data", metavar="SPEC", required=True, help="images kept apart, as for --eval of the training"
+    )
     parser.add_argument("--against", metavar="RUN2", type=Path, help="a run to show beside it, such as a baseline")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the report's folder (default: RUN/report)")
     parser.add_argument(
         "--bank-limit", metavar="N", type=_at_least(2), default=50_000, help="training images at most (50000)"
     )
     parser.add_argument(
-        "--query-limit", metavar="N", type=_at_least(2), default=10_000, help="held-out images at most (10000)"
+        "--query-limit",
+        metavar="N",
+        type=_at_least(LEAST_IMAGES),
+        default=10_000,
+        help="held-out images at most (10000)",
     )
     parser.add_argument(
-        "--pairs", metavar="N", type=_at_least(2), default=500, help="positive pairs, and as many negative ones (500)"
+        "--pairs",
+        metavar="N",
+        type=_at_least(LEAST_IMAGES),
+        default=500,
+        help="positive pairs, and as many negative ones (500)",
     )
     parser.add_argument("--seed", metavar="N", type=_at_least(0), default=0, help="of pairs, views and splits (0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (auto)")

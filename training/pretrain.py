@@ -126,8 +126,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 {keys}
 
 data:
-  folder:PATH     any tree of images; for --eval the folders' names are the labels, and train/ and test/ (or val/)
-                  below PATH are kept apart; without them every other image is the bank and the rest query it
+  folder:PATH     any tree of images; for --eval the folders' names are the labels, where there are any, and train/
+                  and test/ (or val/) below PATH are kept apart; without them every other image is the bank and the
+                  rest query it
   tar:PATTERN     shards in WebDataset's layout, such as train-*.tar, for data larger than memory
   cifar10:PATH    torchvision's, like cifar100:PATH and stl10:PATH; downloaded where the network allows
 
@@ -151,7 +152,7 @@ Ctrl-C or SIGTERM saves a checkpoint and stops; --resume goes on with the very n
     parser.add_argument("words", nargs="*", metavar="RECIPE or KEY=VALUE", help=f"RECIPE is one of: {names} (simclr)")
     parser.add_argument("--adaptive", action="store_true", help="preset: three heads and adaptive temperatures")
     parser.add_argument("--data", metavar="SPEC", help="the images to learn from; no labels are used")
-    parser.add_argument("--eval", metavar="SPEC", help="labelled images for kNN, during and after training")
+    parser.add_argument("--eval", metavar="SPEC", help="images kept apart to judge the run by, labelled or not")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the run folder (default: runs/RECIPE-DATE-TIME)")
     parser.add_argument(
         "--cache", metavar="DIR", help="a folder for reduced photographs that runs share (default: in the run's folder)"

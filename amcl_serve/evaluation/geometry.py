@@ -1,6 +1,8 @@
-"""How embeddings lie on the sphere: alignment, uniformity, effective rank, spread; all from features [N, D]."""
+"""How embeddings lie: alignment, uniformity, effective rank, decay of the spectrum, spread; of features [N, D]."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +53,26 @@ def effective_rank(features: npt.ArrayLike) -> float:
     share = values / values.sum()
     share = share[share > 0]
     return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def alpha_req(features: npt.ArrayLike, *, first: int = 4, last: int = 50) -> float:
+    """Exponent α of the power law λᵢ ∝ i^(−α) that the eigenvalues of the features' covariance follow.
+
+    Agrawal et al. 2022, "α-ReQ: assessing representation quality in self-supervised learning by measuring eigenspectrum
+    decay": the best representations have α near 1; above it few dims hold all variance, below it noise fills them.
+    Least squares of log λᵢ on log i over the ranks `first` to `last`, weighted by 1/i: the fit of Stringer et al. 2019
+    that the authors' code uses, with one of its ranges. The range ends before eigenvalues that are zero but for
+    rounding; NaN where fewer than three are left. Takes features [N, D]; raises ValueError for empty or non-finite
+    input.
+    """
+    x_ND = features_of(features, np.float64)
+    values = np.linalg.svd(x_ND - x_ND.mean(axis=0), compute_uv=False) ** 2
+    values = values[: int((values > 1e-12 * max(float((x_ND**2).sum()), 1e-300)).sum())][first - 1 : last]
+    if len(values) < 3:
+        return math.nan
+    rank = np.arange(first, first + len(values), dtype=np.float64)
+    slope = np.polyfit(np.log(rank), np.log(values), 1, w=rank**-0.5)[0]  # polyfit squares its weights
+    return float(-slope)
 
 
 def feature_spread(features: npt.ArrayLike) -> float:

@@ -27,9 +27,10 @@ from export.pairs import Pairs, judge
 from training import data
 from training.config import serialization
 from training.data import Subset
-from training.report.measure import measure_pairs, pair_images
+from training.report.measure import pair_images
 from training.report.runs import Run, open_run
 from training.run import checkpoint, inference, journal
+from training.run.pairs import measure_pairs
 
 KNN = (20, 200)
 PAIRS = 4000  # images
@@ -86,7 +87,8 @@ def pairs(run: Run, queries: Subset) -> dict[str, Any]:
 
 
 def _pairs(run: Run, queries: Subset, chosen: list[int]) -> Pairs:
-    measured = measure_pairs(run, queries, chosen, PRESET, seed=0)
+    subset = Subset(queries.images, np.array(chosen))
+    measured = measure_pairs(run.model, subset, (PRESET,), run.config, run.device, seed=0)[PRESET]
     both = (measured.positive, measured.negative)
     return Pairs(*(np.concatenate([getattr(p, name) for p in both]) for name in ("feature", "heads", "temperature")))
 

@@ -82,26 +82,26 @@ def test_the_page_needs_nothing_else_and_the_markdown_finds_its_figures(report: 
 
 def test_one_run_of_one_constant_head_gives_the_same_bytes_for_the_same_seed(tmp_path: Path, folder: Path) -> None:
     run = make_run(tmp_path / "alone")
-    argv = ["--checkpoint", str(run / checkpoint.FILE), "--data", f"folder:{folder}", "--pairs", "4"]
+    argv = ["--checkpoint", str(run / checkpoint.FILE), "--data", f"folder:{folder}", "--pairs", "9"]
     first, again = tmp_path / "first", tmp_path / "again"
     for out in (first, again):
-        assert evaluate.main([*argv, "--query-limit", "6", "--out", str(out)]) == 0
+        assert evaluate.main([*argv, "--query-limit", "9", "--out", str(out)]) == 0
     (only,) = json.loads((first / "report.json").read_text())["runs"]
-    assert only["features"]["queries"] == 6
+    assert only["features"]["queries"] == 9
     names = {path.name for path in first.iterdir()}
     assert not names & {"temperatures.svg", "heads.svg"}
     assert names == {path.name for path in again.iterdir()}
     assert all((first / name).read_bytes() == (again / name).read_bytes() for name in names)
 
 
-@pytest.mark.parametrize("case", ["no checkpoint", "unlabelled", "small bank", "specification", "device", "against"])
+@pytest.mark.parametrize("case", ["no checkpoint", "empty", "small bank", "specification", "device", "against"])
 def test_what_cannot_be_evaluated_is_one_line_and_exit_2(
     case: str, tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(tmp_path / "run")
     argv, message = {
         "no checkpoint": (["--checkpoint", str(tmp_path), "--data", f"folder:{folder}"], "no checkpoint"),
-        "unlabelled": (["--checkpoint", str(run), "--data", f"folder:{folder / 'class0'}"], "not labelled"),
+        "empty": (["--checkpoint", str(run), "--data", f"folder:{tmp_path / 'run'}"], "no images under"),
         "small bank": (["--checkpoint", str(run), "--data", f"folder:{folder}", "--bank-limit", "2"], "--bank-limit"),
         "specification": (["--checkpoint", str(run), "--data", str(folder)], "folder:PATH"),
         "device": (["--checkpoint", str(run), "--data", f"folder:{folder}", "--device", "cuda:99"], "device"),

@@ -75,7 +75,7 @@ def test_heads_that_judge_together_train(folder: Path, tmp_path: Path, name: str
         ([], "--data is missing"),
         (["--resume"], "--resume needs --out"),
         (["--resume", "--out={empty}"], "no checkpoint"),
-        (["--data=folder:{folder}", "train.batch_size=8", "--eval=folder:{folder}/class0"], "not labelled"),
+        (["--data=folder:{folder}", "train.batch_size=8", "--eval=folder:{empty}"], "no images under"),
         (["--data=folder:{folder}", "train.batch_size=8", "train.device=cuda:99"], "CUDA"),
         (["--data=folder:{folder}", "train.batch_size=8", "train.accumulate=5"], "set it to 4 or less"),
         (["can", "--data=folder:{folder}", "backbone.name=resnet18"], "not of can; leave it out"),

@@ -1,4 +1,4 @@
-"""Sections of the images: `data`, where they come from; `augment`, their views; `eval`, those of kNN."""
+"""Sections of the images: `data`, where they come from; `augment`, their views; `eval`, those that judge a run."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """kNN of the backbone on the labelled --eval images."""
+    """What the --eval images say of the backbone: kNN, where they are labelled."""
 
-    every: int = field(default=1, metadata={"help": "epochs between kNN evaluations; 0: only at the end", "min": 0})
+    every: int = field(default=1, metadata={"help": "epochs between evaluations; 0: only at the end", "min": 0})
     k: int = field(default=20, metadata={"help": "neighbours", "min": 1})
     bank_limit: int = field(default=50_000, metadata={"help": "images of a train/ split used as the bank", "min": 1})

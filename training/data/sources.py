@@ -20,6 +20,10 @@ Labels = npt.NDArray[np.str_]  # names of classes
 Numbers = npt.NDArray[np.int64]
 
 
+class Unlabelled(ValueError):
+    """There are images, but no labels that could tell which of them belong together."""
+
+
 class Images(Protocol):
     """A numbered set of images, labelled or not; `note` says what of a folder is not in it, where there is any."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.sources import FolderImages, Images, Labels, Numbers, cifar, stl10
+from training.data.sources import FolderImages, Images, Labels, Numbers, Unlabelled, cifar, stl10
 from training.data.tar import TarImages, find_shards
 
 KINDS = ("folder", "cifar10", "cifar100", "stl10", "tar")
@@ -36,6 +36,10 @@ class Subset:
     images: Images
     indices: Numbers
 
+    def spaced(self, limit: int) -> Subset:
+        """At most so many of them, evenly spaced."""
+        return Subset(self.images, _evenly(self.indices, limit))
+
     @property
     def labels(self) -> Labels:
         """One label for each index."""
@@ -55,7 +59,8 @@ def open_labelled(spec: str, *, bank_limit: int) -> Labelled:
     """The labelled images that `spec` names, with at most `bank_limit` (evenly spaced) images in the bank.
 
     CIFAR, STL-10 and a folder with train/ and test/ (or val/) have a bank and queries; in any other folder, and in tar
-    shards, every other image is the bank and the rest, as many at most, query it. ValueError where there are no labels.
+    shards, every other image is the bank and the rest, as many at most, query it. Unlabelled where there are no labels
+    to classify by, ValueError for what is no such specification or holds no images.
     """
     kind, path = _split(spec)
     if kind == "tar":
@@ -67,13 +72,27 @@ def open_labelled(spec: str, *, bank_limit: int) -> Labelled:
     return Labelled(_spaced(cifar(kind, path, train=True), bank_limit), _whole(cifar(kind, path, train=False)))
 
 
+def open_queries(spec: str) -> Subset:
+    """What `open_labelled` would query with, labelled or not: test/ (or val/) beside train/, in other cases all images.
+
+    Of a folder or of tar shards; ValueError as in `open_images`.
+    """
+    kind, path = _split(spec)
+    assert kind in ("folder", "tar")
+    apart = _split_folder(path, TEST_SPLITS) if kind == "folder" and _split_folder(path, TRAIN_SPLITS) else None
+    return _whole(open_images(f"{kind}:{apart or path}"))
+
+
 def _labelled_folders(path: Path, bank_limit: int) -> Labelled:
     bank_path, query_path = _split_folder(path, TRAIN_SPLITS), _split_folder(path, TEST_SPLITS)
     if bank_path is None or query_path is None:
         return _halves(_labelled_folder(path), bank_limit)
     bank, queries = _labelled_folder(bank_path), _labelled_folder(query_path)
     if set(_whole(bank).labels) != set(_whole(queries).labels):
-        raise ValueError(f"{bank_path.name}/ and {query_path.name}/ of {path} hold different classes")
+        raise ValueError(
+            f"{bank_path.name}/ and {query_path.name}/ of {path} hold different classes; if their folders are no "
+            f"classes, give folder:{query_path}"
+        )
     return Labelled(_spaced(bank, bank_limit), _whole(queries))
 
 
@@ -85,7 +104,7 @@ def _halves(images: Images, bank_limit: int) -> Labelled:
     order = np.arange(len(images))
     bank, queries = (Subset(images, _evenly(half, bank_limit)) for half in (order[::2], order[1::2]))
     if not set(bank.labels) & set(queries.labels):
-        raise ValueError(
+        raise Unlabelled(
             f"every other of the {len(images)} labelled images is the bank, and the rest query it, but no class has "
             "images in both: each class needs two images or more"
         )
@@ -115,5 +134,5 @@ def _split_folder(path: Path, names: Sequence[str]) -> Path | None:
 def _labelled_folder(path: Path) -> FolderImages:
     images = FolderImages(path)
     if images.labels is None:
-        raise ValueError(f"the images of {path} are not labelled: put each class into a folder of its own")
+        raise Unlabelled(f"the images of {path} are not labelled: put each class into a folder of its own")
     return images

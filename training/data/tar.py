@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from amcl_serve.model.image_files import SUFFIXES, left_out
 from amcl_serve.model.pixels import upright
-from training.data.sources import Labels, Numbers, printable, stamp
+from training.data.sources import Labels, Numbers, Unlabelled, printable, stamp
 
 _WINDOW = 8  # shards whose images are shuffled among each other
 _OPEN = 64  # shards a process keeps open
@@ -73,7 +73,7 @@ class TarImages:
     """The images of some shards; labels are read from .cls, .txt or .json (its `label`) if `labelled`.
 
     Raises ValueError for a compressed or damaged shard, for one made of several (as `cat a.tar b.tar` makes it), for
-    shards without images, and for a missing label.
+    shards without images, and for a missing label: Unlabelled where it is the first image's.
     """
 
     def __init__(self, shards: Sequence[Path], *, labelled: bool = False) -> None:
@@ -93,7 +93,7 @@ class TarImages:
         self.names = [name for name, _, _ in images]
         self._shard = np.array([sample.shard for sample in samples], np.int64)
         self._place = np.array([place for _, *place in images], np.int64)
-        self.labels: Labels | None = np.array([self._label(sample) for sample in samples]) if labelled else None
+        self.labels: Labels | None = np.array(self._labels(samples)) if labelled else None
         self._close()
 
     def __len__(self) -> int:
@@ -115,6 +115,10 @@ class TarImages:
     def name(self, index: int) -> str:
         """Its shard and its name there."""
         return printable(self._name(index))
+
+    def shard_of(self, indices: Numbers) -> Numbers:
+        """The number of the shard that each image lies in."""
+        return self._shard[indices]
 
     def fingerprint(self) -> str:
         """sha256 of the shards' names and their images' names and sizes."""
@@ -147,16 +151,28 @@ class TarImages:
             self._files[shard] = os.open(self.shards[shard], os.O_RDONLY)
         return os.pread(self._files[shard], size, offset)
 
+    def _labels(self, samples: Sequence[_Sample]) -> list[str]:
+        """Unlabelled where the first sample has no label, ValueError where a later one lacks it."""
+        found: list[str] = []
+        try:
+            for sample in samples:
+                found.append(self._label(sample))  # noqa: PERF401 - how many there were tells which error it is
+        except Unlabelled as error:
+            if found:
+                raise ValueError(*error.args) from None
+            raise
+        return found
+
     def _label(self, sample: _Sample) -> str:
         found = next((suffix for suffix in _LABELS if suffix in sample.labels), None)
         where = printable(f"{self.shards[sample.shard]}: {sample.key}")
         if found is None:
-            raise ValueError(f"the images are not labelled: {where} has neither {', '.join(_LABELS)}")
+            raise Unlabelled(f"the images are not labelled: {where} has neither {', '.join(_LABELS)}")
         try:
             text = self._read(sample.shard, *sample.labels[found]).decode().strip()
             return str(json.loads(text)["label"]) if found == ".json" else text
         except (OSError, ValueError, KeyError, TypeError):
-            raise ValueError(f"{where}{found} holds no label") from None
+            raise Unlabelled(f"{where}{found} holds no label") from None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without descriptors, which mean nothing in a process that did not inherit them."""

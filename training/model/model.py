@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -36,3 +37,13 @@ class AmclModel(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Features [N, D] of x [N, 3, S, S], in the parts of `train.accumulate` where a gradient is asked for."""
         return in_parts(self.backbone, self.backbone, self.parts, x)
+
+
+def untrained(config: Config) -> AmclModel:
+    """The network of the config before training: weights of seed 0, batch norms at their initial statistics.
+
+    Random numbers that others draw stay what they were.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AmclModel(config).eval()

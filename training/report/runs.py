@@ -12,11 +12,12 @@ import torch
 from training import config as configs
 from training import machine
 from training.config import Config
+from training.model import model
 from training.model.model import AmclModel
 from training.model.temperature import ConstantTemperature
 from training.run import checkpoint, journal
 
-CURVES = ("loss", "knn", "effective_rank")
+CURVES = ("loss", "knn", "label_free/pair_auroc_abcde", "effective_rank")
 _POINTS = 300  # of a curve, so that figures stay small
 
 
@@ -53,11 +54,11 @@ def open_run(path: Path, device: str) -> Run:
     ValueError when there is none or the device is not there.
     """
     step = int(checkpoint.load(path)["step"])
-    model, config = checkpoint.load_model(path)
+    network, config = checkpoint.load_model(path)
     train = dataclasses.replace(config.train, device=device, precision="fp32", threads=0)
     config = machine.resolve(configs.validate(dataclasses.replace(config, train=train)))
     folder = path if path.is_dir() else path.parent
-    return Run(folder.resolve().name, model.to(machine.device(config)), config, step, read_curves(folder))
+    return Run(folder.resolve().name, network.to(machine.device(config)), config, step, read_curves(folder))
 
 
 def told_apart(runs: Sequence[Run]) -> list[Run]:
@@ -70,11 +71,8 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
 
 
 def untrained(run: Run) -> Run:
-    """The network of the same config before training: weights from seed 0, batch norms at their initial statistics."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AmclModel(run.config)
-    return Run(f"{run.name}, untrained", model.eval().to(run.device), run.config, 0, {})
+    """The run's network before training."""
+    return Run(f"{run.name}, untrained", model.untrained(run.config).to(run.device), run.config, 0, {})
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:

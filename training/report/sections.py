@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from amcl_serve.evaluation import label_free as metrics
+from amcl_serve.evaluation.label_free import LabelFree
 from training.config import Config
 from training.report import figures
 from training.report.figures import HistogramRow, TemperatureRow
-from training.report.measure import PRESETS, Quality, head_agreement
-from training.report.study import Measured, Study
+from training.report.measure import PRESETS, Measures, Quality, head_agreement
+from training.report.study import Measured, Study, backbone_of
 
 ALL_KINDS = PRESETS[-1]
 
@@ -43,12 +45,18 @@ class Section:
 
 def sections(study: Study) -> list[Section]:
     """Everything that the report says of `study`."""
-    found = [_runs(study), _features(study), *_pairs(study)]
-    return [section for section in [*found, *_temperatures(study), *_curves(study)] if section]
+    return [
+        _runs(study),
+        *_features(study),
+        _label_free(study),
+        *_pairs(study),
+        *_temperatures(study),
+        *_curves(study),
+    ]
 
 
 def _runs(study: Study) -> Section:
-    quality = study.measured[0].quality
+    here = study.measured[0].here
     rows = [
         [
             m.run.name,
@@ -60,9 +68,14 @@ def _runs(study: Study) -> Section:
         for m in study.measured
     ]
     text = (
-        f"{study.classes} classes of {study.data}; bank of {quality.bank} training images, {quality.queries} held-out "
-        f"queries; {study.pairs} positive and {study.pairs} negative pairs from the queries; seed {study.seed}."
+        f"{study.data} without labels; {here.label_free.images} images"
+        if here.quality is None
+        else f"{study.classes} classes of {study.data}; bank of {here.quality.bank} training images, "
+        f"{here.quality.queries} held-out queries"
     )
+    text += f"; {study.pairs} positive and {study.pairs} negative pairs from them; seed {study.seed}."
+    if study.in_common:
+        text += f" A run has learnt from {study.in_common} of these images: all figures flatter it."
     return Section("Runs", text, [Table(["run", "method", "backbone", "parameters", "steps"], rows)])
 
 
@@ -70,10 +83,12 @@ def _width(config: Config) -> str:
     return "" if config.backbone.named else f", width {config.backbone.width}"
 
 
-def _features(study: Study) -> Section:
-    columns = {m.run.name: m.quality for m in study.measured} | _floors(study)
+def _features(study: Study) -> list[Section]:
+    columns = {name: found.quality for name, found in _columns(study).items() if found.quality}
+    if not columns:
+        return []
     accuracy: dict[str, Callable[[Quality], float]] = {}
-    first = study.measured[0].quality
+    first = next(iter(columns.values()))
     for k in first.knn:
         accuracy[f"kNN, k = {k}"] = lambda q, k=k: q.knn[k]  # type: ignore[misc]
     accuracy["linear probe"] = lambda q: q.linear_probe.accuracy
@@ -81,38 +96,56 @@ def _features(study: Study) -> Section:
         accuracy[f"recall@{k}"] = lambda q, k=k: q.retrieval.recall[k]  # type: ignore[misc]
     accuracy["mAP"] = lambda q: q.retrieval.mean_average_precision
     rows = [[name, *(f"{100 * of(q):.1f} %" for q in columns.values())] for name, of in accuracy.items()]
-    rows.append(["RankMe", *(f"{q.effective_rank:.1f}" for q in columns.values())])
-    rows.append(["uniformity", *(f"{q.uniformity:.3f}".replace("-", "−") for q in columns.values())])
-    alignments = [m.pairs[ALL_KINDS].alignment for m in study.measured]
-    alignments += [m.floor_pairs[ALL_KINDS].alignment for m in _distinct_floors(study)]
-    rows.append(["alignment", *(f"{value:.3f}" for value in alignments)])
-    error = 100 * 0.5 / first.queries**0.5
     text = (
-        "Of the backbone's features, frozen; higher is better except for uniformity and alignment. RankMe is the "
-        f"effective rank, at most {max(m.run.model.feature_dim for m in study.measured)}. One standard error of a "
-        f"share is at most {error:.1f} points. “untrained” is the same network before training: what images give away "
-        "without any learning."
+        "Of the backbone's features, frozen; higher is better. One standard error of a share is at most "
+        f"{100 * 0.5 / first.queries**0.5:.1f} points. “untrained” is the same network before training: what images "
+        "give away without any learning."
     )
     svg = figures.accuracies(list(accuracy), {name: [of(q) for of in accuracy.values()] for name, q in columns.items()})
     caption = "Classification and retrieval by frozen features of the backbone, beside the untrained network."
-    return Section(
-        "Frozen features",
-        text,
-        [Table(["", *columns], rows)],
-        [FigureFile("features.svg", svg, caption)],
+    table = Table(["", *columns], rows)
+    return [Section("Frozen features", text, [table], [FigureFile("features.svg", svg, caption)])]
+
+
+def _label_free(study: Study) -> Section:
+    # Heads that were never trained have a score too, which depends on how many there are.
+    floors = {id(m.floor): m for m in reversed(study.measured)}
+    columns = {m.run.name: m.here.label_free for m in study.measured}
+    columns |= {name: floor.label_free for name, floor in _floors(list(floors.values())[::-1]).items()}
+    found: dict[str, Callable[[LabelFree], str]] = {}
+    for preset in metrics.PRESETS:
+        found[f"pair AUROC, {preset}"] = lambda m, p=preset: f"{m.pair_auroc[p]:.4f}"  # type: ignore[misc]
+    for preset in metrics.PRESETS:
+        found[f"pair AUROC of features, {preset}"] = lambda m, p=preset: f"{m.pair_auroc_features[p]:.4f}"  # type: ignore[misc]
+    found["RankMe"] = lambda m: f"{m.rankme:.1f}"
+    found["α-ReQ"] = lambda m: f"{m.alpha_req:.2f}"
+    found["alignment"] = lambda m: f"{m.alignment:.3f}"
+    found["uniformity"] = lambda m: f"{m.uniformity:.3f}".replace("-", "−")
+    found["calibration error"] = lambda m: f"{m.calibration_error:.3f}"
+    found["Brier score"] = lambda m: f"{m.brier:.3f}"
+    rows = [[name, *(of(m).replace("nan", "–") for m in columns.values())] for name, of in found.items()]
+    text = (
+        f"Of {study.measured[0].here.label_free.images} held-out images and {study.pairs} + {study.pairs} pairs of "
+        "their views. Pair AUROC: higher is better; single kinds of augmentation are easy. RankMe is the effective "
+        f"rank, at most {max(m.run.model.feature_dim for m in study.measured)}; α-ReQ the decay of the spectrum. "
+        "Alignment and uniformity: lower is better, but collapse aligns best of all. Calibration error and Brier "
+        "score are of the pair probability, fitted on one half of the pairs, judged on the other. docs/training.md "
+        "says which of these went with kNN, and which did not."
     )
+    return Section("Without labels", text, [Table(["", *columns], rows)])
+
+
+def _columns(study: Study) -> dict[str, Measures]:
+    """Of the runs, and of the untrained backbones behind them."""
+    return {m.run.name: m.here for m in study.measured} | _floors(_distinct_floors(study))
 
 
 def _distinct_floors(study: Study) -> list[Measured]:
-    found: list[Measured] = []
-    for measured in study.measured:
-        if all(measured.floor is not other.floor for other in found):
-            found.append(measured)
-    return found
+    """One run of each untrained backbone."""
+    return list({backbone_of(m.run): m for m in reversed(study.measured)}.values())[::-1]
 
 
-def _floors(study: Study) -> dict[str, Quality]:
-    distinct = _distinct_floors(study)
+def _floors(distinct: Sequence[Measured]) -> dict[str, Measures]:
     return {"untrained" if len(distinct) == 1 else f"untrained {m.run.name}": m.floor for m in distinct}
 
 
@@ -143,10 +176,10 @@ def _separations(study: Study, names: Sequence[str]) -> Table:
     """A row for each preset, run and one of `names` ("score", "logit", "feature"); features beside the untrained."""
     rows = []
     for preset in PRESETS:
-        subjects = {m.run.name: m.pairs for m in study.measured}
+        subjects = {m.run.name: m.here.pairs for m in study.measured}
         adaptive = {m.run.name for m in study.measured if m.run.adaptive}  # of others the logit is the score, scaled
         if "feature" in names:
-            subjects |= dict(zip(_floors(study), [m.floor_pairs for m in _distinct_floors(study)], strict=True))
+            subjects |= {name: floor.pairs for name, floor in _floors(_distinct_floors(study)).items()}
         for subject, pairs in subjects.items():
             for name, apart in pairs[preset].separations().items():
                 if name in names and (name != "logit" or subject in adaptive):
@@ -166,7 +199,9 @@ def _separations(study: Study, names: Sequence[str]) -> Table:
 def _histograms(study: Study, name: str, letters: str, file: str, what: str) -> FigureFile:
     rows = [
         HistogramRow(
-            letter, f"{m.run.name}: {m.run.title}", {preset: m.pairs[preset].separations()[name] for preset in PRESETS}
+            letter,
+            f"{m.run.name}: {m.run.title}",
+            {preset: m.here.pairs[preset].separations()[name] for preset in PRESETS},
         )
         for letter, m in zip(letters, study.measured, strict=False)
     ]
@@ -187,12 +222,12 @@ def _temperatures(study: Study) -> list[Section]:
         for m in adaptive:
             for kind, sign in (("positive", "τ⁺"), ("negative", "τ⁻")):
                 for preset in PRESETS:
-                    tau_PC = getattr(m.pairs[preset], kind).temperature
+                    tau_PC = getattr(m.here.pairs[preset], kind).temperature
                     cells = [f"{tau.mean():.3f} ± {tau.std():.3f}" for tau in tau_PC.T]
                     rows.append([m.run.name, sign, preset, ", ".join(cells)])
         drawn = []
         for m in adaptive:
-            config, pairs = m.run.config.temperature, m.pairs[ALL_KINDS]
+            config, pairs = m.run.config.temperature, m.here.pairs[ALL_KINDS]
             drawn.append(
                 TemperatureRow(
                     m.run.name, pairs.positive.temperature, pairs.negative.temperature, (config.low, config.high)
@@ -212,7 +247,7 @@ def _temperatures(study: Study) -> list[Section]:
             [
                 (
                     m.run.name,
-                    {k: head_agreement(getattr(m.pairs[ALL_KINDS], k)) for k in ("positive", "negative")},
+                    {k: head_agreement(getattr(m.here.pairs[ALL_KINDS], k)) for k in ("positive", "negative")},
                 )
                 for m in several
             ]
@@ -231,6 +266,7 @@ def _curves(study: Study) -> list[Section]:
     labels = {
         "loss": "loss",
         "knn": "kNN accuracy (share)",
+        "label_free/pair_auroc_abcde": "pair AUROC (abcde)",
         "effective_rank": "effective rank of a batch",
     }
     if not any(runs.values()):

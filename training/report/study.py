@@ -10,31 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from training.data import Labelled
-from training.report.measure import (
-    KNN_TEMPERATURE,
-    PRESETS,
-    Pairs,
-    Quality,
-    head_agreement,
-    measure_features,
-    measure_pairs,
-    pair_images,
-)
+from training.data import Labelled, Subset
+from training.report.measure import KNN_TEMPERATURE, PRESETS, Measures, head_agreement, measure_network, pair_images
 from training.report.runs import Run, untrained
+from training.run.pairs import Pairs
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One run beside the same network untrained; pairs by preset."""
+    """One run beside the same network untrained."""
 
     run: Run
-    quality: Quality
-    pairs: Mapping[str, Pairs]
-    floor: Quality
-    floor_pairs: Mapping[str, Pairs]
+    here: Measures
+    floor: Measures
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,8 @@ class Study:
 
     measured: Sequence[Measured]
     data: str
-    classes: int
+    classes: int | None  # None: without labels
+    in_common: int  # of the judged images, how many a run learnt from
     pairs: int  # positive ones, and as many negative ones
     seed: int
 
@@ -54,6 +45,7 @@ class Study:
                 "schema": SCHEMA,
                 "data": self.data,
                 "classes": self.classes,
+                "learnt_from": self.in_common,
                 "pairs": self.pairs,
                 "seed": self.seed,
                 "protocol": PROTOCOL,
@@ -70,9 +62,14 @@ PROTOCOL = {
     "bank; its regularisation chosen on a tenth of the bank",
     "retrieval": "the bank sorted by cosine; recall at k: share of queries with an image of their class among the "
     "first k; mAP: mean of the average precision over the whole bank",
-    "effective_rank": "RankMe: exp of the entropy of the singular values' shares, of the queries' features",
+    "rankme": "exp of the entropy of the singular values' shares, of the queries' features (Garrido et al. 2023)",
+    "alpha_req": "exponent of the decay of the eigenvalues of the queries' covariance, ranks 4 to 50, weighted by "
+    "1/rank (Agrawal et al. 2022)",
     "uniformity": "log of the mean of exp(-2 d^2) over pairs of queries, features of unit norm",
     "alignment": "mean of d^2 over the abcde views of the pair study, features of unit norm",
+    "pair_auroc": "of the score, by preset; pair_auroc_features: of the cosine of backbone features",
+    "calibration_error": "expected, 10 bins, of a logistic regression on the score, fitted on one half of the abcde "
+    "pairs, judged like the brier score on the other",
     "pairs": "positive: two augmented views of a query image; negative: views of two query images; kinds a crop, "
     "b blur, c colour dropping, d colour distortion, e flip",
     "score": "temperature-scaled head similarity: sum of s/tau over heads, divided by the sum of 1/tau",
@@ -86,31 +83,44 @@ PROTOCOL = {
 
 def measure(
     runs: Sequence[Run],
-    labelled: Labelled,
+    queries: Subset,
+    labelled: Labelled | None,
     *,
     data: str,
+    in_common: int,
     pairs: int,
     seed: int,
     say: Callable[[str], None],
 ) -> Study:
-    """Measure every run and its untrained twin; `say` hears what is being done. ValueError when something is unfit."""
-    chosen = pair_images(labelled.queries, pairs, seed)
-    floors: dict[tuple[Any, ...], tuple[Quality, dict[str, Pairs]]] = {}
+    """Measure every run and its untrained twin by the images `queries`, which are `labelled`'s if they have labels.
 
-    def measured(run: Run) -> tuple[Quality, dict[str, Pairs]]:
-        say(f"{run.name}: features of {len(labelled.bank.indices)} + {len(labelled.queries.indices)} images")
-        quality = measure_features(run, labelled, seed)
-        say(f"{run.name}: {len(chosen)} + {len(chosen)} pairs under {', '.join(PRESETS)}")
-        return quality, {p: measure_pairs(run, labelled.queries, chosen, p, seed) for p in PRESETS}
+    `in_common` of them a run has learnt from; `say` hears what is being done. ValueError when something is unfit.
+    """
+    chosen = pair_images(queries, pairs, seed)
+    floors: dict[tuple[Any, ...], Measures] = {}
+
+    def measured(run: Run, labelled: Labelled | None) -> Measures:
+        bank = f"{len(labelled.bank.indices)} + " if labelled else ""
+        say(f"{run.name}: features of {bank}{len(queries.indices)} images, {len(chosen)} + {len(chosen)} pairs")
+        return measure_network(run, queries, labelled, chosen, seed)
 
     found = []
     for run in runs:
-        quality, studied = measured(run)
-        twin = (run.config.backbone, run.config.data.image_size, run.config.data.mean, run.config.data.std)
-        if twin not in floors:
-            floors[twin] = measured(untrained(run))
-        found.append(Measured(run, quality, studied, *floors[twin]))
-    return Study(found, data, len(set(labelled.bank.labels)), len(chosen), seed)
+        here, backbone = measured(run, labelled), backbone_of(run)
+        whole = (*backbone, run.config.heads, run.config.temperature)  # untrained heads have a score too
+        if whole not in floors:
+            same = next((floor for key, floor in floors.items() if key[: len(backbone)] == backbone), None)
+            floor = measured(untrained(run), None if same else labelled)
+            floors[whole] = dataclasses.replace(floor, quality=same.quality) if same else floor
+        found.append(Measured(run, here, floors[whole]))
+    classes = len(set(labelled.bank.labels)) if labelled else None
+    return Study(found, data, classes, in_common, len(chosen), seed)
+
+
+def backbone_of(run: Run) -> tuple[Any, ...]:
+    """What the untrained backbone's features depend on: runs of the same have the same."""
+    data = run.config.data
+    return (run.config.backbone, data.image_size, data.mean, data.std)
 
 
 def _run_json(measured: Measured, seed: int) -> dict[str, Any]:
@@ -126,17 +136,17 @@ def _run_json(measured: Measured, seed: int) -> dict[str, Any]:
         "feature_dim": run.model.feature_dim,
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "step": run.step,
-        "features": _quality_json(measured.quality, measured.pairs),
+        **_json(measured.here),
         "untrained": {
-            **_quality_json(measured.floor, measured.floor_pairs),
-            "pairs": {preset: {"feature": _feature_json(p)} for preset, p in measured.floor_pairs.items()},
+            **_json(measured.floor),
+            "pairs": {preset: {"feature": _feature_json(p)} for preset, p in measured.floor.pairs.items()},
         },
-        "pairs": {preset: _pairs_json(pairs, seed) for preset, pairs in measured.pairs.items()},
-        "temperatures": {preset: _temperatures_json(pairs) for preset, pairs in measured.pairs.items()}
+        "pairs": {preset: _pairs_json(pairs, seed) for preset, pairs in measured.here.pairs.items()},
+        "temperatures": {preset: _temperatures_json(pairs) for preset, pairs in measured.here.pairs.items()}
         if run.adaptive
         else None,
         "head_agreement": {
-            kind: head_agreement(getattr(measured.pairs[PRESETS[-1]], kind)).tolist()
+            kind: head_agreement(getattr(measured.here.pairs[PRESETS[-1]], kind)).tolist()
             for kind in ("positive", "negative")
         }
         if run.config.heads.num > 1
@@ -145,8 +155,11 @@ def _run_json(measured: Measured, seed: int) -> dict[str, Any]:
     }
 
 
-def _quality_json(quality: Quality, pairs: Mapping[str, Pairs]) -> dict[str, Any]:
-    return {**dataclasses.asdict(quality), "alignment": pairs[PRESETS[-1]].alignment}
+def _json(found: Measures) -> dict[str, Any]:
+    return {
+        "features": None if found.quality is None else dataclasses.asdict(found.quality),
+        "label_free": dataclasses.asdict(found.label_free),
+    }
 
 
 def _pairs_json(pairs: Pairs, seed: int) -> dict[str, Any]:

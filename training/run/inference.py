@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,18 +14,31 @@ from torch.utils.data import DataLoader
 
 from amcl_serve.evaluation.knn import knn_accuracy
 from training.config import Config
-from training.data import Labelled, Plain, Subset, leave_signals_to_the_parent
+from training.data import Labelled, Numbers, Plain, Subset, leave_signals_to_the_parent
 from training.machine.precision import mixed_precision
 from training.model.normalise import normalise
 
 
 @dataclass(frozen=True)
 class Knn:
-    """Accuracy of `k` nearest neighbours, and how many images could not be read and were left out."""
+    """Accuracy of `k` nearest neighbours, how many images could not be read, and what it looked at."""
 
     accuracy: float
     k: int
     broken: int
+    queries: npt.NDArray[np.float32]  # features [N, D], of the queries that could be read
+    indices: Numbers  # [N], which these are
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode, and then in the mode it was in."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
 
 
 @torch.inference_mode()
@@ -41,17 +55,12 @@ def features(
         num_workers=config.data.workers,
         worker_init_fn=leave_signals_to_the_parent,
     )
-    training = backbone.training
-    backbone.eval()
     rows, read = [], []
-    try:
-        with mixed_precision(device, config.train):
-            for pixels, good in loader:
-                x = normalise(pixels.to(device).permute(0, 3, 1, 2).float().div_(255), config.data)
-                rows.append(backbone(x).float().cpu().numpy())
-                read.append(good.numpy())
-    finally:
-        backbone.train(training)
+    with evaluating(backbone), mixed_precision(device, config.train):
+        for pixels, good in loader:
+            x = normalise(pixels.to(device).permute(0, 3, 1, 2).float().div_(255), config.data)
+            rows.append(backbone(x).float().cpu().numpy())
+            read.append(good.numpy())
     return np.concatenate(rows), np.concatenate(read)
 
 
@@ -64,4 +73,5 @@ def knn(backbone: nn.Module, labelled: Labelled, config: Config, device: torch.d
     accuracy = knn_accuracy(
         bank[bank_read], labelled.bank.labels[bank_read], queries[query_read], labelled.queries.labels[query_read], k=k
     )
-    return Knn(accuracy, k, int((~bank_read).sum() + (~query_read).sum()))
+    broken = int((~bank_read).sum() + (~query_read).sum())
+    return Knn(accuracy, k, broken, queries[query_read], labelled.queries.indices[query_read])

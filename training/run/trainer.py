@@ -1,4 +1,4 @@
-"""The loop over the steps of a run, with what surrounds it: stages, checkpoints, kNN, broken images, failing steps."""
+"""The loop over the steps of a run, and what surrounds it: stages, checkpoints, verdicts, broken images, bad steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from training.machine import distributed
 from training.machine.precision import mixed_precision
 from training.methods.base import Seen, Step
 from training.model.normalise import normalise
-from training.run import checkpoint, estimate, inference, length, optim, weights
+from training.run import checkpoint, estimate, length, optim, weights
+from training.run.judge import Judge
 from training.run.monitor import collapse, statistics, stuck
 from training.run.reporter import Reporter
 
@@ -75,8 +76,8 @@ class Trainer:
                 f"train.accumulate={config.train.accumulate}: a part needs two images or more, of each process; "
                 f"set it to {max(1, batch // (2 * processes))} or less, or raise train.batch_size"
             )
-        spec, limit = config.data.eval_spec, config.eval.bank_limit
-        self.labelled = data.open_labelled(spec, bank_limit=limit) if spec and self.first else None
+        self.judge = Judge(config, self.images) if config.data.eval_spec and self.first else None
+        self.verdict = ""  # the last one, in words
         self.fingerprint = self.images.fingerprint()
         torch.set_num_threads(config.train.threads)
         torch.manual_seed(config.train.seed)
@@ -93,7 +94,7 @@ class Trainer:
         self.per_epoch = len(self.images) // batch
         self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages()))
         self.step, self.saved, self.seconds = 0, 0, 0.0  # saved: the step of the checkpoint
-        self.evaluated = 0  # the step of the last kNN
+        self.evaluated = 0  # the step of the last verdict
         self._clock = time.perf_counter()
         self.broken: set[int] = set()
         self.skipped = 0  # steps in a row
@@ -184,7 +185,8 @@ class Trainer:
                 return 128 + signal
             self._evaluate_if_due(last)
         self.save()
-        self.reporter.say(f"done: {self.step} steps in {self.seconds / 60:.1f} min; {self._kept()}")
+        done = f"done: {self.step} steps in {self.seconds / 60:.1f} min; {self._kept()}"
+        self.reporter.say("; ".join(filter(None, (done, self.verdict))))
         return 0
 
     @property
@@ -253,32 +255,30 @@ class Trainer:
         self.reporter.warn(self.step, f"{text}; the step is left out")
 
     def _evaluate_if_due(self, last: int) -> None:
-        """kNN every so many epochs and after the last step, if there are labelled images, by the first process."""
+        """A verdict every so many epochs and after the last step, if there are images for it, by the first process."""
         period = self.config.eval.every * self.per_epoch
         due = self.step == last or (period and self.step % period == 0)
         if not self.config.data.eval_spec or not self.step or self.evaluated == self.step or not due:
             return
         with distributed.together(RunFailed):
-            if self.labelled is not None:
-                self._evaluate(self.labelled)
+            if self.judge is not None:
+                self._evaluate(self.judge)
         self.evaluated = self.step
         self.reporter.restart_clock()
 
-    def _evaluate(self, labelled: data.Labelled) -> None:
-        """kNN to journal and terminal; RunFailed."""
+    def _evaluate(self, judge: Judge) -> None:
+        """The verdict to journal and terminal; RunFailed."""
         began, epoch = time.perf_counter(), self.step / self.per_epoch
         try:
             # Other sizes, which would be compiled anew; where nothing is compiled, the compiler stays out of memory.
             with torch.compiler.set_stance("force_eager") if self.config.train.compile else nullcontext():
-                found = inference.knn(self.method.model.backbone, labelled, self.config, self.device)
+                found = judge(self.method.model, self.device)
         except ValueError as error:
-            raise RunFailed(f"no kNN after step {self.step}: {error}") from None
-        self.reporter.record(self.step, epoch=epoch, knn=found.accuracy, k=found.k)
+            raise RunFailed(f"no verdict after step {self.step}: {error}") from None
+        self.reporter.record(self.step, epoch=epoch, **found.numbers)
         note = f"; {found.broken} images could not be read" if found.broken else ""
-        seconds = time.perf_counter() - began
-        self.reporter.say(
-            f"epoch {epoch:.1f}: kNN {found.accuracy:.4f} (k={found.k}, cosine, exp(s/0.1)), {seconds:.0f} s{note}"
-        )
+        self.verdict = found.text
+        self.reporter.say(f"epoch {epoch:.1f}: {found.text}, {time.perf_counter() - began:.0f} s{note}")
 
     def _announce(self, last: int) -> None:
         c, millions = self.config, sum(p.numel() for p in self.method.model.parameters()) / 1e6
@@ -293,6 +293,8 @@ class Trainer:
                 self.reporter.say(line)
         if self.images.note:
             self.reporter.say(f"{c.data.spec}: {self.images.note}")
+        for text in self.judge.warnings if self.judge else ():
+            self.reporter.warn(self.step, text)
         if processes and self.device.type == "cpu":
             self.reporter.say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amcl_serve.evaluation import geometry
-from amcl_serve.evaluation.geometry import alignment, effective_rank, feature_spread, uniformity
+from amcl_serve.evaluation.geometry import alignment, alpha_req, effective_rank, feature_spread, uniformity
 
 
 @pytest.fixture
@@ -50,6 +50,34 @@ def test_effective_rank_of_known_spectra(features):
     assert effective_rank(5 * features @ rotation) == pytest.approx(effective_rank(features))
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_alpha_req_is_the_exponent_of_a_power_law(alpha):
+    rng = np.random.default_rng(4)
+    rows, _ = np.linalg.qr(np.concatenate([np.ones((200, 1)), rng.normal(size=(200, 80))], axis=1))
+    columns, _ = np.linalg.qr(rng.normal(size=(80, 80)))
+    power = np.arange(1, 81.0) ** -alpha  # variances along the 80 directions
+    features = rows[:, 1:] * np.sqrt(power) @ columns  # with a mean of 0
+    assert alpha_req(features) == pytest.approx(alpha)
+    assert alpha_req(3 * features + 5) == pytest.approx(alpha)
+    bent = features + rows[:, 1:3] @ columns[:2]  # the first ranks are not looked at
+    assert alpha_req(bent) == pytest.approx(alpha)
+
+
+def test_alpha_req_weighs_ranks_by_their_inverse(features):
+    x = features - features.mean(0)
+    values = np.linalg.eigvalsh(x.T @ x)[::-1][1:]
+    rank = np.arange(2, 7)
+    design, weight = np.stack([-np.log(rank), np.ones(5)], 1), np.diag(1 / rank)
+    expected = np.linalg.solve(design.T @ weight @ design, design.T @ weight @ np.log(values))[0]
+    assert alpha_req(features, first=2) == pytest.approx(expected)
+
+
+def test_alpha_req_of_too_few_dims_is_not_defined(features):
+    assert math.isnan(alpha_req(features[:, :5]))
+    assert math.isnan(alpha_req(np.ones((20, 10))))
+    assert math.isnan(alpha_req(np.tile(features[:, :3], 4)))
+
+
 def test_feature_spread_is_zero_at_collapse_and_one_over_root_d_on_the_sphere():
     collapsed = np.outer(np.arange(1, 50), np.ones(8))
     assert feature_spread(collapsed) == pytest.approx(0, abs=1e-12)
@@ -57,7 +85,7 @@ def test_feature_spread_is_zero_at_collapse_and_one_over_root_d_on_the_sphere():
     assert feature_spread(sphere) == pytest.approx(16**-0.5, rel=0.01)
 
 
-@pytest.mark.parametrize("function", [uniformity, effective_rank, feature_spread, lambda x: alignment(x, x)])
+@pytest.mark.parametrize("function", [uniformity, alpha_req, effective_rank, feature_spread, lambda x: alignment(x, x)])
 def test_bad_input_is_named(function):
     with pytest.raises(ValueError, match="non-empty"):
         function(np.zeros((0, 3)))

@@ -12,8 +12,9 @@ from amcl_serve.evaluation.separation import separation
 from training.data import FolderImages, Subset
 from training.report import figures, pages
 from training.report.figures import HistogramRow, TemperatureRow
-from training.report.measure import Pairs, PairScores, head_agreement, pair_images
+from training.report.measure import head_agreement, pair_images
 from training.report.sections import FigureFile, Section, Table
+from training.run.pairs import Pairs, PairScores
 
 RNG = np.random.default_rng(0)
 
