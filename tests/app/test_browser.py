@@ -58,6 +58,7 @@ def page(browser: Browser, base: str) -> Iterator[Page]:
     page.goto(base)
     expect(page.locator("#result")).to_contain_text(result.EMPTY)
     expect(page.locator(".colophon")).to_contain_text("3 heads, adaptive temperature")
+    expect(page.locator(".masthead")).to_contain_text("through its projection heads")
     yield page
     context.close()
     assert watch.hosts == {"127.0.0.1"}
