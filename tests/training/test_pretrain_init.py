@@ -177,6 +177,7 @@ def test_a_named_networks_normalisation_is_its_own(folder: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU wants a C++ compiler")
 def test_a_compiled_named_network_takes_the_same_steps(folder: Path, tmp_path: Path) -> None:
     words = ["momentum.queue=40", "train.precision=fp32", "train.max_steps=2"]
