@@ -133,10 +133,10 @@ def sentence(
     """What to say of a run of these parts; `found` is None where images are on the device."""
     batch = config.train.batch_size // processes
 
-    def run(of: list[tuple[Part, Pace]], image: float, steps: int | None = None) -> float:
+    def run(image: float, steps: int | None = None) -> float:
         """Seconds of all steps, or of the first `steps`, if reading an image takes `image`."""
         total = 0.0
-        for part, pace in of:
+        for part, pace in paces:
             count = part.steps if steps is None else min(part.steps, steps)
             steps = None if steps is None else steps - count
             total += count * seconds_a_step(pace.step, batch * (image + pace.crop), config, processes)
@@ -145,20 +145,21 @@ def sentence(
     step = f"a step computes for {span(paces[0][1].step)}"
     steps = sum(part.steps for part, _ in paces)
     if found is None:
-        return f"about {span(run(paces, 0.0))} for {steps} steps: {step}{_GUESS}"
+        return f"estimate: about {span(run(0.0))} for {steps} steps: {step}{_GUESS}"
     first = found.kept * found.warm + (1 - found.kept) * found.cold
     later = found.keeps * found.warm + (1 - found.keeps) * found.cold
     began = min(per_epoch, steps)
-    total = run(paces, later) + run(paces, first, began) - run(paces, later, began)
-    epochs = f"the first epoch about {span(run(paces, first, began))}"
-    epochs += f", a later one {span(run(paces, later, began))}" if steps > began else ""
+    total = run(later) + run(first, began) - run(later, began)
+    epochs = f"the first epoch about {span(run(first, began))}"
+    epochs += f", a later one {span(run(later, began))}" if steps > began else ""
     reading = f"reading an image takes {span(found.cold)}"
     if found.large and found.keeps:
         reading += f", or {span(found.warm)} from the cache"
         reading += f", which has {found.kept:.0%} of them" if found.kept else ""
     if found.keeps < found.large and config.data.cache_gib:
         reading += f" (it will hold {found.keeps:.0%} of the images; data.cache_gib sets its size)"
-    return f"about {span(total)} for {steps} steps, {epochs}: {step}; {reading}; {config.data.workers} workers{_GUESS}"
+    workers = f"{config.data.workers} worker{'' if config.data.workers == 1 else 's'}"
+    return f"estimate: about {span(total)} for {steps} steps, {epochs}: {step}; {reading}; {workers}{_GUESS}"
 
 
 _GUESS = ". A guess from a short measurement, without kNN and checkpoints"
@@ -169,4 +170,4 @@ def span(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= 1.5 * length:
             return f"{seconds / length:.{0 if seconds >= 10 * length else 1}f} {unit}"
-    return f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "less than 1 ms"
