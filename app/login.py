@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amcl_serve.errors import AmclError, BodyTooLarge, Unauthorized
 from amcl_serve.http.about import about, routes
+from amcl_serve.http.answers.problem import problem_response
 from amcl_serve.http.guards.auth import grant
 from amcl_serve.http.guards.keys import Access, Keys
-from amcl_serve.http.problem import problem_response
 
 PATH = "/login"
 COOKIE = "amcl_session"

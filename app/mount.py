@@ -13,13 +13,13 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from amcl_serve.http.answers.problem import Problems
 from amcl_serve.http.guards.auth import KeyCheck
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.guards.limits import BodyLimit
 from amcl_serve.http.guards.prefix import Prefix
 from amcl_serve.http.guards.request_id import RequestIds, level_of
-from amcl_serve.http.headers import header
-from amcl_serve.http.problem import Problems
+from amcl_serve.http.reading.headers import header
 from amcl_serve.http.server import server_in
 from amcl_serve.settings import Settings
 from app import login

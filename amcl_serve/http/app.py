@@ -17,6 +17,7 @@ from amcl_serve.hosting.lifecycle import Loader
 from amcl_serve.hosting.opening import load_models
 from amcl_serve.hosting.registry import Registry
 from amcl_serve.http import openapi
+from amcl_serve.http.answers.problem import Problems
 from amcl_serve.http.guards import request_id
 from amcl_serve.http.guards.auth import KEY_HEADERS, KeyCheck, by_route
 from amcl_serve.http.guards.limits import BodyLimit
@@ -24,7 +25,6 @@ from amcl_serve.http.guards.prefix import Prefix
 from amcl_serve.http.head import HeadAsGet
 from amcl_serve.http.metrics import MetricsMiddleware
 from amcl_serve.http.plain import PlainRoutes
-from amcl_serve.http.problem import Problems
 from amcl_serve.http.routes import (
     cohere,
     collections,

@@ -14,8 +14,8 @@ from amcl_serve import errors
 from amcl_serve.errors import AmclError
 from amcl_serve.http import binary_tensors
 from amcl_serve.http.about import About, Route
+from amcl_serve.http.answers.problem import MEDIA_TYPE
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.problem import MEDIA_TYPE
 from amcl_serve.http.shapes.problem import Problem
 
 Errors = tuple[type[AmclError], ...]

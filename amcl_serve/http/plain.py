@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amcl_serve.http.about import PlainRoute
-from amcl_serve.http.problem import Problems
+from amcl_serve.http.answers.problem import Problems
 
 
 class PlainRoutes:

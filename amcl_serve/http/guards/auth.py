@@ -11,10 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amcl_serve.errors import AmclError, Forbidden, Unauthorized
 from amcl_serve.http.about import Route
+from amcl_serve.http.answers.problem import problem_response
 from amcl_serve.http.guards.keys import Access, Keys
 from amcl_serve.http.guards.limits import SAFE
 from amcl_serve.http.metrics import Metrics
-from amcl_serve.http.problem import problem_response
 
 KEY_HEADERS = ("x-api-key", "api-key")  # beside Authorization: Bearer
 _ACCESS = "amcl_serve.access"  # what the request may do, in the ASGI scope: no client can set it

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from amcl_serve.errors import HeadTooLarge
-from amcl_serve.http.problem import problem_response
+from amcl_serve.http.answers.problem import problem_response
 from amcl_serve.http.server import server_in
 
 _FIRST_PROBE, _LATER_PROBES = 0.1, 1.0  # seconds

@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amcl_serve.errors import BodyTooLarge, DeadlineExceeded, Overloaded, UnsupportedMediaType
+from amcl_serve.http.answers.problem import problem_response
 from amcl_serve.http.guards.deadline import Deadline
 from amcl_serve.http.guards.in_flight import InFlight
-from amcl_serve.http.headers import header
 from amcl_serve.http.metrics import Metrics
-from amcl_serve.http.problem import problem_response
+from amcl_serve.http.reading.headers import header
 from amcl_serve.settings import Settings
 
 SAFE = ("GET", "HEAD", "OPTIONS")  # their bodies are not read

@@ -6,7 +6,7 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from amcl_serve.http.headers import header
+from amcl_serve.http.reading.headers import header
 
 HEADER = b"x-forwarded-prefix"
 PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")

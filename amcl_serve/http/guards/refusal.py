@@ -15,11 +15,11 @@ from starlette.types import Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from amcl_serve.http.answers.problem import problem_response
 from amcl_serve.http.guards import request_id
 from amcl_serve.http.guards.connection import bounded, lines, written
 from amcl_serve.http.guards.limits import FULL, SAFE
 from amcl_serve.http.metrics import TOTAL_TIME, milliseconds
-from amcl_serve.http.problem import problem_response
 from amcl_serve.http.server import server_in
 
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from amcl_serve.http.headers import header
 from amcl_serve.http.logs import request_id
+from amcl_serve.http.reading.headers import header
 from amcl_serve.settings import Settings
 
 HEADER = "x-request-id"

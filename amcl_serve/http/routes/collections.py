@@ -14,7 +14,7 @@ from amcl_serve.errors import (
     StorageFull,
 )
 from amcl_serve.http.about import about, routes
-from amcl_serve.http.envelope import Started, Wanted, call, enveloped
+from amcl_serve.http.answers.envelope import Started, Wanted, call, enveloped
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.collections import CollectionDetail, CollectionList, CreateRequest, Envelope

@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from amcl_serve.engine.submissions import Embedded
 from amcl_serve.errors import AmclError, InvalidRequest, ModelNotFound
-from amcl_serve.http import body
 from amcl_serve.http.about import about, routes
+from amcl_serve.http.answers.output import NPY, failed, timed_json, timed_npy
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.headers import header
-from amcl_serve.http.images import Image, at, embed_images, from_texts
-from amcl_serve.http.output import NPY, failed, timed_json, timed_npy
+from amcl_serve.http.reading import body
+from amcl_serve.http.reading.headers import header
+from amcl_serve.http.reading.images import Image, at, embed_images, from_texts
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.embed import EmbedAnswer, EmbedOptions, EmbedQuery, EmbedRequest
 from amcl_serve.model.bundle import ModelCard, Output

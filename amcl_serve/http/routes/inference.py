@@ -12,12 +12,13 @@ from starlette.responses import Response
 import amcl_serve
 from amcl_serve.engine.submissions import Embedded
 from amcl_serve.errors import AmclError, InvalidRequest, ModelNotFound, NotReady
-from amcl_serve.http import binary_tensors, body
+from amcl_serve.http import binary_tensors
 from amcl_serve.http.about import about, routes
+from amcl_serve.http.answers.output import timed_json, timed_tensors
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.headers import header
-from amcl_serve.http.images import Image, all_from_texts, at, embed_images
-from amcl_serve.http.output import timed_json, timed_tensors
+from amcl_serve.http.reading import body
+from amcl_serve.http.reading.headers import header
+from amcl_serve.http.reading.images import Image, all_from_texts, at, embed_images
 from amcl_serve.http.routes.operation import check_engines
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.inference import (

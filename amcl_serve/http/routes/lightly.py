@@ -9,11 +9,11 @@ from starlette.responses import Response
 from amcl_serve.engine.submissions import Embedded
 from amcl_serve.errors import InvalidRequest, NotReady
 from amcl_serve.hosting.registry import LoadedModel
-from amcl_serve.http import body
 from amcl_serve.http.about import about, routes
+from amcl_serve.http.answers.output import timed_json
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.images import Image, embed_images
-from amcl_serve.http.output import timed_json
+from amcl_serve.http.reading import body
+from amcl_serve.http.reading.images import Image, embed_images
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.lightly import LightlyDescription, LightlyEmbeddings, LightlyLimits
 from amcl_serve.model.encoder import unit_norm

@@ -6,12 +6,12 @@ from fastapi import Request
 from starlette.responses import Response
 
 from amcl_serve.errors import ModelNotFound, NotReady
-from amcl_serve.http import body
 from amcl_serve.http.about import about, routes
-from amcl_serve.http.encodings import ENCODINGS
+from amcl_serve.http.answers.encodings import ENCODINGS
+from amcl_serve.http.answers.output import timed_json
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.images import Texts, embed_all
-from amcl_serve.http.output import timed_json
+from amcl_serve.http.reading import body
+from amcl_serve.http.reading.images import Texts, embed_all
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.openai import EmbeddingsAnswer, EmbeddingsRequest, OpenAIModel, OpenAIModelList
 

@@ -20,12 +20,20 @@ from amcl_serve.errors import (
     StorageFull,
     TooManyItems,
 )
-from amcl_serve.http import body as bodies
 from amcl_serve.http.about import about, routes
-from amcl_serve.http.collection_images import Place, model_for, reference, vectors
-from amcl_serve.http.envelope import Started, Wanted, call, check_numbers, enveloped, enveloped_after_images, record
+from amcl_serve.http.answers.envelope import (
+    Started,
+    Wanted,
+    call,
+    check_numbers,
+    enveloped,
+    enveloped_after_images,
+    record,
+)
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.images import Image, from_text
+from amcl_serve.http.reading import body as bodies
+from amcl_serve.http.reading.collection_images import Place, model_for, reference, vectors
+from amcl_serve.http.reading.images import Image, from_text
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.base import Items
 from amcl_serve.http.shapes.collections import Envelope

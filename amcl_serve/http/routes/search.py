@@ -20,10 +20,8 @@ from amcl_serve.errors import (
     ModelNotFound,
     PointNotFound,
 )
-from amcl_serve.http import body as bodies
 from amcl_serve.http.about import about, routes
-from amcl_serve.http.collection_images import Place, model_for, vectors
-from amcl_serve.http.envelope import (
+from amcl_serve.http.answers.envelope import (
     Started,
     Wanted,
     call,
@@ -34,7 +32,9 @@ from amcl_serve.http.envelope import (
     record,
 )
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.images import Image, at, from_text
+from amcl_serve.http.reading import body as bodies
+from amcl_serve.http.reading.collection_images import Place, model_for, vectors
+from amcl_serve.http.reading.images import Image, at, from_text
 from amcl_serve.http.server import Server, server_of
 from amcl_serve.http.shapes.collections import Envelope
 from amcl_serve.http.shapes.search import (

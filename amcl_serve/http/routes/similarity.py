@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from amcl_serve.engine.submissions import Embedded, stack
 from amcl_serve.errors import AmclError, InvalidRequest, ModelNotFound
-from amcl_serve.http import body
 from amcl_serve.http.about import about, routes
+from amcl_serve.http.answers.output import failed, timed_json
 from amcl_serve.http.guards.keys import Access
-from amcl_serve.http.images import Image, at, embed_images, fault, from_texts
-from amcl_serve.http.output import failed, timed_json
+from amcl_serve.http.reading import body
+from amcl_serve.http.reading.images import Image, at, embed_images, fault, from_texts
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.similarity import (
     CrossAnswer,

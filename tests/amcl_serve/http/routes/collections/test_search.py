@@ -104,7 +104,7 @@ def test_what_payloads_an_answer_holds_is_bounded(client: TestClient, monkeypatc
     """Each search of a batch may find the same long ones."""
     put_images(client, *range(4))
     size = 4 * len('{"seed":0}')
-    monkeypatch.setattr("amcl_serve.http.envelope.MAX_PAYLOADS", 2 * size)
+    monkeypatch.setattr("amcl_serve.http.answers.envelope.MAX_PAYLOADS", 2 * size)
     batch, search = f"{POINTS}/query/batch", {"query": unit(1), "with_payload": True}
     assert len(ok(client.post(batch, json={"searches": [search] * 2}))) == 2
     refused(client.post(batch, json={"searches": [search] * 3}), 422, "invalid_request", "leave the payloads out")

@@ -12,7 +12,7 @@ import pytest
 from cohere.core import ApiError
 from starlette.testclient import TestClient
 
-from amcl_serve.http.encodings import as_binary, as_int8, as_ubinary, as_uint8
+from amcl_serve.http.answers.encodings import as_binary, as_int8, as_ubinary, as_uint8
 from amcl_serve.http.shapes.cohere import CohereAnswer
 from tests.amcl_serve.http.conftest import picture
 from tests.amcl_serve.http.routes.protocols.asking import KEY, text, unit_features, uri

@@ -13,10 +13,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from amcl_serve.errors import BodyTooLarge, TooManyItems, UnsupportedMediaType
-from amcl_serve.http import multipart
-from amcl_serve.http.headers import header
-from amcl_serve.http.multipart import MAX_FIELD_BYTES, Form, Limits
-from amcl_serve.http.problem import invalid
+from amcl_serve.http.answers.problem import invalid
+from amcl_serve.http.reading import multipart
+from amcl_serve.http.reading.headers import header
+from amcl_serve.http.reading.multipart import MAX_FIELD_BYTES, Form, Limits
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")

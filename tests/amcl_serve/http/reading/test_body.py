@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.types import Message
 
 from amcl_serve.errors import BodyTooLarge
-from amcl_serve.http.body import MAX_OBJECTS, MAX_VALUES, read_json
+from amcl_serve.http.reading.body import MAX_OBJECTS, MAX_VALUES, read_json
 
 
 class Anything(BaseModel):

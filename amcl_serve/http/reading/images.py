@@ -15,8 +15,8 @@ from starlette.types import Receive
 from amcl_serve.engine.engine import Engine
 from amcl_serve.engine.submissions import EmbedResult, Timing
 from amcl_serve.errors import AmclError, BadRequest, InvalidRequest, ItemFault, UndecodableImage
-from amcl_serve.http import body
 from amcl_serve.http.guards.disconnect import unless_gone
+from amcl_serve.http.reading import body
 from amcl_serve.http.server import server_of
 from amcl_serve.model.encoder import unit_norm
 

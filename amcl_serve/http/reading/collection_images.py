@@ -13,8 +13,8 @@ from starlette.types import Receive
 from amcl_serve.engine.submissions import Embedded, Timing
 from amcl_serve.errors import AmclError
 from amcl_serve.hosting.registry import LoadedModel
-from amcl_serve.http.envelope import call
-from amcl_serve.http.images import Image, embed_images, fault
+from amcl_serve.http.answers.envelope import call
+from amcl_serve.http.reading.images import Image, embed_images, fault
 from amcl_serve.http.server import Server
 from amcl_serve.vectors.types import ModelRef
 

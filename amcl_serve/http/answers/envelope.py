@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from amcl_serve.engine.submissions import Timing
 from amcl_serve.errors import InvalidRequest
+from amcl_serve.http.answers.output import timed_json
 from amcl_serve.http.metrics import Metrics
-from amcl_serve.http.output import timed_json
 from amcl_serve.http.shapes.items import Name
 from amcl_serve.vectors.types import Record
 

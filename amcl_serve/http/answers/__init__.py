@@ -1,0 +1,1 @@
+"""What writes answers: JSON, arrays, envelopes, problems."""

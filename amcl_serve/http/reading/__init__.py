@@ -1,0 +1,1 @@
+"""What reads requests: their bodies, the images in them, their headers."""
