@@ -28,12 +28,15 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 class Journal:
-    """Writes the journal of the run in `folder`; entered at `step`, it forgets what was written of later steps."""
+    """Writes the journal of the run in `folder`; entered at `step`, it forgets what was written of later steps.
+
+    A run that begins, at step 0, forgets all: a line of step 0 is of how one began.
+    """
 
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / FILE
         if self.path.exists():
-            kept = [row for row in read(folder) if row.get("step", math.inf) <= step]
+            kept = [row for row in read(folder) if step and row.get("step", math.inf) <= step]
             temporary = self.path.with_suffix(".tmp")
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
             temporary.replace(self.path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from training import config as configs
@@ -20,6 +20,7 @@ from training.config import Config
 from training.machine import distributed
 from training.machine.precision import mixed_precision
 from training.methods.base import Seen, Step
+from training.model.backbones.named import with_joint_norms
 from training.model.normalise import normalise
 from training.run import checkpoint, estimate, length, optim, weights
 from training.run.judge import Judge
@@ -88,7 +89,7 @@ class Trainer:
         self.begun = None if source is None else weights.begin(self.method, config, source)
         self.method = self.method.to(memory_format=torch.channels_last).to(self.device)
         if processes > 1 and self.device.type == "cuda":  # it needs CUDA; on CPU each process has its own statistics
-            self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)  # type: ignore[no-untyped-call]
+            self.method = with_joint_norms(self.method, config.backbone.name)
         if config.train.compile:
             self.method.compile_backbones()
         self.per_epoch = len(self.images) // batch

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from training.model.backbones.named import feature_dim, named
+from training.model.backbones.named import feature_dim, named, with_joint_norms
 
 TORCHVISION = {
     "resnet18": 512,
@@ -137,3 +137,13 @@ def test_without_timm_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ValueError, match=r"pip install 'amcl-serve\[timm\]'"):
         named("timm:resnet18", 32)
+
+
+@pytest.mark.parametrize("name", ["timm:test_efficientnet", "torchvision:resnet18"])
+def test_batch_norms_of_all_processes_keep_their_activation(name: str) -> None:
+    network = named(name, 32).network.eval()
+    x = torch.rand(2, 3, 32, 32)
+    before = network(x)
+    joint = with_joint_norms(network, name)
+    assert any(isinstance(part, nn.SyncBatchNorm) for part in joint.modules())
+    torch.testing.assert_close(joint(x), before)

@@ -22,3 +22,14 @@ def test_lines_that_are_no_objects_are_left_out(tmp_path: Path) -> None:
     assert read(tmp_path) == []
     (tmp_path / FILE).write_text('{"step": 1}\n7\n\n{"step": 2, "wa\n{"step": 3}\n')
     assert read(tmp_path) == [{"step": 1}, {"step": 3}]
+
+
+def test_how_a_run_began_is_kept_with_it_and_forgotten_by_another(tmp_path: Path) -> None:
+    first = Journal(tmp_path, 0)
+    first.write(0, init="weights.pth")
+    first.write(2, loss=1.0)
+    first.close()
+    Journal(tmp_path, 1).close()
+    assert [line["step"] for line in read(tmp_path)] == [0]
+    Journal(tmp_path, 0).close()
+    assert read(tmp_path) == []

@@ -6,15 +6,16 @@ Built with random weights; nothing is ever downloaded. Shapes: x float32 [N, 3, 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torchvision import models
 
 SOURCES = ("torchvision", "timm")
+M = TypeVar("M", bound=nn.Module)
 Colour = tuple[float, float, float]
 
 # What some of torchvision's builders want to be told. The two old ones then take images normalised as all others.
@@ -95,6 +96,17 @@ def check_size(network: nn.Module, size: int, subject: str) -> None:
         feature_dim(network, size)
     except ValueError as error:
         raise ValueError(f"{subject} {error}") from None
+
+
+def with_joint_norms(module: M, name: str) -> M:
+    """`module`, which has the backbone `name`, with batch norms that see the images of all processes; they need CUDA.
+
+    Some of timm's batch norms hold their activation, which torch's own conversion would lose.
+    """
+    convert: Callable[[M], M] = nn.SyncBatchNorm.convert_sync_batchnorm
+    if name.startswith("timm:"):
+        from timm.layers.norm_act import convert_sync_batchnorm as convert
+    return convert(module)
 
 
 def _split(name: str) -> tuple[str, str]:
