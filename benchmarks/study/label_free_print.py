@@ -13,19 +13,19 @@ from amcl_serve.evaluation.label_free import PRESETS
 
 DRAWS = 10_000  # of the bootstrap
 KNN = "knn_20"
-_SINGLE = (
+_SINGLE = ("rankme", "alpha_req", "alignment", "uniformity", "calibration_error", "brier")
+_BETTER = {"alpha_req": "near 1"} | dict.fromkeys(("alignment", "uniformity", "calibration_error", "brier"), "low")
+METRICS = (*(f"pair_auroc_{p}" for p in PRESETS), *(f"pair_auroc_features_{p}" for p in PRESETS), *_SINGLE)
+_SHOWN = (
+    "pair_auroc_a",
+    "pair_auroc_abcde",
     "rankme",
     "alpha_req",
-    "distance_of_alpha_req_from_1",
     "alignment",
     "uniformity",
     "calibration_error",
     "brier",
 )
-_LOW = {"distance_of_alpha_req_from_1", "alignment", "uniformity", "calibration_error", "brier"}  # is said to be better
-METRICS = (*(f"pair_auroc_{p}" for p in PRESETS), *(f"pair_auroc_features_{p}" for p in PRESETS), *_SINGLE)
-_SHOWN = ("pair_auroc_abcde", "pair_auroc_features_abcde", "rankme", "alpha_req", "alignment", "uniformity",
-          "calibration_error", "brier")  # fmt: skip
 
 Line = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -47,18 +47,23 @@ def networks(lines: Sequence[Line]) -> str:
 
 
 def correlations(lines: Sequence[Line]) -> str:
-    """Spearman's ρ of each metric with kNN, over all networks and over those that beat their untrained backbone."""
+    """Spearman's ρ of each metric with kNN: over all networks, those that beat their untrained backbone, and those
+    trained under the recipes' own kinds of augmentation.
+    """
     trained = [line for line in lines if not line["untrained"]]
     floor = {line["width"]: line[KNN] for line in lines if line["untrained"]}
-    learnt = [line for line in trained if line[KNN] > floor.get(line["width"], 0)]
-    rows = [["figure", "better is", f"all, n = {len(trained)}", f"better than untrained, n = {len(learnt)}"]]
-    found = []
-    for name in METRICS:
-        cells = [spearman(*_columns(part, name)) for part in (trained, learnt)]
-        found.append((cells[0][0], [name, "low" if name in _LOW else "–" if name == "alpha_req" else "high",
-                                    *(_interval(*cell) for cell in cells)]))  # fmt: skip
-    found.sort(key=lambda pair: -abs(pair[0]) if np.isfinite(pair[0]) else 1)
-    return _table(rows + [row for _, row in found])
+    parts = {
+        "all": trained,
+        "better than untrained": [line for line in trained if line[KNN] > floor.get(line["width"], 0)],
+        "of one augmentation": [line for line in trained if not any("augment." in word for word in line["words"])],
+    }
+    rows = [["figure", "better is", *(f"{name}, n = {len(part)}" for name, part in parts.items())]]
+    found = {name: [spearman(*_columns(part, name)) for part in parts.values()] for name in METRICS}
+    rows += [
+        [name, _BETTER.get(name, "high"), *(_interval(*cell) for cell in found[name])]
+        for name in sorted(METRICS, key=lambda name: np.nan_to_num(-abs(found[name][0][0]), nan=1.0))
+    ]
+    return _table(rows)
 
 
 def spearman(x: Floats, y: Floats, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float, float]:
@@ -68,7 +73,7 @@ def spearman(x: Floats, y: Floats, *, draws: int = DRAWS, seed: int = 0) -> tupl
     chosen = np.random.default_rng(seed).integers(0, len(x), (draws, len(x)))
     with np.errstate(invalid="ignore", divide="ignore"):
         found = _rank_correlation(x[chosen], y[chosen])
-        low, high = np.nanpercentile(found, [2.5, 97.5])
+        low, high = np.nanpercentile(found, [2.5, 97.5]) if np.isfinite(found).any() else (np.nan, np.nan)
         return float(_rank_correlation(x[None], y[None])[0]), float(low), float(high)
 
 
@@ -80,15 +85,9 @@ def _rank_correlation(x_BN: Floats, y_BN: Floats) -> Floats:
 
 def _columns(lines: Sequence[Line], name: str) -> tuple[Floats, Floats]:
     """The metric and kNN of the networks that have it."""
-    pairs = [(value, line[KNN]) for line in lines if (value := _value(line["label_free"], name)) is not None]
+    pairs = [(value, line[KNN]) for line in lines if (value := line["label_free"].get(name)) is not None]
     both = np.array(pairs, np.float64).reshape(-1, 2)
     return both[:, 0], both[:, 1]
-
-
-def _value(found: dict[str, float], name: str) -> float | None:
-    if name == "distance_of_alpha_req_from_1":
-        return abs(found["alpha_req"] - 1) if "alpha_req" in found else None
-    return found.get(name)
 
 
 def _cell(value: float | None) -> str:

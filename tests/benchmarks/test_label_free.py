@@ -42,18 +42,19 @@ def test_spearman_is_scipys_and_its_interval_holds_it():
 
 def line(name, knn, auroc, *, untrained=False, width=16):
     figures = dict.fromkeys(METRICS, 0.5) | {"pair_auroc_abcde": auroc, "alpha_req": 2 - knn}
-    return {"name": name, "knn_20": knn, "label_free": figures, "untrained": untrained, "width": width}
+    words = ["simclr", *(["augment.kinds=a"] if name == "net 0" else [])]
+    return {"name": name, "knn_20": knn, "label_free": figures, "untrained": untrained, "width": width, "words": words}
 
 
 def test_the_table_says_n_and_leaves_out_what_does_not_beat_its_untrained_backbone():
     lines = [line(f"net {n}", 0.3 + n / 100, 0.9 + n / 100) for n in range(5)]
     lines += [line("collapsed", 0.1, 0.5), line("floor", 0.25, 0.6, untrained=True)]
     text = render(lines)
-    assert "all, n = 6 | better than untrained, n = 5" in text
+    assert "all, n = 6 | better than untrained, n = 5 | of one augmentation, n = 5" in text
     assert "| pair_auroc_abcde | high | +1.00 (" in text
-    assert "| alpha_req | – | −1.00 (" in text
+    assert "| alpha_req | near 1 | −1.00 (" in text
     assert text.index("| net 4 |") < text.index("| floor |") < text.index("| collapsed |")
-    assert "| rankme | high | – | – |" in text  # one value for all has no rank
+    assert "| rankme | high | – | – | – |" in text  # one value for all has no rank
 
 
 def test_a_study_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):

@@ -35,7 +35,9 @@ def test_a_run_leaves_what_it_should(folder: Path, tmp_path: Path, capsys: pytes
     assert config["train"]["device"] in ("cpu", "cuda")
     lines = journal.read(tmp_path)
     assert [line["epoch"] for line in lines if "knn" in line] == [1, 2]
-    assert {"tau_positive", "tau_negative_head2", "effective_rank"} <= set(lines[0])
+    assert {"tau_positive", "tau_negative_head2", "effective_rank"} <= set(
+        next(line for line in lines if "loss" in line)
+    )
     model, loaded = checkpoint.load_model(tmp_path)
     features, heads = model(torch.zeros(2, 3, 16, 16))
     assert features.shape == (2, 32)

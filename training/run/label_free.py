@@ -23,7 +23,7 @@ def label_free(features: npt.ArrayLike, pairs: Mapping[str, Pairs]) -> LabelFree
 def in_words(found: LabelFree, floor: LabelFree) -> str:
     """The figures that say most, each with that of the untrained network in brackets."""
     return ", ".join(
-        f"{name} {value:.{digits}f} (untrained {beside:.{digits}f})"
+        f"{name} {value:.{digits}f} (untrained {beside:.{digits}f})".replace("nan", "–")
         for name, value, beside, digits in (
             ("pair AUROC", found.pair_auroc["abcde"], floor.pair_auroc["abcde"], 3),
             ("RankMe", found.rankme, floor.rankme, 1),
