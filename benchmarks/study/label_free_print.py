@@ -59,8 +59,10 @@ def correlations(lines: Sequence[Line]) -> str:
     }
     rows = [["figure", "better is", *(f"{name}, n = {len(part)}" for name, part in parts.items())]]
     found = {name: [spearman(*_columns(part, name)) for part in parts.values()] for name in METRICS}
-    for name in sorted(METRICS, key=lambda name: np.nan_to_num(-abs(found[name][0][0]), nan=1.0)):
-        rows.append([name, _BETTER.get(name, "high"), *(_interval(*cell) for cell in found[name])])
+    rows += [
+        [name, _BETTER.get(name, "high"), *(_interval(*cell) for cell in found[name])]
+        for name in sorted(METRICS, key=lambda name: np.nan_to_num(-abs(found[name][0][0]), nan=1.0))
+    ]
     return _table(rows)
 
 
