@@ -1,9 +1,10 @@
-"""How long to train: `train.epochs=auto`, and what to say of a schedule that does not suit the number of images."""
+"""Schedule and number of images: `train.epochs=auto`, what cannot be, and what to say of what does not suit."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from training.config import Config
 from training.config.keys import C
 
 _VIEWED = 10_000_000  # images seen in a run: 200 epochs of CIFAR-10's 50,000, our default
@@ -19,6 +20,24 @@ def resolve_epochs(config: C, images: int) -> C:
         return config
     epochs = min(_MOST, max(_FEWEST, round(_VIEWED / images)))
     return dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
+
+
+def check_batch(config: Config, images: int, processes: int) -> None:
+    """ValueError where the images do not make one batch, or a batch does not suit processes and parts."""
+    train = config.train
+    batch = train.batch_size
+    if images < batch:
+        raise ValueError(
+            f"{config.data.spec} holds {images} images, fewer than one batch of "
+            f"{batch}; set train.batch_size={max(2, images)} or less"
+        )
+    if batch % processes or batch < 2 * processes:
+        raise ValueError(f"train.batch_size={batch} must be a multiple of the {processes} processes, two each or more")
+    if batch < 2 * processes * train.accumulate:
+        raise ValueError(
+            f"train.accumulate={train.accumulate}: a part needs two images or more, of each process; "
+            f"set it to {max(1, batch // (2 * processes))} or less, or raise train.batch_size"
+        )
 
 
 def doubts(config: C, images: int, steps: int) -> list[str]:

@@ -23,6 +23,7 @@ from training.methods.base import Seen, Step
 from training.model.backbones.named import with_joint_norms
 from training.model.normalise import normalise
 from training.run import checkpoint, estimate, length, optim, weights
+from training.run.announcement import announcement
 from training.run.judge import Judge
 from training.run.monitor import collapse, statistics, stuck
 from training.run.reporter import Reporter
@@ -62,21 +63,7 @@ class Trainer:
         self.images = data.open_images(config.data.spec)
         self.config = config = length.resolve_epochs(config, len(self.images))
         self.cache = data.open_cache(config.data.cache, self.out, config.data.cache_gib)
-        batch, processes = config.train.batch_size, distributed.world_size()
-        if len(self.images) < batch:
-            raise ValueError(
-                f"{config.data.spec} holds {len(self.images)} images, fewer than one batch of "
-                f"{batch}; set train.batch_size={max(2, len(self.images))} or less"
-            )
-        if batch % processes or batch < 2 * processes:
-            raise ValueError(
-                f"train.batch_size={batch} must be a multiple of the {processes} processes, two each or more"
-            )
-        if batch < 2 * processes * config.train.accumulate:
-            raise ValueError(
-                f"train.accumulate={config.train.accumulate}: a part needs two images or more, of each process; "
-                f"set it to {max(1, batch // (2 * processes))} or less, or raise train.batch_size"
-            )
+        length.check_batch(config, len(self.images), distributed.world_size())
         self.judge = Judge(config, self.images) if config.data.eval_spec and self.first else None
         self.verdict = ""  # the last one, in words
         self.fingerprint = self.images.fingerprint()
@@ -88,11 +75,12 @@ class Trainer:
         self.method = methods.build(config)
         self.begun = None if source is None else weights.begin(self.method, config, source)
         self.method = self.method.to(memory_format=torch.channels_last).to(self.device)
-        if processes > 1 and self.device.type == "cuda":  # it needs CUDA; on CPU each process has its own statistics
+        # It needs CUDA; on CPU each process has its own statistics.
+        if distributed.world_size() > 1 and self.device.type == "cuda":
             self.method = with_joint_norms(self.method, config.backbone.name)
         if config.train.compile:
             self.method.compile_backbones()
-        self.per_epoch = len(self.images) // batch
+        self.per_epoch = len(self.images) // config.train.batch_size
         self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages()))
         self.step, self.saved, self.seconds = 0, 0, 0.0  # saved: the step of the checkpoint
         self.evaluated = 0  # the step of the last verdict
@@ -282,24 +270,17 @@ class Trainer:
         self.reporter.say(f"epoch {epoch:.1f}: {found.text}, {time.perf_counter() - began:.0f} s{note}")
 
     def _announce(self, last: int) -> None:
-        c, millions = self.config, sum(p.numel() for p in self.method.model.parameters()) / 1e6
-        processes = f"{distributed.world_size()} processes of " if distributed.world_size() > 1 else ""
-        self.reporter.say(
-            f"{c.recipe}, C = {c.heads.num}, {c.temperature.kind} temperature, {millions:.1f} M parameters; "
-            f"{len(self.images)} images, {self.per_epoch} steps an epoch; {processes}{c.train.device}, "
-            f"{c.train.precision}; steps {self.step} to {last} of {self.ends[-1]}; {self.out}"
-        )
-        if self.begun is not None:
-            for line in (f"weights from {c.train.init}", *self.begun.lines()):
-                self.reporter.say(line)
+        for line in announcement(
+            self.config, self.method, len(self.images), (self.step, last, self.ends[-1]), self.out
+        ):
+            self.reporter.say(line)
+        for line in self.begun.lines() if self.begun else ():
+            self.reporter.say(line)
         if self.images.note:
-            self.reporter.say(f"{c.data.spec}: {self.images.note}")
+            self.reporter.say(f"{self.config.data.spec}: {self.images.note}")
         for text in self.judge.warnings if self.judge else ():
             self.reporter.warn(self.step, text)
-        if processes and self.device.type == "cpu":
-            self.reporter.say("batch norm sees the images of one process only: SyncBatchNorm needs CUDA")
-
-        for doubt in [] if self.step else length.doubts(c, len(self.images), self.ends[-1]):
+        for doubt in [] if self.step else length.doubts(self.config, len(self.images), self.ends[-1]):
             self.reporter.warn(self.step, doubt)
 
     def _log(self, loss: Tensor, seen: Seen) -> None:
