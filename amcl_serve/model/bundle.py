@@ -3,6 +3,9 @@
 encoder.<precision>.onnx   pixels uint8 [N, S, S, 3] -> features float32 [N, D], heads float32 [N, C, d'], unit norm
 temperature.onnx           heads_a, heads_b float32 [N, C, d'] -> temperature float32 [N, C]
 card.json                  ModelCard
+
+A model from elsewhere may have no heads: C = d' = 0. Its encoder then has the output `features` alone, there is no
+temperature.onnx, and the score of a pair is the cosine of its features.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ MODELS_DIR = Path(__file__).parents[1] / "models"
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+Interpolation = Literal["bilinear", "bicubic"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -40,11 +44,12 @@ class _Part(BaseModel):
 
 
 class InputSpec(_Part):
-    """How an image becomes the encoder's pixels: the shorter side is resized to `size`, the centre is kept."""
+    """How an image becomes the encoder's pixels: the shorter side is resized, the centre of size x size is kept."""
 
     size: Annotated[int, Field(ge=8, le=1024)]
     resize: Literal["shorter_side_centre_crop"] = "shorter_side_centre_crop"
-    interpolation: Literal["bilinear"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the resized shorter side that is kept (timm's crop_pct)
     scaled_jpeg_decoding: bool = False  # whether `Image.draft` keeps the embeddings (measured at export)
 
 
@@ -66,7 +71,10 @@ class Whitening(_Part):
 
 
 class PairScore(_Part):
-    """How heads become one score (`amcl_serve.evaluation.head_score`); the export keeps what tells pairs apart best."""
+    """How heads become one score (`amcl_serve.evaluation.head_score`); the export keeps what tells pairs apart best.
+
+    Of a model without heads it says nothing: the score is the cosine of the features.
+    """
 
     weighting: Weighting = "inverse_variance"
     weights: list[Annotated[float, Field(ge=0)]] | None = None  # [C], of weighting "weights"
@@ -80,17 +88,17 @@ class FileEntry(_Part):
 
 
 class Parity(_Part):
-    """Agreement with PyTorch (fp32) through onnxruntime, on `images` held-out images."""
+    """Agreement with the source (fp32) through onnxruntime, on `images` held-out images; no heads: None of them."""
 
     images: int
     features_max_abs: float  # largest |difference| / largest |reference|
-    heads_max_abs: float
+    heads_max_abs: float | None = None
     features_min_cosine: float
     features_mean_cosine: float
     features_p01_cosine: float  # 1st percentile
-    heads_min_cosine: float
-    heads_mean_cosine: float
-    heads_p01_cosine: float
+    heads_min_cosine: float | None = None
+    heads_mean_cosine: float | None = None
+    heads_p01_cosine: float | None = None
 
 
 class Metric(_Part):
@@ -132,10 +140,10 @@ class ModelCard(_Part):
     config: Mapping[str, Any]  # the run's whole config
     backbone: str
     feature_dim: Annotated[int, Field(ge=1)]  # D
-    num_heads: Annotated[int, Field(ge=1)]  # C
-    head_dim: Annotated[int, Field(ge=1)]  # d'
+    num_heads: Annotated[int, Field(ge=0)]  # C; 0: a model without heads
+    head_dim: Annotated[int, Field(ge=0)]  # d', 0 likewise
     input: InputSpec
-    temperature: TemperatureSpec
+    temperature: TemperatureSpec | None  # None: no heads
     whitening: Whitening | None = None  # None: features are the backbone's own
     pair_score: PairScore = PairScore()
     files: dict[str, FileEntry]
@@ -146,6 +154,16 @@ class ModelCard(_Part):
     training_data: str
     licence: str
     notes: list[str] = []
+
+    @model_validator(mode="after")
+    def _heads_are_whole_or_none(self) -> Self:
+        if not (self.num_heads > 0) == (self.head_dim > 0) == (self.temperature is not None):
+            raise ValueError(
+                f"num_heads {self.num_heads}, head_dim {self.head_dim} and temperature "
+                f"{'given' if self.temperature else 'null'}: a model without heads has 0, 0 and null, "
+                "one with heads none of these"
+            )
+        return self
 
     @model_validator(mode="after")
     def _weights_are_of_the_heads(self) -> Self:
@@ -181,8 +199,10 @@ class Bundle:
         card = _parse_card(raw, folder)
         for name, entry in card.files.items():
             _check_file(folder, name, entry, verify=verify)
-        if TEMPERATURE_FILE not in card.files:
+        if card.num_heads and TEMPERATURE_FILE not in card.files:
             raise BundleError(f"bundle {folder.name}: {CARD_FILE} names no {TEMPERATURE_FILE}")
+        if not card.num_heads and TEMPERATURE_FILE in card.files:
+            raise BundleError(f"bundle {folder.name}: {CARD_FILE} names {TEMPERATURE_FILE}, but the model has no heads")
         bundle = cls(folder, card, "sha256:" + hashlib.sha256(raw).hexdigest())
         if not bundle.precisions:
             raise BundleError(f"bundle {folder.name}: {CARD_FILE} names no encoder.<precision>.onnx")
@@ -202,7 +222,7 @@ class Bundle:
 
     @property
     def temperature_path(self) -> Path:
-        """Path of temperature.onnx."""
+        """Path of temperature.onnx, which a bundle of a model without heads has not."""
         return self.folder / TEMPERATURE_FILE
 
 

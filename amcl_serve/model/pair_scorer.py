@@ -87,7 +87,7 @@ class PairScorer:
             temperature=temperature,
             score=score,
             uncertainty=None
-            if self._card.temperature.kind == "constant"
+            if self._card.temperature is None or self._card.temperature.kind == "constant"
             else (precision.shape[1] / precision.sum(axis=1)).astype(np.float32),
             probability=chance,
             same=None

@@ -40,14 +40,14 @@ OWN_FILES_MAX_PIXELS = 178_956_970  # Pillow's own limit, where the files are th
 
 
 def decode(data: bytes, spec: InputSpec, *, max_pixels: int, accept_truncated: bool = False) -> npt.NDArray[np.uint8]:
-    """Decode one image to uint8 [S, S, 3], S = `spec.size`: upright sRGB, shorter side resized to S, centre kept.
+    """Decode one image to uint8 [S, S, 3], S = `spec.size`: upright sRGB, shorter side resized, centre kept (`fit`).
 
     Of an animation or a multi-page file the first frame is taken; transparency is laid on white. Raises EmptyImage,
     UnsupportedImage (no image of an accepted format, or of a variant that it names), ImageTooLarge (more than
     `max_pixels`, read from the header before any pixel is decoded; Pillow's own limit of 179 million holds beside it)
     or UndecodableImage; with `accept_truncated` what is there of a file that was cut off is taken.
     """
-    wanted = Wanted(spec.size, spec.scaled_jpeg_decoding, max_pixels, accept_truncated)
+    wanted = Wanted(spec.size, spec.scaled_jpeg_decoding, max_pixels, accept_truncated, spec.interpolation, spec.crop)
     return np.array(_image(data, wanted), dtype=np.uint8)
 
 

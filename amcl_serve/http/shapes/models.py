@@ -18,8 +18,8 @@ class ModelSummary(Shape):
     default: bool = Field(description="whether it answers requests that name no model")
     description: str
     dim: int = Field(description="D, length of the features")
-    heads: int = Field(description="C")
-    head_dim: int = Field(description="d'")
+    heads: int = Field(description="C; 0: a model without heads")
+    head_dim: int = Field(description="d'; 0 likewise")
     precision: Precision = Field(description="of the encoder that is loaded")
     provider: str = Field(description="what onnxruntime really runs it on")
 
@@ -38,7 +38,7 @@ class ModelDetail(ModelSummary):
     recipe: str
     backbone: str
     input: InputSpec
-    temperature: TemperatureSpec
+    temperature: TemperatureSpec | None = Field(description="null: a model without heads")
     parity: dict[Precision, Parity]
     metrics: dict[str, Metric]
     calibration: Calibration | None

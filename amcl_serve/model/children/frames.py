@@ -1,6 +1,6 @@
 """What goes through the pipes between a process and its child: a head of fixed size, then as many bytes as it says.
 
-    asked     flags, size, largest number of pixels, length; then the file
+    asked     flags, size, crop, largest number of pixels, length; then the file
     answered  status, width, height, length; then RGB pixels, or an error as JSON {"code", "detail"}
 
 Before it decodes a large image the child says how many pixels that has, in an answer's head, and waits for TURN.
@@ -16,15 +16,15 @@ import struct
 from PIL import Image
 
 from amcl_serve.errors import AmclError, EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
-from amcl_serve.model.formats.reading import Wanted
+from amcl_serve.model.formats.reading import BICUBIC, Wanted
 
-ASKED = struct.Struct(">BHQQ")
+ASKED = struct.Struct(">BHdQQ")
 ANSWERED = struct.Struct(">BIIQ")
 READY = b"\x06"  # from a child that can begin
 TURN = b"\x05"  # to a child that may go on
 PIXELS, ERROR, WAITING = 0, 1, 2
 
-_SCALED, _TRUNCATED = 1, 2
+_SCALED, _TRUNCATED, _BICUBIC = 1, 2, 4
 _ERRORS: dict[str, type[AmclError]] = {
     error.code: error for error in (EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage)
 }
@@ -37,14 +37,16 @@ class BadAnswer(Exception):
 
 def ask(wanted: Wanted, length: int) -> bytes:
     """The head of a question about a file of `length` bytes."""
-    flags = _SCALED * wanted.scaled | _TRUNCATED * wanted.accept_truncated
-    return ASKED.pack(flags, wanted.size, min(wanted.max_pixels, 2**63), length)
+    bicubic = wanted.interpolation == BICUBIC
+    flags = _SCALED * wanted.scaled | _TRUNCATED * wanted.accept_truncated | _BICUBIC * bicubic
+    return ASKED.pack(flags, wanted.size, wanted.crop, min(wanted.max_pixels, 2**63), length)
 
 
 def asked(head: bytes) -> tuple[Wanted, int]:
     """What `ask` packed."""
-    flags, size, max_pixels, length = ASKED.unpack(head)
-    return Wanted(size, bool(flags & _SCALED), max_pixels, bool(flags & _TRUNCATED)), length
+    flags, size, crop, max_pixels, length = ASKED.unpack(head)
+    interpolation = BICUBIC if flags & _BICUBIC else "bilinear"
+    return Wanted(size, bool(flags & _SCALED), max_pixels, bool(flags & _TRUNCATED), interpolation, crop), length
 
 
 def pixels(image: Image.Image) -> tuple[bytes, bytes]:

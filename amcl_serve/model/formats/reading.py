@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 # Importing a plugin registers its format; the others (EPS runs a program, PSD, FITS, ...) stay out of reach.
 from PIL import (  # noqa: F401
@@ -36,16 +37,20 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored image upright
 }
 
 
+BICUBIC: Final = "bicubic"
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, BICUBIC: Image.Resampling.BICUBIC}
 _NO_MEMORY = ("decoder error -9", "out of memory when reading image file")  # how Pillow says it of its decoders
 
 
 class Wanted(NamedTuple):
-    """What to make of a file: its centred square of `size`, or with 0 the whole; and what it may cost."""
+    """What to make of a file: its centred square by `fit`, or with size 0 the whole; and what it may cost."""
 
     size: int
     scaled: bool  # whether a JPEG may be decoded at reduced scale
     max_pixels: int
     accept_truncated: bool
+    interpolation: str = "bilinear"
+    crop: float = 1.0
 
 
 class LeftToChild(Exception):
@@ -61,8 +66,9 @@ def read(data: bytes, kind: str, wanted: Wanted, take: Take, *, in_child: bool) 
     try:
         image, orientation, profile = _rgb(data, kind, wanted, take, in_child)
         if wanted.size:
-            # The square is its own mirror image: turning it at the end is as turning the whole image first.
-            image = fit(image, wanted.size)
+            # The square is its own mirror image (but for the rounding of where it begins): turning it at the end is
+            # as turning the whole image first.
+            image = fit(image, wanted.size, wanted.interpolation, wanted.crop)
         if profile is not None:  # of the few pixels that are left
             image = profiles.to_srgb(image, profile)
         return _turned(image, orientation)
@@ -72,13 +78,35 @@ def read(data: bytes, kind: str, wanted: Wanted, take: Take, *, in_child: bool) 
         raise _error(fault, kind, wanted.max_pixels) from None
 
 
-def fit(image: Image.Image, size: int) -> Image.Image:
-    """The centred square of an image, resized to size x size. A 1 x 10000 image stays small on the way."""
+def fit(image: Image.Image, size: int, interpolation: str = "bilinear", crop: float = 1.0) -> Image.Image:
+    """The centre size x size of an image whose shorter side is resized to `shorter_side(size, crop)`.
+
+    "bilinear" and the whole square (the models trained here) take the centre exactly. All else takes the pixels of
+    torchvision's Resize and CenterCrop, which timm's networks are used with: whole ones of the resized image, by which
+    the centre may be half a pixel off. A 1 x 10000 image stays small on the way.
+    """
     width, height = image.size
     side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    if interpolation == "bilinear" and crop == 1:
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    else:
+        shorter = shorter_side(size, crop)
+        (left, right), (top, bottom) = (_kept(length, side, shorter, size) for length in (width, height))
+        box = (left, top, right, bottom)
+    return image.resize((size, size), _RESAMPLING[interpolation], box=box)
+
+
+def shorter_side(size: int, crop: float) -> int:
+    """Pixels of the resized shorter side, of which size are kept: floor(size / crop), as timm has it."""
+    return math.floor(size / crop + 1e-6)  # a crop of 224 / 232 means 232
+
+
+def _kept(length: int, side: int, shorter: int, size: int) -> tuple[float, float]:
+    """From where to where an axis of `length` is kept, where the shorter axis, `side`, becomes `shorter`."""
+    resized = shorter * length // side
+    first = round((resized - size) / 2)
+    return first * length / resized, (first + size) * length / resized
 
 
 def _error(fault: Exception, kind: str, max_pixels: int) -> AmclError:
@@ -147,7 +175,8 @@ def _loaded(
 
 def _prepare(image: ImageFile.ImageFile, data: bytes, kind: str, wanted: Wanted) -> None:
     if kind == "JPEG" and wanted.scaled and jpeg.frame_of(data) in jpeg.SCALABLE_FRAMES:
-        image.draft(None, (2 * wanted.size, 2 * wanted.size))  # the result is never smaller than this
+        least = 2 * shorter_side(wanted.size, wanted.crop)
+        image.draft(None, (least, least))  # the result is never smaller than this
     image.decodermaxblock = len(data)  # not in blocks, for each of which a thread queues up for the interpreter
 
 

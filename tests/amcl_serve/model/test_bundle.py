@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from amcl_serve.errors import BundleError
-from amcl_serve.model.bundle import CARD_FILE, TEMPERATURE_FILE, Bundle, probe_image
+from amcl_serve.model.bundle import CARD_FILE, MODELS_DIR, TEMPERATURE_FILE, Bundle, probe_image
 from tests.fakes import make_bundle
 
 
@@ -30,6 +31,22 @@ def test_open(folder: Path) -> None:
     assert bundle.precisions == ("fp32", "int8")
     assert bundle.encoder_path("int8").is_file()
     assert bundle.temperature_path == folder / TEMPERATURE_FILE
+
+
+def test_a_bundle_may_do_without_heads(folder: Path) -> None:
+    edit(folder, lambda card: card.update(num_heads=0, head_dim=0, temperature=None))
+    edit(folder, lambda card: card["files"].pop(TEMPERATURE_FILE))
+    (folder / TEMPERATURE_FILE).unlink()
+    card = Bundle.open(folder).card
+    assert (card.num_heads, card.head_dim, card.temperature) == (0, 0, None)
+
+
+def test_a_card_from_before_crops_keeps_its_meaning() -> None:
+    (folder,) = MODELS_DIR.glob("simclr-*")
+    assert "crop" not in json.loads((folder / CARD_FILE).read_text())["input"]
+    bundle = Bundle.open(folder)
+    assert (bundle.card.input.interpolation, bundle.card.input.crop) == ("bilinear", 1.0)
+    assert bundle.digest == "sha256:" + hashlib.sha256((folder / CARD_FILE).read_bytes()).hexdigest()
 
 
 def test_digest_is_of_the_content(folder: Path, tmp_path: Path) -> None:
@@ -72,6 +89,13 @@ def test_a_missing_file_and_a_short_one(folder: Path) -> None:
         (lambda card: card.update(pair_score={"weighting": "weights", "weights": [0, 0, 0]}), "all 0"),
         (lambda card: card.update(pair_score={"weighting": "weights", "weights": [1, 1, -1]}), "pair_score.weights.2"),
         (lambda card: card["files"].pop(TEMPERATURE_FILE), "names no temperature.onnx"),
+        (lambda card: card.update(num_heads=0), "num_heads 0, head_dim 4 and temperature given"),
+        (lambda card: card.update(head_dim=0), "num_heads 3, head_dim 0"),
+        (lambda card: card.update(temperature=None), "and temperature null: a model without heads has 0, 0 and null"),
+        (lambda card: card.update(num_heads=0, head_dim=0), "and temperature given"),
+        (lambda card: card.update(num_heads=0, head_dim=0, temperature=None), "but the model has no heads"),
+        (lambda card: card["input"].update(crop=0), "input.crop"),
+        (lambda card: card["input"].update(interpolation="nearest"), "input.interpolation"),
         (lambda card: [card["files"].pop(f"encoder.{p}.onnx") for p in ("fp32", "int8")], "names no encoder"),
         (lambda card: card["files"].update({"../x": {"bytes": 1, "sha256": "0" * 64}}), "leaves the folder"),
     ],

@@ -267,7 +267,7 @@ def test_other_things_need_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_questions_and_answers_survive_their_frames() -> None:
-    for wanted in (Wanted(0, False, 2**40, True), Wanted(1024, True, 1, False)):
+    for wanted in (Wanted(0, False, 2**40, True), Wanted(1024, True, 1, False, "bicubic", 0.9)):
         assert frames.asked(frames.ask(wanted, 12)) == (wanted, 12)
     image = picture(1, (16, 16))
     head, body = frames.pixels(image)
