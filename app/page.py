@@ -17,16 +17,23 @@ from app.client import Refused
 CACHE_SECONDS = 600  # age at which an uploaded file is deleted, and how often that is looked for
 PLACEHOLDER = "Drop an image\nor click to choose one"
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+NOT_STATED = "not stated"  # how a card says that nobody said it
 MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
 HEADER = """
 <header class="masthead">
   <nav><strong>amcl-serve</strong><span><a href="./docs">API</a><a href="./models">Model card</a></span></nav>
   <h1>How alike are two images?</h1>
-  <p>A network trained without labels looks at both through its projection heads. Each head says how similar the pair
-  is. Together they give one score and a verdict.</p>
+  <p>{said}</p>
 </header>
 """
+BY_HEADS = """A network trained without labels looks at both through its projection heads. Each head says how similar the
+pair is. Together they give one score and a verdict."""
+BY_FEATURES = (
+    "A network turns each image into {dim:,} features. How close the two lie, their cosine, is the pair’s score"
+)
+WITH_VERDICT = ", and calibration on known pairs makes it a probability and a verdict."
+WITHOUT_VERDICT = ". Without a calibration on known pairs there is no probability and no verdict."
 
 Score = Callable[[bytes, bytes], Awaitable[Mapping[str, Any]]]  # to the answer of POST /similarity
 Payload = dict[str, Any] | None  # how the page's library describes an uploaded file
@@ -62,7 +69,7 @@ def build(score: Score, model: Callable[[], LoadedModel], uploads: Path) -> gr.B
             answer = await score(await read("First", first), await read("Second", second))
         except Refused as refusal:
             return result.failure(refusal.detail)
-        return result.result(answer, constant_temperature=model().bundle.card.temperature.kind == "constant")
+        return result.result(answer, dim=model().bundle.card.feature_dim)
 
     def take(event: gr.EventData) -> tuple[str, str]:
         index = event.pair
@@ -77,7 +84,7 @@ def build(score: Score, model: Callable[[], LoadedModel], uploads: Path) -> gr.B
         fill_width=True,
     )
     with page:
-        _html(HEADER)
+        header = _html(HEADER.format(said=""))
         with gr.Row(elem_id="desk"):
             with gr.Row(elem_id="pair"):
                 first, second = _picture("First image", "first"), _picture("Second image", "second")
@@ -98,19 +105,38 @@ def build(score: Score, model: Callable[[], LoadedModel], uploads: Path) -> gr.B
         )
         pairs.click(take, None, [first, second], queue=False, show_progress="hidden", api_visibility="private")
         page.load(
-            lambda: describe(model()), None, footer, queue=False, show_progress="hidden", api_visibility="private"
+            lambda: (introduce(model()), describe(model())),
+            None,
+            [header, footer],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
         )
     return page
 
 
-def describe(model: LoadedModel) -> str:
-    """One line that names the model: its method, heads, precision."""
+def introduce(model: LoadedModel) -> str:
+    """The page's head, which says how this model compares."""
     card = model.bundle.card
-    heads = f"{card.num_heads} head" + ("s" if card.num_heads > 1 else "")
+    verdict = WITHOUT_VERDICT if card.calibration is None else WITH_VERDICT
+    return HEADER.format(said=BY_HEADS if card.num_heads else BY_FEATURES.format(dim=card.feature_dim) + verdict)
+
+
+def describe(model: LoadedModel) -> str:
+    """One line that names the model: where it comes from, its heads or features, precision."""
+    card = model.bundle.card
+    if card.temperature is None:
+        trained = "" if card.training_data in ("", NOT_STATED) else f", trained on {card.training_data}"
+        origin = ("an ONNX file" if card.backbone == "onnx" else card.backbone) + trained
+        what = f"{card.feature_dim:,} features, no heads"
+    else:
+        origin = f"{card.method} on {card.backbone}"
+        heads = f"{card.num_heads} head" + ("s" if card.num_heads > 1 else "")
+        what = f"{heads}, {card.temperature.kind} temperature"
     parts = (
         f"<strong>{escape(card.name)}</strong>",
-        f"{escape(card.method)} on {escape(card.backbone)}",
-        f"{heads}, {card.temperature.kind} temperature",
+        escape(origin),
+        what,
         f"{card.input.size} px",
         f"{model.encoder.precision} on {escape(model.encoder.provider.removesuffix('ExecutionProvider'))}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -33,17 +33,19 @@ def failure(detail: str) -> str:
     )
 
 
-def result(answer: Mapping[str, Any], *, constant_temperature: bool) -> str:
-    """The panel for `answer`, the whole body of /similarity with one pair in `data`.
+def result(answer: Mapping[str, Any], *, dim: int) -> str:
+    """The panel for `answer`, the whole body of /similarity with one pair in `data`, of a model of `dim` features.
 
-    With `constant_temperature` the heads have no temperatures of their own and are drawn without whiskers.
+    Heads whose temperature is the same for every pair are drawn without whiskers; a model without heads has its cosine
+    drawn in their place.
     """
     pair = answer["data"][0]
+    headless = pair["head_similarity"] is None
     return (
         '<div class="panel" role="status">'
         + _verdict(pair)
-        + _figures(pair)
-        + _heads(pair, constant=constant_temperature)
+        + (_figures_of_features(pair, dim) if headless else _figures(pair))
+        + (_features(pair) if headless else _heads(pair))
         + '<details class="raw"><summary>The API’s answer</summary>'
         + f"<pre>{escape(json.dumps(answer, indent=2))}</pre></details></div>"
     )
@@ -91,13 +93,36 @@ def _figures(pair: Mapping[str, Any]) -> str:
             "the same for every pair" if temperature is None else "of this pair; lower where the heads expect likeness",
         ),
     ]
+    return _cells(figures)
+
+
+def _figures_of_features(pair: Mapping[str, Any], dim: int) -> str:
+    probability = pair["probability"]
+    none = ("none", "the model has not been calibrated on pairs")
+    said, hint = none if probability is None else (percent(probability), "calibrated from the score")
+    return _cells(
+        [
+            ("Score", number(pair["score"]), "the cosine of the features; −1 to 1"),
+            ("Probability", said, hint),
+            ("Features", f"{dim:,}", "numbers that each image becomes"),
+        ]
+    )
+
+
+def _cells(figures: Sequence[tuple[str, str, str]]) -> str:
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><p>{hint}</p></div>" for name, value, hint in figures)
     return f'<dl class="figures">{cells}</dl>'
 
 
-def _heads(pair: Mapping[str, Any], *, constant: bool) -> str:
+def _features(pair: Mapping[str, Any]) -> str:
+    note = "Cosine similarity of the two images’ features. This model has no heads and no temperature."
+    return _bars("Features", note, _row("Cosine", pair["feature_similarity"], None))
+
+
+def _heads(pair: Mapping[str, Any]) -> str:
+    constant = pair["uncertainty"] is None
     rows = "".join(
-        _row(index, similarity, None if constant else temperature)
+        _row(f"Head {index}", similarity, None if constant else temperature)
         for index, (similarity, temperature) in enumerate(
             zip(pair["head_similarity"], pair["temperature"], strict=True), start=1
         )
@@ -107,21 +132,26 @@ def _heads(pair: Mapping[str, Any], *, constant: bool) -> str:
         if constant
         else "Cosine similarity in each head; the whisker is ± the temperature of this pair in that head."
     )
+    return _bars("Heads", note, rows)
+
+
+def _bars(title: str, note: str, rows: str) -> str:
+    """Bars on one axis from −1 to 1."""
     return (
-        f'<figure class="heads"><figcaption><h3>Heads</h3><p>{note}</p></figcaption>{rows}'
+        f'<figure class="heads"><figcaption><h3>{title}</h3><p>{note}</p></figcaption>{rows}'
         '<div class="head axis" aria-hidden="true"><span></span><div><i>−1</i><i>0</i><i>1</i></div><span></span></div>'
         "</figure>"
     )
 
 
-def _row(index: int, similarity: float, temperature: float | None) -> str:
+def _row(name: str, similarity: float, temperature: float | None) -> str:
     low, high = sorted((0.0, similarity))
     bar = f'<i class="bar{" bar-negative" if similarity < 0 else ""}" style="{_span(low, high)}"></i>'
     text = number(similarity)
     if temperature is not None:
         bar += f'<i class="whisker" style="{_span(similarity - temperature, similarity + temperature)}"></i>'
         text += f"<small> ± {number(temperature)}</small>"
-    return f'<div class="head"><span>Head {index}</span><div class="track">{bar}</div><span>{text}</span></div>'
+    return f'<div class="head"><span>{name}</span><div class="track">{bar}</div><span>{text}</span></div>'
 
 
 def _span(low: float, high: float) -> str:

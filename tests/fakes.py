@@ -45,38 +45,43 @@ def make_bundle(
     name: str = "tiny",
     precisions: tuple[Precision, ...] = ("fp32",),
     seed: int = 0,
+    heads: bool = True,
 ) -> Path:
     """Write a bundle into `folder` (made if need be) and return it; the same graph stands for every precision.
 
-    D = 8, C = 3, d' = 4; `size` is a multiple of 4. Not adaptive: a constant temperature of 0.1.
+    D = 8, C = 3, d' = 4; `size` is a multiple of 4. Not adaptive: a constant temperature of 0.1. Not `heads`: a model
+    from elsewhere, of the same features, which is read by the bicubic filter and a crop of 0.875.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = encoder_graph(size, seed).SerializeToString()
+    encoder = encoder_graph(size, seed, heads=heads).SerializeToString()
     for precision in precisions:
         (folder / encoder_file(precision)).write_bytes(encoder)
-    (folder / TEMPERATURE_FILE).write_bytes(temperature_graph(adaptive=adaptive).SerializeToString())
+    if heads:
+        (folder / TEMPERATURE_FILE).write_bytes(temperature_graph(adaptive=adaptive).SerializeToString())
     session = ort.InferenceSession(encoder, providers=["CPUExecutionProvider"])
     features = session.run(["features"], {"pixels": probe_image(size)[None]})[0][0]
     unit = [float(value) for value in features / np.linalg.norm(features)]
     low, high, value = (LOW, HIGH, CONSTANT) if adaptive else (CONSTANT, CONSTANT, CONSTANT)
+    temperature = TemperatureSpec(kind="adaptive" if adaptive else "constant", low=low, high=high, value=value)
+    trained = {"heads": {"num": C}, "temperature": {"kind": temperature.kind}}
     card = ModelCard(
         name=name,
         description="A random projection of mean colours, for tests.",
-        method="simclr",
-        recipe="simclr",
-        config={"heads": {"num": C}, "temperature": {"kind": "adaptive" if adaptive else "constant"}},
+        method="simclr" if heads else "not stated",
+        recipe="simclr" if heads else "onnx",
+        config=trained if heads else {},
         backbone="mean-colours",
         feature_dim=D,
-        num_heads=C,
-        head_dim=HEAD_DIM,
-        input=InputSpec(size=size),
-        temperature=TemperatureSpec(kind="adaptive" if adaptive else "constant", low=low, high=high, value=value),
+        num_heads=C if heads else 0,
+        head_dim=HEAD_DIM if heads else 0,
+        input=InputSpec(size=size) if heads else InputSpec(size=size, interpolation="bicubic", crop=0.875),
+        temperature=temperature if heads else None,
         files={path.name: file_entry(path) for path in sorted(folder.glob("*.onnx"))},
-        parity=dict.fromkeys(precisions, PARITY),
+        parity=dict.fromkeys(precisions, PARITY if heads else PARITY.model_copy(update=NO_HEADS)),
         metrics={"knn": Metric(value=0.5, protocol="none: written by a test")},
         calibration=CALIBRATION if calibrated else None,
         probe=Probe(features=dict.fromkeys(precisions, unit), min_cosine=0.999),
-        training_data="none",
+        training_data="none" if heads else "not stated",
         licence="Apache-2.0",
     )
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2))
@@ -104,10 +109,14 @@ PARITY = Parity(
     heads_mean_cosine=1.0,
     heads_p01_cosine=1.0,
 )
+NO_HEADS = {name: None for name in Parity.model_fields if name.startswith("heads")}
 
 
-def encoder_graph(size: int, seed: int = 0) -> onnx.ModelProto:
-    """pixels uint8 [N, size, size, 3] -> features [N, 8], heads [N, 3, 4], a fixed random map of mean patch colours."""
+def encoder_graph(size: int, seed: int = 0, *, heads: bool = True) -> onnx.ModelProto:
+    """pixels uint8 [N, size, size, 3] -> features [N, 8], heads [N, 3, 4], a fixed random map of mean patch colours.
+
+    Not `heads`: features alone.
+    """
     rng = np.random.default_rng(seed)
     patch = size // GRID
     weights = {
@@ -128,6 +137,8 @@ def encoder_graph(size: int, seed: int = 0) -> onnx.ModelProto:
         helper.make_node("Flatten", ["patches"], ["flat"]),
         helper.make_node("MatMul", ["flat", "w_features"], ["projected"]),
         helper.make_node("Add", ["projected", "b_features"], ["features"]),
+    ]
+    of_heads = [
         helper.make_node("MatMul", ["features", "w_heads"], ["raw"]),
         helper.make_node("Reshape", ["raw", "head_shape"], ["split"]),
         helper.make_node("ReduceL2", ["split"], ["norm"], axes=[2], keepdims=1),
@@ -139,7 +150,10 @@ def encoder_graph(size: int, seed: int = 0) -> onnx.ModelProto:
         helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", D]),
         helper.make_tensor_value_info("heads", TensorProto.FLOAT, ["N", C, HEAD_DIM]),
     ]
-    return _model(nodes, inputs, outputs, weights)
+    if not heads:
+        weights = {name: value for name, value in weights.items() if name not in ("w_heads", "head_shape", "tiny")}
+        return _model(nodes, inputs, outputs[:1], weights)
+    return _model(nodes + of_heads, inputs, outputs, weights)
 
 
 def temperature_graph(*, adaptive: bool) -> onnx.ModelProto:

@@ -46,12 +46,15 @@ class ItemError(TypedDict):
 
 
 class PairScore(TypedDict):
-    """How alike the images of a pair are; of a pair that could not be scored, `index` and `error` alone."""
+    """How alike the images of a pair are; of a pair that could not be scored, `index` and `error` alone.
+
+    What is of heads is None where the model has none.
+    """
 
     index: int
     feature_similarity: float
-    head_similarity: list[float]
-    temperature: list[float]
+    head_similarity: list[float] | None
+    temperature: list[float] | None
     score: float
     uncertainty: float | None
     probability: float | None

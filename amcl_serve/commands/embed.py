@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from amcl_serve.hosting.opening import load_model
 
     model = load_model(settings)
+    model.bundle.card.check_outputs([args.outputs])
     return _print(args, model, settings) if args.out is None else _write(args, model, settings)
 
 

@@ -72,7 +72,7 @@ def table(scores: dict[str, Any]) -> str:
         "feature_similarity": "feature cosine",
     }
     lines += [(shown, f"{scores[name]:.4f}") for name, shown in names.items() if scores[name] is not None]
-    heads = zip(scores["head_similarity"], scores["temperature"], strict=True)
+    heads = zip(scores["head_similarity"] or (), scores["temperature"] or (), strict=True)
     lines += [
         (f"head {number}", f"{cosine:.4f}   temperature {temperature:.4f}")
         for number, (cosine, temperature) in enumerate(heads, 1)

@@ -18,7 +18,7 @@ from amcl_serve.model.encoder import Embeddings
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One image's embedding: `features` float32 [D], unnormalised; `heads` float32 [C, d'], unit norm."""
+    """One image's embedding: `features` float32 [D], unnormalised; `heads` float32 [C, d'], unit norm, or [0, 0]."""
 
     features: npt.NDArray[np.float32]
     heads: npt.NDArray[np.float32]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from amcl_serve.errors import BundleError
+from amcl_serve.errors import BundleError, InvalidRequest
 from amcl_serve.evaluation.head_score import Weighting
 
 SCHEMA_VERSION: Final = 1
@@ -30,6 +30,7 @@ MODELS_DIR = Path(__file__).parents[1] / "models"
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+Output = Literal["features", "heads"]
 Interpolation = Literal["bilinear", "bicubic"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -156,6 +157,16 @@ class ModelCard(_Part):
     training_data: str
     licence: str
     notes: list[str] = []
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the encoder gives of an image."""
+        return ("features", "heads") if self.num_heads else ("features",)
+
+    def check_outputs(self, wanted: Iterable[Output]) -> None:
+        """InvalidRequest where the encoder does not give what is wanted."""
+        if not self.num_heads and "heads" in wanted:
+            raise InvalidRequest(f"the model {self.name} has no heads: ask for its features")
 
     @model_validator(mode="after")
     def _heads_are_whole_or_none(self) -> Self:

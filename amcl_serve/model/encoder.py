@@ -22,7 +22,7 @@ _SLOW = 0.005  # seconds of an image on one core
 @dataclass(frozen=True)
 class Embeddings:
     """What the encoder says of N images: `features` float32 [N, D], unnormalised, and `heads` float32 [N, C, d'],
-    each head of norm 1.
+    each head of norm 1; [N, 0, 0] of a model without heads.
     """
 
     features: npt.NDArray[np.float32]
@@ -101,6 +101,9 @@ class Encoder:
         size = self.bundle.card.input.size
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3):
             raise ValueError(f"pixels must be uint8 [N, {size}, {size}, 3], not {pixels.dtype} {list(pixels.shape)}")
+        if not self.bundle.card.num_heads:
+            (features,) = self._session.run(["features"], {"pixels": pixels})
+            return Embeddings(features, np.empty((len(features), 0, 0), np.float32))
         features, heads = self._session.run(["features", "heads"], {"pixels": pixels})
         return Embeddings(features, heads)
 
@@ -128,11 +131,12 @@ class Encoder:
 def _open(bundle: Bundle, precision: Precision, provider: str, session_threads: int) -> ort.InferenceSession:
     session = open_session(bundle.encoder_path(precision), provider=provider, threads=session_threads)
     card = bundle.card
-    expected = {
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
         "pixels": (UINT8, (card.input.size, card.input.size, 3)),
         "features": (FLOAT, (card.feature_dim,)),
-        "heads": (FLOAT, (card.num_heads, card.head_dim)),
     }
+    if card.num_heads:
+        expected["heads"] = (FLOAT, (card.num_heads, card.head_dim))
     check_graph(f"bundle {card.name}, {encoder_file(precision)}", session, expected)
     return session
 

@@ -6,6 +6,7 @@ Of C heads with cosine s_c and temperature τ_c:
     uncertainty = C / Σ_c 1/τ_c                  the harmonic mean of the temperatures, which are variances
     probability = 1 / (1 + exp(-(slope · score + intercept)))
 
+Of a model without heads the score is the cosine of the features, and there is neither temperature nor uncertainty.
 How far the harmonic mean deserves its name is on each card: `pair_aurc_temperature` beside `pair_aurc_margin`.
 """
 
@@ -34,12 +35,12 @@ class PairScores:
     """Scores of N pairs; float32 except `same`.
 
     `uncertainty`, the temperature of the pair, is None where temperatures are constant; `probability` and `same` are
-    None without a calibration.
+    None without a calibration; what is of heads is None where the model has none.
     """
 
     feature_similarity: Floats  # [N], cosine
-    head_similarity: Floats  # [N, C], cosine
-    temperature: Floats  # [N, C]
+    head_similarity: Floats | None  # [N, C], cosine
+    temperature: Floats | None  # [N, C]
     score: Floats  # [N], in [-1, 1]
     uncertainty: Floats | None  # [N]
     probability: Floats | None  # [N]
@@ -56,17 +57,22 @@ class CrossScores:
 
 
 class PairScorer:
-    """Scores pairs with a bundle's temperature.onnx and calibration; may be called from any thread."""
+    """Scores pairs with a bundle's temperature.onnx and calibration; may be called from any thread.
 
-    def __init__(self, card: ModelCard, session: ort.InferenceSession) -> None:
+    `session` is None for a model without heads.
+    """
+
+    def __init__(self, card: ModelCard, session: ort.InferenceSession | None) -> None:
         self._card = card
         self._session = session
 
     @classmethod
     def load(cls, bundle: Bundle) -> PairScorer:
-        """Open temperature.onnx on one CPU thread; BundleError if it does not fit the card."""
-        session = open_session(bundle.temperature_path, provider=CPU, threads=1)
+        """Open temperature.onnx, if there are heads, on one CPU thread; BundleError if it does not fit the card."""
         card = bundle.card
+        if not card.num_heads:
+            return cls(card, None)
+        session = open_session(bundle.temperature_path, provider=CPU, threads=1)
         heads = (FLOAT, (card.num_heads, card.head_dim))
         expected = {"heads_a": heads, "heads_b": heads, "temperature": (FLOAT, (card.num_heads,))}
         check_graph(f"bundle {card.name}, {TEMPERATURE_FILE}", session, expected)
@@ -76,19 +82,33 @@ class PairScorer:
         """Score row i of `a` against row i of `b`; ValueError if they differ in length."""
         if len(a) != len(b):
             raise ValueError(f"pairs need as many images on each side; there are {len(a)} and {len(b)}")
+        features = _cosine(a.features, b.features).astype(np.float32)
+        if self._session is None:
+            return self._scores(features, features)
         similarity = _cosine(a.heads, b.heads)
-        temperature = self._temperature(a.heads, b.heads)
+        temperature = self._temperature(self._session, a.heads, b.heads)
         precision = 1 / temperature.astype(np.float64)  # of each head, in the statistical sense
         score = self._combined(similarity, temperature).astype(np.float32)
+        adaptive = self._card.temperature is not None and self._card.temperature.kind == "adaptive"
+        uncertainty = (precision.shape[1] / precision.sum(axis=1)).astype(np.float32) if adaptive else None
+        return self._scores(features, score, similarity.astype(np.float32), temperature, uncertainty)
+
+    def _scores(
+        self,
+        features: Floats,
+        score: Floats,
+        similarity: Floats | None = None,
+        temperature: Floats | None = None,
+        uncertainty: Floats | None = None,
+    ) -> PairScores:
+        """With what the calibration says of the score."""
         chance = self._probability(score)
         return PairScores(
-            feature_similarity=_cosine(a.features, b.features).astype(np.float32),
-            head_similarity=similarity.astype(np.float32),
+            feature_similarity=features,
+            head_similarity=similarity,
             temperature=temperature,
             score=score,
-            uncertainty=None
-            if self._card.temperature is None or self._card.temperature.kind == "constant"
-            else (precision.shape[1] / precision.sum(axis=1)).astype(np.float32),
+            uncertainty=uncertainty,
             probability=chance,
             same=None
             if chance is None or self._card.calibration is None
@@ -97,6 +117,9 @@ class PairScorer:
 
     def cross(self, a: Embeddings, b: Embeddings) -> CrossScores:
         """Score every row of `a` against every row of `b`, in chunks, so that memory is bounded by the matrices."""
+        features = np.clip(unit_norm(a.features) @ unit_norm(b.features).T, -1, 1).astype(np.float32)
+        if self._session is None:
+            return CrossScores(feature_similarity=features, score=features, probability=self._probability(features))
         score = np.empty(len(a) * len(b), np.float32)
         for start in range(0, len(score), _CHUNK):
             stop = min(start + _CHUNK, len(score))
@@ -104,10 +127,9 @@ class PairScorer:
             heads_a, heads_b = a.heads[i], b.heads[j]
             similarity = _cosine(heads_a, heads_b)
             weighs = self._card.pair_score.weighting == "inverse_variance"
-            temperature = self._temperature(heads_a, heads_b) if weighs else np.ones_like(similarity)
+            temperature = self._temperature(self._session, heads_a, heads_b) if weighs else np.ones_like(similarity)
             score[start:stop] = self._combined(similarity, temperature)
         matrix = score.reshape(len(a), len(b))
-        features = np.clip(unit_norm(a.features) @ unit_norm(b.features).T, -1, 1).astype(np.float32)
         return CrossScores(feature_similarity=features, score=matrix, probability=self._probability(matrix))
 
     def _combined(
@@ -116,9 +138,10 @@ class PairScorer:
         rule = self._card.pair_score
         return head_score(similarity, temperature, rule.weighting, rule.weights)
 
-    def _temperature(self, heads_a: Floats, heads_b: Floats) -> Floats:
+    @staticmethod
+    def _temperature(session: ort.InferenceSession, heads_a: Floats, heads_b: Floats) -> Floats:
         """τ float32 [N, C] of each pair and head."""
-        found: Floats = self._session.run(["temperature"], {"heads_a": heads_a, "heads_b": heads_b})[0]
+        found: Floats = session.run(["temperature"], {"heads_a": heads_a, "heads_b": heads_b})[0]
         return found
 
     def _probability(self, score: Floats) -> Floats | None:

@@ -134,6 +134,32 @@ def test_a_constant_uncalibrated_model_shows_the_score_alone(browser: Browser, t
         page.close()
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_model_without_heads_shows_its_features(browser: Browser, tmp_path: Path, calibrated: bool) -> None:
+    bundle = make_bundle(tmp_path / "bare", heads=False, calibrated=calibrated, name="bare")
+    with serving(bundle, tmp_path) as base:
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        watch = Watch(page)
+        page.goto(base)
+        expect(page.locator(".masthead")).to_contain_text("into 8 features")
+        expect(page.locator(".colophon")).to_contain_text("bare · mean-colours · 8 features, no heads · 16 px")
+        add(page, "first", FIRST)
+        add(page, "second", SECOND)
+        expect(page.locator("#result .verdict")).to_be_visible()
+        with FIRST.open("rb") as a, SECOND.open("rb") as b:
+            said = httpx.post(f"{base}/similarity", files={"a": a, "b": b}).json()
+        assert json.loads(page.locator("#result pre").text_content() or "") == said
+        pair = said["data"][0]
+        chance = result.percent(pair["probability"]) if calibrated else "none"
+        expect(page.locator("#result .figures dd")).to_have_text([result.number(pair["score"]), chance, "8"])
+        expect(page.locator("#result .verdict-none")).to_have_count(0 if calibrated else 1)
+        expect(page.locator("#result .bar")).to_have_count(1)
+        expect(page.locator("#result .track .whisker")).to_have_count(0)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.close()
+        assert watch.complaints == []
+
+
 def test_a_visitor_gives_a_key_and_uses_the_page(browser: Browser, tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("key-to-look-4567\n")
     with serving(tiny_bundle, tmp_path, "--read-only-api-key-file", str(tmp_path / "keys")) as base:

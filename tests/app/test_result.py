@@ -22,7 +22,7 @@ def answer(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_calibrated_adaptive_pair_has_verdict_figures_and_whiskers() -> None:
-    html = result.result(answer(), constant_temperature=False)
+    html = result.result(answer(), dim=512)
     assert result.SAME in html
     assert "73.1 %" in html
     assert html.count("whisker") == 3 + 1  # three, and the note that explains them
@@ -34,13 +34,13 @@ def test_a_calibrated_adaptive_pair_has_verdict_figures_and_whiskers() -> None:
 
 
 def test_a_different_pair_says_so() -> None:
-    html = result.result(answer(same=False, probability=0.02), constant_temperature=False)
+    html = result.result(answer(same=False, probability=0.02), dim=512)
     assert result.DIFFERENT in html
     assert result.SAME not in html
 
 
 def test_without_calibration_the_score_stands_alone() -> None:
-    html = result.result(answer(probability=None, same=None), constant_temperature=False)
+    html = result.result(answer(probability=None, same=None), dim=512)
     assert "not calibrated" in html
     assert "Verdict" not in html
     assert "0.600" in html
@@ -48,15 +48,38 @@ def test_without_calibration_the_score_stands_alone() -> None:
 
 def test_a_constant_temperature_has_no_whiskers_and_no_temperature_of_its_own() -> None:
     pair = answer(temperature=[0.1, 0.1, 0.1], uncertainty=None)
-    html = result.result(pair, constant_temperature=True)
+    html = result.result(pair, dim=512)
     assert 'class="whisker"' not in html
     assert "0.100 for every pair" in html
     assert "<dd>constant</dd>" in html
     assert "ncertain" not in html.partition("<details")[0]
 
 
+NONE_OF_HEADS = {"head_similarity": None, "temperature": None, "uncertainty": None, "score": 0.5}
+
+
+def test_without_heads_the_cosine_of_the_features_is_drawn() -> None:
+    html = result.result(answer(**NONE_OF_HEADS), dim=1280)
+    shown = html.partition("<details")[0]
+    assert result.SAME in shown
+    assert "<dt>Score</dt><dd>0.500</dd><p>the cosine of the features; −1 to 1</p>" in shown
+    assert "<dt>Probability</dt><dd>73.1 %</dd>" in shown
+    assert "<dt>Features</dt><dd>1,280</dd>" in shown
+    assert shown.count('class="bar"') == 1
+    assert "left:50.00%;width:25.00%" in shown  # 0 to 0.5 on an axis from -1 to 1
+    assert "Head" not in shown
+    assert "emperature" not in shown.replace("no heads and no temperature", "")
+
+
+def test_without_heads_and_calibration_it_says_that_there_is_none() -> None:
+    html = result.result(answer(**NONE_OF_HEADS, probability=None, same=None), dim=1280)
+    assert "not calibrated" in html
+    assert "<dt>Probability</dt><dd>none</dd>" in html
+    assert "Verdict" not in html
+
+
 def test_the_answer_is_shown_to_the_last_digit() -> None:
-    html = result.result(answer(score=1 / 3), constant_temperature=False)
+    html = result.result(answer(score=1 / 3), dim=512)
     assert str(1 / 3) in html
 
 

@@ -18,8 +18,8 @@ from amcl_serve.http.headers import header
 from amcl_serve.http.images import Image, at, embed_images, from_texts
 from amcl_serve.http.output import NPY, failed, timed_json, timed_npy
 from amcl_serve.http.server import server_of
-from amcl_serve.http.shapes.embed import EmbedAnswer, EmbedOptions, EmbedQuery, EmbedRequest, Output
-from amcl_serve.model.bundle import ModelCard
+from amcl_serve.http.shapes.embed import EmbedAnswer, EmbedOptions, EmbedQuery, EmbedRequest
+from amcl_serve.model.bundle import ModelCard, Output
 from amcl_serve.model.encoder import unit_norm
 
 router = routes(tag="embedding", plain=True)
@@ -74,6 +74,7 @@ async def embed(request: Request) -> Response:
     if npy and len(wanted) > 1:
         raise InvalidRequest(f"{NPY} holds one array: ask for outputs=features or outputs=heads")
     with server.models.use(options.model or asked.model) as model:
+        model.bundle.card.check_outputs(wanted)
         found = await embed_images(model.engine, images, request.receive)
     bad = [(index, item) for index, item in enumerate(found.items) if isinstance(item, AmclError)]
     if bad and len(images) == 1:

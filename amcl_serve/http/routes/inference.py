@@ -27,17 +27,15 @@ from amcl_serve.http.shapes.inference import (
     InputTensor,
     Live,
     ModelMetadata,
-    Output,
     Ready,
     ServerMetadata,
     TensorMetadata,
     WantedTensor,
 )
-from amcl_serve.model.bundle import ModelCard
+from amcl_serve.model.bundle import ModelCard, Output
 
 router = routes("/v2", tag="inference")
 
-_ALL: tuple[Output, ...] = ("features", "heads")
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
     "required": True,
@@ -70,9 +68,10 @@ async def ready(request: Request) -> Ready:
 @router.get("/models/{name}", summary="A model and its tensors")
 @about(Access.READ, NotReady, ModelNotFound)
 async def model_metadata(request: Request, name: str) -> ModelMetadata:
-    """`image` goes in; `features` and `heads` come out."""
+    """`image` goes in; `features` come out, and `heads` where the model has them."""
     model = server_of(request).models.get(name)
-    outputs = [TensorMetadata(name=of, datatype="FP32", shape=[-1, *_shape(model.bundle.card, of)]) for of in _ALL]
+    card = model.bundle.card
+    outputs = [TensorMetadata(name=of, datatype="FP32", shape=[-1, *_shape(card, of)]) for of in card.outputs]
     return ModelMetadata(
         name=model.name,
         versions=[model.bundle.digest],
@@ -101,8 +100,8 @@ async def model_ready(request: Request, name: str) -> Ready:
 async def infer(request: Request, name: str) -> Response:
     """Embed the images in the tensor `image`: as base64 in JSON, or as bytes behind it.
 
-    `features` and `heads` are as the encoder gives them: features of any norm, heads of unit norm. There are no errors
-    of single items: one bad image fails the request, named by its index.
+    `features` and `heads` are as the encoder gives them: features of any norm, heads of unit norm, where the model has
+    them. There are no errors of single items: one bad image fails the request, named by its index.
     """
     server = server_of(request)
     if (kind := body.media_type(request.scope)) not in ("", body.JSON, body.OCTETS):
@@ -112,8 +111,10 @@ async def infer(request: Request, name: str) -> Response:
     given = await body.parsed(text, InferRequest)
     (tensor,) = given.inputs
     images = await body.away(len(sent), _images, tensor, data, server.settings.max_items)
-    wanted = given.outputs or [WantedTensor(name=of) for of in _ALL]
     with server.models.use(name) as model:
+        card = model.bundle.card
+        wanted = given.outputs or [WantedTensor(name=of) for of in card.outputs]
+        card.check_outputs(output.name for output in wanted)
         found = await embed_images(model.engine, images, request.receive)
     rows: list[Embedded] = []
     for index, item in enumerate(found.items):

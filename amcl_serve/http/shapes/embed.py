@@ -8,15 +8,16 @@ from pydantic import BaseModel, Field
 
 from amcl_serve.http.shapes.base import Items, Shape
 from amcl_serve.http.shapes.items import FailedItem, Name
-
-Output = Literal["features", "heads"]
+from amcl_serve.model.bundle import Output
 
 
 class EmbedOptions(Shape):
     """What /embed returns of each image."""
 
     outputs: Annotated[Items[Output], Field(min_length=1)] | None = Field(
-        default=None, description="`features`: the backbone's [D] (default); `heads`: the unit-norm projections [C, d']"
+        default=None,
+        description="`features`: the backbone's [D] (default); `heads`: the unit-norm projections [C, d'], "
+        "of a model that has them",
     )
     normalize: bool | None = Field(default=None, description="scale features to unit norm (heads always have it)")
     model: Name | None = Field(default=None, description="a loaded model; by default the first")

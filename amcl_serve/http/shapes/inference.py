@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from amcl_serve.http.shapes.base import Items, Shape
+from amcl_serve.model.bundle import Output
 
 IMAGE = "image"
-Output = Literal["features", "heads"]
 
 
 class TensorParameters(BaseModel, extra="ignore"):

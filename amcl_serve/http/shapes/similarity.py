@@ -49,10 +49,18 @@ class PairScore(Shape):
 
     index: int
     feature_similarity: float = Field(description="cosine of the backbone features")
-    head_similarity: list[float] = Field(description="cosine per head [C]")
-    temperature: list[float] = Field(description="temperature per head [C]: the variance that the model gives the pair")
-    score: float = Field(description="head similarities combined by inverse temperature, in [-1, 1]")
-    uncertainty: float | None = Field(description="harmonic mean of the temperatures; null when they are constant")
+    head_similarity: list[float] | None = Field(
+        description="cosine per head [C]; null, as `temperature`, where the model has no heads"
+    )
+    temperature: list[float] | None = Field(
+        description="temperature per head [C]: the variance that the model gives the pair"
+    )
+    score: float = Field(
+        description="head similarities combined by inverse temperature, in [-1, 1]; without heads `feature_similarity`"
+    )
+    uncertainty: float | None = Field(
+        description="harmonic mean of the temperatures; null when they are constant, or there are none"
+    )
     probability: float | None = Field(description="calibrated from the score; null when the model has no calibration")
     same: bool | None = Field(description="the verdict: probability at or above the model's threshold")
 

@@ -162,6 +162,25 @@ def test_similarity_of_an_uncalibrated_standard_model(
     assert not re.search("^temperature", text, re.MULTILINE)
 
 
+def test_a_model_without_heads(images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = ["--model", str(make_bundle(tmp_path / "headless", heads=False))]
+    assert cli.main(["embed", *images, *model]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert np.shape([line["embedding"] for line in lines]) == (2, D)
+    assert cli.main(["similarity", *images, *model]) == 0
+    table = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert table == ["verdict", "probability", "score", "feature cosine"]
+    assert cli.main(["similarity", *images, "--json", *model]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["head_similarity"] is scores["temperature"] is scores["uncertainty"] is None
+    for out in ([], ["--out", str(tmp_path / "vectors.npy")]):
+        assert cli.main(["embed", *images, "--outputs", "heads", *out, *model]) == 1
+        assert capsys.readouterr().err == "amcl-serve: error: the model tiny has no heads: ask for its features\n"
+    port = ["--data-dir", str(tmp_path / "data"), "--port", str(free_port())]
+    cli.main(["doctor", *model, *port])
+    assert re.search("^ok +model +tiny, fp32 on CPU.*as on the card$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_similarity_of_a_bad_file_names_it(
     tiny_bundle: Path, images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

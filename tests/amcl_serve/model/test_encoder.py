@@ -35,6 +35,25 @@ def test_shapes_types_and_unit_heads(encoder: Encoder) -> None:
     np.testing.assert_allclose(np.linalg.norm(found.heads, axis=-1), 1, rtol=1e-5)
 
 
+def test_without_heads_there_are_features_alone(encoder: Encoder, tmp_path: Path) -> None:
+    headless = Encoder.load(Bundle.open(make_bundle(tmp_path / "headless", heads=False)), session_threads=1)
+    headless.verify_probe()
+    pixels = RNG.integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    found = headless.encode(pixels)
+    np.testing.assert_array_equal(found.features, encoder.encode(pixels).features)
+    assert found.heads.shape == (5, 0, 0)
+    headless.reopen()
+    assert len(headless.encode(pixels)) == 5
+
+
+def test_a_graph_without_the_cards_heads_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle.open(make_bundle(tmp_path / "bundle"))
+    path = bundle.encoder_path("fp32")
+    path.write_bytes(encoder_graph(16, heads=False).SerializeToString())
+    with pytest.raises(BundleError, match=r"asks for heads of tensor\(float\) \[N, 3, 4\].*the graph has none"):
+        Encoder.load(bundle, session_threads=1)
+
+
 def test_a_batch_is_its_rows(encoder: Encoder) -> None:
     pixels = RNG.integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
     together = encoder.encode(pixels)

@@ -91,6 +91,31 @@ def test_without_calibration_there_is_no_verdict(constant: PairScorer) -> None:
     assert constant.cross(some(2), some(2)).probability is None
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_without_heads_the_score_is_the_cosine_of_the_features(tmp_path: Path, calibrated: bool) -> None:
+    scorer = PairScorer.load(Bundle.open(make_bundle(tmp_path / "b", heads=False, calibrated=calibrated)))
+    a, b = (Embeddings(some(7, seed).features, np.empty((7, 0, 0), np.float32)) for seed in (1, 2))
+    found = scorer.score(a, b)
+    for n in range(7):
+        x, y = a.features[n].tolist(), b.features[n].tolist()
+        cosine = sum(p * q for p, q in zip(x, y, strict=True)) / math.hypot(*x) / math.hypot(*y)
+        assert found.score[n] == found.feature_similarity[n] == pytest.approx(cosine, abs=1e-6)
+    assert (found.head_similarity, found.temperature, found.uncertainty) == (None, None, None)
+    matrix = scorer.cross(a, b)
+    np.testing.assert_allclose(matrix.score.diagonal(), found.score, atol=1e-6)
+    np.testing.assert_array_equal(matrix.score, matrix.feature_similarity)
+    if not calibrated:
+        assert (found.probability, found.same, matrix.probability) == (None, None, None)
+        return
+    expected = 1 / (1 + np.exp(-(CALIBRATION.slope * found.score + CALIBRATION.intercept)))
+    assert found.probability is not None
+    np.testing.assert_allclose(found.probability, expected, atol=1e-5)
+    assert found.same is not None
+    np.testing.assert_array_equal(found.same, expected >= CALIBRATION.threshold)
+    assert matrix.probability is not None
+    np.testing.assert_allclose(matrix.probability.diagonal(), expected, atol=1e-5)
+
+
 def test_an_image_and_itself(adaptive: PairScorer) -> None:
     found = adaptive.score(some(4), some(4))
     np.testing.assert_allclose(found.score, 1, atol=1e-6)
