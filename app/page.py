@@ -27,13 +27,11 @@ HEADER = """
   <p>{said}</p>
 </header>
 """
-BY_HEADS = """A network trained without labels looks at both through its projection heads. Each head says how similar the
-pair is. Together they give one score and a verdict."""
-BY_FEATURES = (
-    "A network turns each image into {dim:,} features. How close the two lie, their cosine, is the pair’s score"
-)
-WITH_VERDICT = ", and calibration on known pairs makes it a probability and a verdict."
-WITHOUT_VERDICT = ". Without a calibration on known pairs there is no probability and no verdict."
+BY_HEADS = """A network trained without labels looks at both through its projection heads. Each head says how similar
+the pair is. Together they give one score and a verdict."""
+BY_FEATURES = "A network turns each image into {dim:,} features. Their cosine is the pair’s score, "
+WITH_VERDICT = "from which calibration makes a probability and a verdict."
+WITHOUT_VERDICT = "without a calibration there is no verdict."
 
 Score = Callable[[bytes, bytes], Awaitable[Mapping[str, Any]]]  # to the answer of POST /similarity
 Payload = dict[str, Any] | None  # how the page's library describes an uploaded file
@@ -69,7 +67,7 @@ def build(score: Score, model: Callable[[], LoadedModel], uploads: Path) -> gr.B
             answer = await score(await read("First", first), await read("Second", second))
         except Refused as refusal:
             return result.failure(refusal.detail)
-        return result.result(answer, dim=model().bundle.card.feature_dim)
+        return result.result(answer, model().bundle.card)
 
     def take(event: gr.EventData) -> tuple[str, str]:
         index = event.pair

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from amcl_serve.model.bundle import ModelCard
+
 SAME = "The same picture"
 DIFFERENT = "Different pictures"
 EMPTY = "Add two images to compare them"
@@ -33,8 +35,8 @@ def failure(detail: str) -> str:
     )
 
 
-def result(answer: Mapping[str, Any], *, dim: int) -> str:
-    """The panel for `answer`, the whole body of /similarity with one pair in `data`, of a model of `dim` features.
+def result(answer: Mapping[str, Any], card: ModelCard) -> str:
+    """The panel for `answer`, the whole body of /similarity with one pair in `data`, by the model of that card.
 
     Heads whose temperature is the same for every pair are drawn without whiskers; a model without heads has its cosine
     drawn in their place.
@@ -44,8 +46,8 @@ def result(answer: Mapping[str, Any], *, dim: int) -> str:
     return (
         '<div class="panel" role="status">'
         + _verdict(pair)
-        + (_figures_of_features(pair, dim) if headless else _figures(pair))
-        + (_features(pair) if headless else _heads(pair))
+        + (_figures_of_features(pair, card) if headless else _figures(pair))
+        + (_cosine(pair) if headless else _heads(pair))
         + '<details class="raw"><summary>The API’s answer</summary>'
         + f"<pre>{escape(json.dumps(answer, indent=2))}</pre></details></div>"
     )
@@ -72,7 +74,7 @@ def _verdict(pair: Mapping[str, Any]) -> str:
         return (
             '<div class="verdict verdict-none"><p class="eyebrow">Score</p>'
             f'<h2 class="verdict-text">{number(pair["score"])}</h2>'
-            "<p>This model is not calibrated, so there is a score and no verdict.</p></div>"
+            "<p>This model is not calibrated, so there is a score, but no probability and no verdict.</p></div>"
         )
     kind, words = ("same", SAME) if same else ("different", DIFFERENT)
     return (
@@ -96,15 +98,12 @@ def _figures(pair: Mapping[str, Any]) -> str:
     return _cells(figures)
 
 
-def _figures_of_features(pair: Mapping[str, Any], dim: int) -> str:
-    probability = pair["probability"]
-    none = ("none", "the model has not been calibrated on pairs")
-    said, hint = none if probability is None else (percent(probability), "calibrated from the score")
+def _figures_of_features(pair: Mapping[str, Any], card: ModelCard) -> str:
     return _cells(
         [
             ("Score", number(pair["score"]), "the cosine of the features; −1 to 1"),
-            ("Probability", said, hint),
-            ("Features", f"{dim:,}", "numbers that each image becomes"),
+            ("Features", f"{card.feature_dim:,}", "numbers that each image becomes"),
+            ("Input", f"{card.input.size} px", "the square of each image that the network sees"),
         ]
     )
 
@@ -114,8 +113,8 @@ def _cells(figures: Sequence[tuple[str, str, str]]) -> str:
     return f'<dl class="figures">{cells}</dl>'
 
 
-def _features(pair: Mapping[str, Any]) -> str:
-    note = "Cosine similarity of the two images’ features. This model has no heads and no temperature."
+def _cosine(pair: Mapping[str, Any]) -> str:
+    note = "Cosine similarity of the features. This model has no heads to look through."
     return _bars("Features", note, _row("Cosine", pair["feature_similarity"], None))
 
 

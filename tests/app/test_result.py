@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
+from amcl_serve.model.bundle import CARD_FILE, MODELS_DIR, InputSpec, ModelCard
 from app import result
+
+(CARD,) = MODELS_DIR.glob(f"*/{CARD_FILE}")
+TRAINED = ModelCard.model_validate_json(CARD.read_text())
+HEADLESS = TRAINED.model_copy(
+    update={"num_heads": 0, "head_dim": 0, "temperature": None, "feature_dim": 1280, "input": InputSpec(size=16)}
+)
 
 
 def answer(**changes: Any) -> dict[str, Any]:
@@ -22,7 +29,7 @@ def answer(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_calibrated_adaptive_pair_has_verdict_figures_and_whiskers() -> None:
-    html = result.result(answer(), dim=512)
+    html = result.result(answer(), TRAINED)
     assert result.SAME in html
     assert "73.1 %" in html
     assert html.count("whisker") == 3 + 1  # three, and the note that explains them
@@ -34,13 +41,13 @@ def test_a_calibrated_adaptive_pair_has_verdict_figures_and_whiskers() -> None:
 
 
 def test_a_different_pair_says_so() -> None:
-    html = result.result(answer(same=False, probability=0.02), dim=512)
+    html = result.result(answer(same=False, probability=0.02), TRAINED)
     assert result.DIFFERENT in html
     assert result.SAME not in html
 
 
 def test_without_calibration_the_score_stands_alone() -> None:
-    html = result.result(answer(probability=None, same=None), dim=512)
+    html = result.result(answer(probability=None, same=None), TRAINED)
     assert "not calibrated" in html
     assert "Verdict" not in html
     assert "0.600" in html
@@ -48,7 +55,7 @@ def test_without_calibration_the_score_stands_alone() -> None:
 
 def test_a_constant_temperature_has_no_whiskers_and_no_temperature_of_its_own() -> None:
     pair = answer(temperature=[0.1, 0.1, 0.1], uncertainty=None)
-    html = result.result(pair, dim=512)
+    html = result.result(pair, TRAINED)
     assert 'class="whisker"' not in html
     assert "0.100 for every pair" in html
     assert "<dd>constant</dd>" in html
@@ -59,27 +66,27 @@ NONE_OF_HEADS = {"head_similarity": None, "temperature": None, "uncertainty": No
 
 
 def test_without_heads_the_cosine_of_the_features_is_drawn() -> None:
-    html = result.result(answer(**NONE_OF_HEADS), dim=1280)
+    html = result.result(answer(**NONE_OF_HEADS), HEADLESS)
     shown = html.partition("<details")[0]
     assert result.SAME in shown
     assert "<dt>Score</dt><dd>0.500</dd><p>the cosine of the features; −1 to 1</p>" in shown
-    assert "<dt>Probability</dt><dd>73.1 %</dd>" in shown
+    assert "<strong>73.1 %</strong>" in shown
     assert "<dt>Features</dt><dd>1,280</dd>" in shown
+    assert "<dt>Input</dt><dd>16 px</dd>" in shown
     assert shown.count('class="bar"') == 1
     assert "left:50.00%;width:25.00%" in shown  # 0 to 0.5 on an axis from -1 to 1
     assert "Head" not in shown
-    assert "emperature" not in shown.replace("no heads and no temperature", "")
+    assert "emperature" not in shown
 
 
 def test_without_heads_and_calibration_it_says_that_there_is_none() -> None:
-    html = result.result(answer(**NONE_OF_HEADS, probability=None, same=None), dim=1280)
-    assert "not calibrated" in html
-    assert "<dt>Probability</dt><dd>none</dd>" in html
+    html = result.result(answer(**NONE_OF_HEADS, probability=None, same=None), HEADLESS)
+    assert "not calibrated, so there is a score, but no probability" in html
     assert "Verdict" not in html
 
 
 def test_the_answer_is_shown_to_the_last_digit() -> None:
-    html = result.result(answer(score=1 / 3), dim=512)
+    html = result.result(answer(score=1 / 3), TRAINED)
     assert str(1 / 3) in html
 
 
