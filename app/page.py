@@ -29,9 +29,9 @@ HEADER = """
 """
 BY_HEADS = """A network trained without labels looks at both through its projection heads. Each head says how similar
 the pair is. Together they give one score and a verdict."""
-BY_FEATURES = "A network turns each image into {dim:,} features. Their cosine is the pair’s score, "
-WITH_VERDICT = "from which calibration makes a probability and a verdict."
-WITHOUT_VERDICT = "without a calibration there is no verdict."
+BY_FEATURES = "A network turns each image into {dim:,} features. Their cosine is the pair’s score"
+WITH_VERDICT = ", from which calibration makes a probability and a verdict."
+WITHOUT_VERDICT = ". It is not calibrated, so it gives no verdict."
 
 Score = Callable[[bytes, bytes], Awaitable[Mapping[str, Any]]]  # to the answer of POST /similarity
 Payload = dict[str, Any] | None  # how the page's library describes an uploaded file

@@ -103,7 +103,7 @@ def _figures_of_features(pair: Mapping[str, Any], card: ModelCard) -> str:
         [
             ("Score", number(pair["score"]), "the cosine of the features; −1 to 1"),
             ("Features", f"{card.feature_dim:,}", "numbers that each image becomes"),
-            ("Input", f"{card.input.size} px", "the square of each image that the network sees"),
+            ("Input", f"{card.input.size} px", "the square that the network sees"),
         ]
     )
 
@@ -114,7 +114,7 @@ def _cells(figures: Sequence[tuple[str, str, str]]) -> str:
 
 
 def _cosine(pair: Mapping[str, Any]) -> str:
-    note = "Cosine similarity of the features. This model has no heads to look through."
+    note = "Cosine similarity of the features; this model has no heads."
     return _bars("Features", note, _row("Cosine", pair["feature_similarity"], None))
 
 
