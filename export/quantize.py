@@ -103,6 +103,16 @@ def _whitening(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
         yield producers[last.input[0]]  # the subtraction of the mean
 
 
+def _quantised(model: onnx.ModelProto) -> list[str] | None:
+    """The operators that compute in int8; None for all.
+
+    Of networks with layer norms (ViTs, ConvNeXt) the products alone: what is added up from block to block has a few
+    large dimensions, in whose steps of 8 bits the others drown.
+    """
+    transformer = any(node.op_type == "LayerNormalization" for node in model.graph.node)
+    return ["Conv", "Gemm", "MatMul"] if transformer else None
+
+
 def _quantize(source: Path, target: Path, pixels: Pixels, options: dict[str, Any]) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -120,6 +130,7 @@ def _quantize(source: Path, target: Path, pixels: Pixels, options: dict[str, Any
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,
+                op_types_to_quantize=_quantised(graph),
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=[node.name for node in (*_normalisation(graph), *_whitening(graph))],
