@@ -1,27 +1,15 @@
-"""The card of a bundle: what the run's config and the files say of themselves, before anything is measured."""
+"""The card of a bundle: what the network and the files say of themselves, before anything is measured."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from amcl_serve.model.bundle import (
-    InputSpec,
-    ModelCard,
-    Parity,
-    Precision,
-    Probe,
-    TemperatureSpec,
-    Whitening,
-    probe_image,
-)
+from amcl_serve.model.bundle import InputSpec, ModelCard, Parity, Precision, Probe, Whitening, probe_image
 from export.networks import Network
-from training.config import Config, to_dict
-from training.model.model import AmclModel
+from export.sources import About
 
 # Between two processors the int8 encoder's probe differs by less; another network's is nowhere near.
 _PROBE_MIN_COSINE = 0.99
@@ -33,14 +21,13 @@ class Words:
 
     name: str
     description: str
-    training_data: str | None  # None: named after the data the run was given
+    training_data: str | None  # None: what the source says
     licence: str
     notes: tuple[str, ...] = ()
 
 
 def card(
-    model: AmclModel,
-    config: Config,
+    about: About,
     words: Words,
     spec: InputSpec,
     whitening: Whitening | None,
@@ -48,28 +35,25 @@ def card(
     networks: Mapping[Precision, Network],
 ) -> ModelCard:
     """A card without files, metrics and calibration, which come later."""
-    t = config.temperature
-    adaptive = t.varies_between_images
-    low, high = (t.low, t.high) if adaptive else (t.value, t.value)
     return ModelCard(
         name=words.name,
         description=words.description,
-        method=config.recipe,
-        recipe=config.recipe,
-        config=_shareable(config),
-        backbone=config.backbone.name,
-        feature_dim=model.feature_dim,
-        num_heads=model.num_heads,
-        head_dim=model.head_dim,
+        method=about.method,
+        recipe=about.recipe,
+        config=about.config,
+        backbone=about.backbone,
+        feature_dim=about.feature_dim,
+        num_heads=about.num_heads,
+        head_dim=about.head_dim,
         input=spec,
-        temperature=TemperatureSpec(kind="adaptive" if adaptive else "constant", low=low, high=high, value=t.value),
+        temperature=about.temperature,
         whitening=whitening,
         files={},
         parity=dict(parities),
         metrics={},
         calibration=None,
         probe=probe(networks, spec),
-        training_data=words.training_data or data_name(config.data.spec) or "not stated",
+        training_data=words.training_data or about.training_data,
         licence=words.licence,
         notes=list(words.notes),
     )
@@ -82,16 +66,3 @@ def probe(networks: Mapping[Precision, Network], spec: InputSpec) -> Probe:
         features = network(probe_image(spec.size)[None]).features[0].astype(np.float64)
         found[precision] = [round(float(value), 6) for value in features / np.linalg.norm(features)]
     return Probe(features=found, min_cosine=_PROBE_MIN_COSINE)
-
-
-def data_name(spec: str) -> str:
-    """`folder:/home/someone/photos` -> `folder:photos`: a bundle travels, its author's paths need not."""
-    kind, sign, path = spec.partition(":")
-    return f"{kind}:{Path(path).name}" if sign else spec
-
-
-def _shareable(config: Config) -> dict[str, Any]:
-    raw = to_dict(config)
-    raw["data"]["spec"] = data_name(config.data.spec)
-    raw["data"]["eval_spec"] = data_name(config.data.eval_spec)
-    return raw

@@ -8,4 +8,4 @@ class UsageError(ValueError):
 
 
 class ToleranceError(Exception):
-    """An exported file differs from PyTorch by more than is acceptable; no bundle was written; exit status 1."""
+    """An exported file differs from its source by more than is acceptable; no bundle was written; exit status 1."""

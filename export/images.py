@@ -13,6 +13,7 @@ from PIL import Image
 
 from amcl_serve.errors import AmclError
 from amcl_serve.model.bundle import InputSpec
+from amcl_serve.model.formats.reading import shorter_side
 from amcl_serve.model.pixels import OWN_FILES_MAX_PIXELS, decode, upright
 from export.errors import UsageError
 from export.networks import BATCH, Pixels
@@ -91,11 +92,16 @@ def upright_rgb(images: ImageSet, index: int) -> Pixels:
         raise UsageError(f"{images.names[index]}: {error.detail}") from None
 
 
-def is_large_jpeg(images: ImageSet, index: int, size: int) -> bool:
-    """Whether scaled decoding does anything: a JPEG of at least 4 × `size`, for half of it is the 2 × that is asked."""
+def least_large_side(spec: InputSpec) -> int:
+    """From which sides on scaled decoding does anything: their half is twice the resized side, which it keeps."""
+    return 4 * shorter_side(spec.size, spec.crop)
+
+
+def is_large_jpeg(images: ImageSet, index: int, side: int) -> bool:
+    """Whether it is a JPEG with no side below `side`."""
     try:
         with Image.open(BytesIO(images.read(index)), formats=("JPEG",)) as image:
-            return min(image.size) >= 4 * size
+            return min(image.size) >= side
     except (OSError, ValueError, SyntaxError):
         return False
 

@@ -65,10 +65,15 @@ def _pairs(network: Network, scorer: PairScorer, images: ImageSet, spec: InputSp
     order = np.roll(np.arange(len(indices)), -1)
     found = [scorer.score(first, each) for each in (second, Embeddings(second.features[order], second.heads[order]))]
     features, heads, temperature = (
-        np.concatenate([np.asarray(getattr(each, name), np.float64) for each in found])
+        np.concatenate([_rows(getattr(each, name), len(indices)) for each in found])
         for name in ("feature_similarity", "head_similarity", "temperature")
     )
     return Pairs(features, heads, temperature)
+
+
+def _rows(values: np.ndarray | None, count: int) -> np.ndarray:
+    """`values`, a row a pair; of heads that there are not, rows of nothing."""
+    return np.empty((count, 0)) if values is None else np.asarray(values, np.float64)
 
 
 def measure_knn(

@@ -12,10 +12,8 @@ import torch
 
 from amcl_serve.model.encoder import Embeddings
 from amcl_serve.model.sessions import CPU, open_session
-from export.onnx import ServedEncoder, write_encoder
-from training.config import Config
+from export.onnx import ServedEncoder
 from training.machine import cores
-from training.model.model import AmclModel
 
 BATCH = 32
 
@@ -23,13 +21,18 @@ Pixels = npt.NDArray[np.uint8]
 Network = Callable[[Pixels], Embeddings]  # uint8 [N, S, S, 3] -> N embeddings
 
 
+def headless(features: npt.NDArray[np.float32]) -> Embeddings:
+    """Features [N, D] of a network that has no heads."""
+    return Embeddings(features, np.empty((len(features), 0, 0), np.float32))
+
+
 def torch_network(served: ServedEncoder) -> Network:
     """PyTorch in float32 on the CPU."""
 
     def run(pixels: Pixels) -> Embeddings:
         with torch.inference_mode():
-            features, heads = served(torch.from_numpy(pixels))
-        return Embeddings(features.numpy(), heads.numpy())
+            found = served(torch.from_numpy(pixels))
+        return Embeddings(*(part.numpy() for part in found)) if isinstance(found, tuple) else headless(found.numpy())
 
     return run
 
@@ -37,32 +40,23 @@ def torch_network(served: ServedEncoder) -> Network:
 def onnx_network(path: Path) -> Network:
     """An encoder file in onnxruntime on the CPU."""
     session = open_session(path, provider=CPU, threads=cores())
+    outputs = ["features", "heads"][: len(session.get_outputs())]
 
     def run(pixels: Pixels) -> Embeddings:
-        features, heads = session.run(["features", "heads"], {"pixels": pixels})
-        return Embeddings(features, heads)
+        found = session.run(outputs, {"pixels": pixels})
+        return Embeddings(*found) if len(found) == 2 else headless(found[0])
 
     return run
 
 
-def untrained(config: Config, size: int) -> ServedEncoder:
-    """The network of `config` before training (weights from seed 0, batch norms at their initial statistics).
-
-    It sees images of `size` pixels a side.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return ServedEncoder(AmclModel(config), config, size)
-
-
-def served_network(served: ServedEncoder) -> Network:
-    """`served` in float32 in onnxruntime on the CPU, through a file that is not kept.
+def served_network(write: Callable[[Path], None]) -> Network:
+    """What `write` writes, in float32 in onnxruntime on the CPU, through a file that is not kept.
 
     Other networks that it is compared with run there too: PyTorch's threads beside onnxruntime's slow both down.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder.onnx"
-        write_encoder(served, path)
+        write(path)
         return onnx_network(path)
 
 

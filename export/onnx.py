@@ -1,28 +1,28 @@
-"""The served network as ONNX graphs: pixels to features and heads, and two images' heads to temperatures."""
+"""A served network of PyTorch as ONNX graphs: pixels to features and heads, and two images' heads to temperatures."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor, nn
 
+from export.graphs import OPSET, forget_sources, save
 from export.whiten import Whitening
-from training.config import Config
 from training.model.model import AmclModel
 
 
 class ServedEncoder(nn.Module):
     """What a bundle's encoder computes, in PyTorch: the reference that every precision is compared with.
 
-    `forward`: pixels uint8 [N, S, S, 3] -> features float32 [N, D] (whitened, unnormalised), heads [N, C, d'] (unit
-    norm). `size` is S, which a residual network can have other than in training.
+    `network` maps x float32 [N, 3, S, S], normalised by `mean` and `std` (of values from 0 to 1), to features [N, D],
+    or to those and heads [N, C, d']. `forward`: pixels uint8 [N, S, S, 3] -> features float32 [N, D] (whitened,
+    unnormalised), or those and heads [N, C, d'] (unit norm). `size` is S.
     """
 
     scale: Tensor
@@ -30,14 +30,14 @@ class ServedEncoder(nn.Module):
     centre: Tensor
     matrix: Tensor
 
-    def __init__(self, model: AmclModel, config: Config, size: int | None = None) -> None:
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float], size: int) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model)
-        mean, std = torch.tensor(config.data.mean), torch.tensor(config.data.std)
-        self.size = size or config.data.image_size
+        self.network = copy.deepcopy(network)
+        means, stds = torch.tensor(mean), torch.tensor(std)
+        self.size = size
         self.whitens = False
-        self.register_buffer("scale", (1 / (255 * std)).repeat(self.size))
-        self.register_buffer("shift", (-mean / std).repeat(self.size))
+        self.register_buffer("scale", (1 / (255 * stds)).repeat(size))
+        self.register_buffer("shift", (-means / stds).repeat(size))
         self.eval().requires_grad_(False)
 
     def whiten(self, whitening: Whitening) -> None:
@@ -46,16 +46,19 @@ class ServedEncoder(nn.Module):
         self.register_buffer("centre", torch.from_numpy(whitening.centre))
         self.register_buffer("matrix", torch.from_numpy(whitening.matrix))
 
-    def forward(self, pixels_NSS3: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and unit-norm heads of uint8 pixels."""
+    def forward(self, pixels_NSS3: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Features and, where there are heads, unit-norm heads of uint8 pixels."""
         # By rows of 3 S numbers: onnxruntime broadcasts slowly over a last axis of 3, where it moves a transpose to.
         rows_NSR = pixels_NSS3.reshape(-1, self.size, 3 * self.size).float() * self.scale + self.shift
         x_N3SS = rows_NSR.reshape(-1, self.size, self.size, 3).permute(0, 3, 1, 2)
-        features_ND = self.model.backbone(x_N3SS)
-        heads_NCD = self.model.heads(features_ND)
+        found: Tensor | tuple[Tensor, Tensor] = self.network(x_N3SS)
+        features_ND = found[0] if isinstance(found, tuple) else found
         if self.whitens:  # centred first: a bias behind the product would have to make up for all of the mean
             features_ND = (features_ND - self.centre) @ self.matrix
+        if isinstance(found, Tensor):
+            return features_ND
         # Not F.normalize: its `expand` becomes four needless nodes of the graph.
+        heads_NCD = found[1]
         return features_ND, heads_NCD / torch.linalg.vector_norm(heads_NCD, dim=-1, keepdim=True).clamp_min(1e-12)
 
 
@@ -67,7 +70,10 @@ class _GlobalMean(nn.Module):
 
 
 def write_encoder(served: ServedEncoder, path: Path) -> None:
-    """Write `served` to `path` in float32 with a dynamic batch; batch norms are folded into the layers before them."""
+    """Write `served` to `path` in float32 with a dynamic batch; batch norms are folded into the layers before them.
+
+    ValueError where its network cannot be traced for a batch of any size.
+    """
     module = copy.deepcopy(served)
     for name, child in list(module.named_modules()):
         if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
@@ -94,21 +100,13 @@ def _write(module: nn.Module, args: tuple[Tensor, ...], inputs: list[str], outpu
             input_names=inputs,
             output_names=outputs,
             dynamic_shapes=tuple({0: rows} for _ in args),
+            opset_version=OPSET,
             verbose=False,
         )
     assert program is not None
     graph = program.model_proto
-    _forget_sources(graph)
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, path)
-
-
-def _forget_sources(model: onnx.ModelProto) -> None:
-    """Drop what the exporter says of the code and the folders the graph came from."""
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
+    forget_sources(graph)
+    save(graph, path)
 
 
 @contextmanager

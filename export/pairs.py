@@ -31,7 +31,10 @@ class PairReport:
 
 @dataclass(frozen=True)
 class Pairs:
-    """P positive pairs, then P negative ones: cosine of features [2P], of heads [2P, C], their temperatures [2P, C]."""
+    """P positive pairs, then P negative ones: cosine of features [2P], of heads [2P, C], their temperatures [2P, C].
+
+    C may be 0.
+    """
 
     features: Floats
     heads: Floats
@@ -47,14 +50,17 @@ class Pairs:
         return auroc(values[self.positive], values[~self.positive])
 
     def score(self, rule: PairScore) -> Floats:
-        """The pair score [2P] that `rule` gives."""
+        """The pair score [2P] that `rule` gives; that of features where there are no heads."""
+        if not self.heads.shape[1]:
+            return self.features
         return head_score(self.heads, self.temperature, rule.weighting, rule.weights)
 
 
 def judge(fit: Pairs, report: Pairs, *, protocol: str, omega: tuple[float, float]) -> PairReport:
-    """Choose the weighting of the heads by AUROC and fit the calibration on `fit`; all figures are of `report`.
+    """Choose the weighting of the heads, if there are any, and fit the calibration on `fit`; report on `report`.
 
-    `protocol` says what pairs these are, `omega` are the (β, η) of training. ValueError where scores are all the same.
+    The weighting is that of the highest AUROC. `protocol` says what pairs these are, `omega` are the training's (β, η).
+    ValueError where scores are all the same.
     """
     rules = _rules(fit)
     rule = rules[max(rules, key=lambda name: fit.auroc(fit.score(rules[name])))]
@@ -72,9 +78,10 @@ def judge(fit: Pairs, report: Pairs, *, protocol: str, omega: tuple[float, float
         brier=found.brier,
         expected_calibration_error=found.expected_calibration_error,
     )
+    how = f"heads combined by {rule.weighting}" if report.heads.shape[1] else "the features' cosine"
     apart = separation(score[labels], score[~labels])
     metrics = {
-        "pair_auroc": (apart.auroc, f"AUROC of the score, heads combined by {rule.weighting}"),
+        "pair_auroc": (apart.auroc, f"AUROC of the score, {how}"),
         "pair_auroc_features": (report.auroc(report.features), "AUROC of the features' cosine"),
         "pair_overlap": (apart.overlap, "shared area of the scores' 50-bin histograms"),
         "pair_positives_below_half": (apart.positives_below_half, "share of positive pairs whose score is under 0.5"),
@@ -92,6 +99,8 @@ def judge(fit: Pairs, report: Pairs, *, protocol: str, omega: tuple[float, float
 def _rules(fit: Pairs) -> dict[Weighting, PairScore]:
     """The ways to combine the heads, with weights fitted where they have any; one where there is one head."""
     rules: dict[Weighting, PairScore] = {n: PairScore(weighting=n) for n in WEIGHTINGS if n != "weights"}
+    if not fit.heads.shape[1]:
+        return {"inverse_variance": PairScore()}  # the card's default, which says nothing there
     if fit.heads.shape[1] == 1:
         return {"mean": rules["mean"]}
     from sklearn.linear_model import LogisticRegression
@@ -126,7 +135,10 @@ def _of_heads(
 
 def _of_certainty(report: Pairs, margin: Floats, correct: npt.NDArray[np.bool_]) -> dict[str, tuple[float, str]]:
     """Areas under the risk-coverage curve of the verdict: what tells best which verdicts are wrong. Lower is better."""
-    temperature = report.temperature.shape[1] / (1 / report.temperature).sum(axis=1)
+    count = report.heads.shape[1]
+    if not count:
+        return {"pair_aurc_margin": _aurc(margin, correct, "|score - threshold|")}
+    temperature = count / (1 / report.temperature).sum(axis=1)
     orders: Sequence[tuple[str, Floats, str]] = (
         ("margin", margin, "|score - threshold|"),
         ("disagreement", -report.heads.std(axis=1), "agreement of the heads (less their standard deviation)"),
@@ -135,15 +147,16 @@ def _of_certainty(report: Pairs, margin: Floats, correct: npt.NDArray[np.bool_])
     )
     if np.ptp(report.temperature) == 0:
         orders = orders[:2]
-    if report.heads.shape[1] == 1:
+    if count == 1:
         orders = [order for order in orders if order[0] != "disagreement"]
-    return {
-        f"pair_aurc_{name}": (
-            area_under_risk_coverage(order, correct),
-            f"area under risk-coverage of the verdict, the surest by {what} first; lower is better",
-        )
-        for name, order, what in orders
-    }
+    return {f"pair_aurc_{name}": _aurc(order, correct, what) for name, order, what in orders}
+
+
+def _aurc(order: Floats, correct: npt.NDArray[np.bool_], what: str) -> tuple[float, str]:
+    return (
+        area_under_risk_coverage(order, correct),
+        f"area under risk-coverage of the verdict, the surest by {what} first; lower is better",
+    )
 
 
 def _correlation(similarity_PC: Floats) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from export.graphs import save, weights_file
 from export.networks import BATCH, Pixels
 
 _MIN_WEIGHTS = 4096  # smaller tensors (biases, scales) stay float32: nothing to gain, and scales must be exact
@@ -40,8 +41,7 @@ def to_fp16(source: Path, target: Path) -> None:
     for field, items in (("initializer", weights), ("node", nodes)):
         model.graph.ClearField(field)
         getattr(model.graph, field).extend(items)
-    onnx.checker.check_model(model)
-    onnx.save(model, target)
+    save(model, target)
 
 
 def to_int8(source: Path, target: Path, pixels: Pixels, quality: Callable[[Path], float]) -> str:
@@ -98,9 +98,20 @@ def _whitening(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """The layer behind the backbone's features, if there is one: its small directions would drown in 8 bits."""
     producers = {name: node for node in model.graph.node for name in node.output}
     last = producers["features"]
-    if last.op_type == "MatMul":
+    before = producers.get(last.input[0])
+    if last.op_type == "MatMul" and before is not None and before.op_type == "Sub":  # of the mean
         yield last
-        yield producers[last.input[0]]  # the subtraction of the mean
+        yield before
+
+
+def _quantised(model: onnx.ModelProto) -> list[str] | None:
+    """The operators that compute in int8; None for all.
+
+    Of networks with layer norms (ViTs, ConvNeXt) the products alone: what is added up from block to block has a few
+    large dimensions, in whose steps of 8 bits the others drown.
+    """
+    transformer = any(node.op_type == "LayerNormalization" for node in model.graph.node)
+    return ["Conv", "Gemm", "MatMul"] if transformer else None
 
 
 def _quantize(source: Path, target: Path, pixels: Pixels, options: dict[str, Any]) -> None:
@@ -120,6 +131,8 @@ def _quantize(source: Path, target: Path, pixels: Pixels, options: dict[str, Any
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,
+                op_types_to_quantize=_quantised(graph),
+                use_external_data_format=weights_file(source).exists(),
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=[node.name for node in (*_normalisation(graph), *_whitening(graph))],
@@ -140,5 +153,4 @@ def _whiten_in_float(path: Path) -> None:
     rounded = producers.get(centring.input[0])
     if rounded is not None and rounded.op_type == "DequantizeLinear":
         centring.input[0] = producers[rounded.input[0]].input[0]
-        onnx.checker.check_model(model)
-        onnx.save(model, path)
+        save(model, path)

@@ -1,4 +1,4 @@
-"""Agreement of the exported files with PyTorch, and what is still acceptable."""
+"""Agreement of the exported files with their source, and what is still acceptable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from amcl_serve.model.bundle import InputSpec, Metric, Parity, Precision
 from amcl_serve.model.encoder import Embeddings
 from export.errors import ToleranceError
-from export.images import ImageSet, is_large_jpeg, pixels
+from export.images import ImageSet, is_large_jpeg, least_large_side, pixels
 from export.networks import Network, embed
 
 # Per precision: figure of `Parity` -> bound; figures ending in max_abs are upper bounds, cosines lower ones.
@@ -32,18 +32,20 @@ SCALED_DECODING_IMAGES = 32
 
 def parity(reference: Embeddings, found: Embeddings) -> Parity:
     """Compare embeddings of the same N images; each head of each image counts as one vector."""
-    features, heads = _cosine(reference.features, found.features), _cosine(reference.heads, found.heads)
-    return Parity(
-        images=len(reference),
-        features_max_abs=_max_abs(reference.features, found.features),
-        heads_max_abs=_max_abs(reference.heads, found.heads),
-        features_min_cosine=float(features.min()),
-        features_mean_cosine=float(features.mean()),
-        features_p01_cosine=float(np.quantile(features, 0.01)),
-        heads_min_cosine=float(heads.min()),
-        heads_mean_cosine=float(heads.mean()),
-        heads_p01_cosine=float(np.quantile(heads, 0.01)),
-    )
+    figures = _figures("features", reference.features, found.features)
+    if reference.heads.size:
+        figures |= _figures("heads", reference.heads, found.heads)
+    return Parity(images=len(reference), **figures)
+
+
+def _figures(output: str, a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> dict[str, float]:
+    cosine = _cosine(a, b)
+    return {
+        f"{output}_max_abs": _max_abs(a, b),
+        f"{output}_min_cosine": float(cosine.min()),
+        f"{output}_mean_cosine": float(cosine.mean()),
+        f"{output}_p01_cosine": float(np.quantile(cosine, 0.01)),
+    }
 
 
 def misses(precision: Precision, found: Parity) -> list[str]:
@@ -51,6 +53,8 @@ def misses(precision: Precision, found: Parity) -> list[str]:
     phrases = []
     for figure, bound in TOLERANCE[precision].items():
         value = getattr(found, figure)
+        if value is None:  # of heads that there are not
+            continue
         upper = figure.endswith("max_abs")
         if not (value <= bound if upper else value >= bound):  # NaN misses
             phrases.append(
@@ -75,6 +79,8 @@ def table(parities: Mapping[Precision, Parity]) -> str:
     lines = [header]
     for precision, p in parities.items():
         for output in ("features", "heads"):
+            if getattr(p, f"{output}_max_abs") is None:
+                continue
             first = f"{precision:6} {p.images:6}" if output == "features" else f"{'':13}"
             figures = [getattr(p, f"{output}_{name}_cosine") for name in ("mean", "p01", "min")]
             cosines = " ".join(f"{value:9.6f}" for value in figures)
@@ -85,11 +91,13 @@ def table(parities: Mapping[Precision, Parity]) -> str:
 def scaled_decoding(network: Network, images: ImageSet, spec: InputSpec) -> Metric | None:
     """Mean cosine of the features between JPEG decoding at reduced scale and at full, of the large JPEGs of `images`.
 
-    They have sides of 4 × size or more; up to 256 images, spread over the set, are looked at. None when fewer than 32
-    are large: nothing is known then. Scaled decoding keeps the embeddings at SCALED_DECODING_COSINE or more.
+    They have sides of four times the resized one or more; up to 256 images, spread over the set, are looked at. None
+    when fewer than 32 are large: nothing is known then. Scaled decoding keeps the embeddings at SCALED_DECODING_COSINE
+    or more.
     """
     spread = np.linspace(0, len(images) - 1, min(len(images), 8 * SCALED_DECODING_IMAGES)).astype(int)
-    large = [int(i) for i in spread if is_large_jpeg(images, int(i), spec.size)]
+    side = least_large_side(spec)
+    large = [int(i) for i in spread if is_large_jpeg(images, int(i), side)]
     if len(large) < SCALED_DECODING_IMAGES:
         return None
     full = embed(network, pixels(images, large, spec.model_copy(update={"scaled_jpeg_decoding": False})))
@@ -97,7 +105,7 @@ def scaled_decoding(network: Network, images: ImageSet, spec: InputSpec) -> Metr
     return Metric(
         value=float(_cosine(full.features, scaled.features).mean()),
         protocol=f"mean cosine of features, JPEG decoding at reduced scale against full; {len(large)} JPEGs with sides "
-        f"of {4 * spec.size} pixels or more, fp32 encoder",
+        f"of {side} pixels or more, fp32 encoder",
     )
 
 

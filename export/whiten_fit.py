@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from amcl_serve.model.bundle import InputSpec
 from export import whiten
 from export.images import ImageSet, batches
 from export.networks import Network, served_network
-from export.onnx import ServedEncoder
+from export.sources import Source
 
 _IMAGES = 20_000
 
@@ -18,10 +17,10 @@ def looked_at(images: ImageSet) -> list[int]:
     return sorted(np.random.default_rng(2).permutation(len(images))[:_IMAGES].tolist())
 
 
-def whiten_on(served: ServedEncoder, images: ImageSet, kind: whiten.Kind, network: Network | None = None) -> None:
-    """Give `served` a last layer of `kind`, fitted on `images`; `network` runs it as it is, and is made if need be."""
-    run = network or served_network(served)
-    blocks = batches(images, InputSpec(size=served.size), looked_at(images))
+def whiten_on(source: Source, images: ImageSet, kind: whiten.Kind, network: Network | None = None) -> None:
+    """Give `source` a last layer of `kind`, fitted on `images`; `network` runs it as it is, and is made if need be."""
+    run = network or served_network(source.write)
+    blocks = batches(images, source.spec, looked_at(images))
     found = whiten.fit(np.concatenate([run(block).features for block in blocks]), kind)
     if found is not None:
-        served.whiten(found)
+        source.whiten(found)

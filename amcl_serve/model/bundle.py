@@ -147,6 +147,8 @@ class ModelCard(_Part):
     temperature: TemperatureSpec | None  # None: no heads
     whitening: Whitening | None = None  # None: features are the backbone's own
     pair_score: PairScore = PairScore()
+    opset: int | None = None  # of the graphs, and the first onnxruntime that reads them; None on older cards
+    onnxruntime: str | None = None
     files: dict[str, FileEntry]
     parity: dict[Precision, Parity]
     metrics: dict[str, Metric]

@@ -25,7 +25,8 @@ from amcl_serve.model.encoder import Encoder
 from amcl_serve.model.pair_scorer import PairScorer
 from export.images import ImageSet
 from export.metrics import PAIRS, measure_knn, measure_pairs
-from export.networks import Network, onnx_network, served_network, untrained
+from export.networks import Network, onnx_network, served_network
+from export.sources.checkpoint import untrained
 from export.whiten_fit import whiten_on
 from training.config import from_dict
 from training.machine import cores
@@ -99,7 +100,7 @@ def recompute(bundle: Bundle, bank: ImageSet, held_out: ImageSet) -> dict[str, f
     never = untrained(config, spec.size)
     if (whitening := bundle.card.whitening) is not None:
         whiten_on(never, bank if whitening.of == "training images" else held_out, whitening.kind)
-    networks["untrained"] = served_network(never)
+    networks["untrained"] = served_network(never.write)
     metrics = pairs.metrics | measure_knn(networks, bank, held_out, spec)
     calibration = pairs.calibration
     return {name: metric.value for name, metric in metrics.items()} | {

@@ -17,7 +17,7 @@ from amcl_serve.model.encoder import Embeddings, Encoder
 from amcl_serve.model.pair_scorer import PairScorer
 from amcl_serve.model.pixels import decode
 from export.__main__ import main
-from export.onnx import ServedEncoder
+from export.sources.checkpoint import served
 from export.verify import misses, parity
 from tests.export.tiny import SIZE, make_run, photos, save
 from training.data import FolderImages, Plain
@@ -52,10 +52,10 @@ def test_the_card_tells_the_network(bundle, run):
 
 
 def test_embeddings_agree_with_pytorch_on_new_images(run, encoders):
-    served = ServedEncoder(*load_model(run))
+    encoder = served(*load_model(run))
     pixels = photos(64, seed=9)
     with torch.no_grad():
-        reference = Embeddings(*(out.numpy() for out in served(torch.from_numpy(pixels))))
+        reference = Embeddings(*(out.numpy() for out in encoder(torch.from_numpy(pixels))))
     for precision, encoder in encoders.items():
         assert misses(precision, parity(reference, encoder.encode(pixels))) == []
 
@@ -67,7 +67,7 @@ def test_the_reference_is_the_trained_network_on_normalised_pixels(run):
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.data.mean, config.data.std))
     with torch.no_grad():
         features, heads = model((x - mean) / std)
-        served_features, served_heads = ServedEncoder(model, config)(torch.from_numpy(pixels))
+        served_features, served_heads = served(model, config)(torch.from_numpy(pixels))
     torch.testing.assert_close(served_features, features, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(served_heads, F.normalize(heads, dim=-1), rtol=1e-4, atol=1e-5)
 

@@ -15,8 +15,9 @@ from onnx import TensorProto, numpy_helper
 from amcl_serve.model.bundle import Bundle
 from export.__main__ import main
 from export.networks import embed, onnx_network, torch_network
-from export.onnx import ServedEncoder, write_encoder
+from export.onnx import write_encoder
 from export.quantize import to_fp16
+from export.sources.checkpoint import served
 from export.verify import misses, parity
 from tests.export.tiny import make_photo_folder, make_run, photos, save
 from training import pretrain
@@ -39,8 +40,8 @@ def operators(path):
 
 
 def test_a_vit_agrees_at_every_batch_size(vit_run, tmp_path):
-    served = ServedEncoder(*load_model(vit_run))
-    write_encoder(served, tmp_path / "fp32.onnx")
+    encoder = served(*load_model(vit_run))
+    write_encoder(encoder, tmp_path / "fp32.onnx")
     to_fp16(tmp_path / "fp32.onnx", tmp_path / "fp16.onnx")
     counts = operators(tmp_path / "fp32.onnx")
     assert counts["MatMul"] == 1 + 2 * (4 + 2)  # the patch embedding; in a block four linear layers and attention's two
@@ -48,7 +49,7 @@ def test_a_vit_agrees_at_every_batch_size(vit_run, tmp_path):
     assert counts["Gather"] == counts["Expand"] == counts["ScatterND"] == 0
     for count in (1, 7, 32):
         pixels = photos(count, seed=count)
-        reference = embed(torch_network(served), pixels)
+        reference = embed(torch_network(encoder), pixels)
         for precision in ("fp32", "fp16"):
             found = embed(onnx_network(tmp_path / f"{precision}.onnx"), pixels)
             assert misses(precision, parity(reference, found)) == []
@@ -74,15 +75,15 @@ def test_the_command_writes_a_vit_in_every_precision(vit_run, tmp_path, capsys):
 @pytest.mark.parametrize(("name", "layers"), [("resnet34", 36), ("resnet50", 53)])
 def test_deeper_residual_networks_are_as_lean_and_as_exact(tmp_path, name, layers):
     run = make_run(tmp_path / "run", f"backbone.name={name}", "backbone.width=8")
-    served = ServedEncoder(*load_model(run))
-    write_encoder(served, tmp_path / "fp32.onnx")
+    encoder = served(*load_model(run))
+    write_encoder(encoder, tmp_path / "fp32.onnx")
     to_fp16(tmp_path / "fp32.onnx", tmp_path / "fp16.onnx")
     counts = operators(tmp_path / "fp32.onnx")
     assert counts["Conv"] == layers
     assert counts["ReduceMean"] == 1
     assert counts["BatchNormalization"] == counts["Gather"] == counts["Shape"] == 0
     pixels = photos(40, seed=2)
-    reference = embed(torch_network(served), pixels)
+    reference = embed(torch_network(encoder), pixels)
     for precision in ("fp32", "fp16"):
         found = embed(onnx_network(tmp_path / f"{precision}.onnx"), pixels)
         assert misses(precision, parity(reference, found)) == []
@@ -98,19 +99,19 @@ NAMED = ["timm:test_vit", *(pytest.param(name, marks=pytest.mark.slow) for name 
 @pytest.mark.parametrize("name", NAMED)
 def test_networks_of_libraries_agree_at_every_batch_size(tmp_path, name):
     run = make_run(tmp_path / "run", f"backbone.name={name}", "data.mean=0.5,0.4,0.3", "data.std=0.2,0.3,0.4")
-    served = ServedEncoder(*load_model(run))
-    write_encoder(served, tmp_path / "fp32.onnx")
+    encoder = served(*load_model(run))
+    write_encoder(encoder, tmp_path / "fp32.onnx")
     if "nfnet" not in name:  # whose weights are normalised by the same operator
         assert operators(tmp_path / "fp32.onnx")["BatchNormalization"] == 0
     for count in (1, 7, 32):
         pixels = photos(count, seed=count)
-        reference = embed(torch_network(served), pixels)
+        reference = embed(torch_network(encoder), pixels)
         found = embed(onnx_network(tmp_path / "fp32.onnx"), pixels)
         assert misses("fp32", parity(reference, found)) == []
     by_hand = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     by_hand = (by_hand - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
     with torch.no_grad():
-        features = served.model.backbone(by_hand).numpy()
+        features = encoder.network.backbone(by_hand).numpy()
     np.testing.assert_allclose(found.features, features, atol=1e-4 * np.abs(features).max())
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from amcl_serve.model.bundle import InputSpec
 from amcl_serve.model.encoder import Embeddings
 from amcl_serve.model.pair_scorer import PairScorer
-from export.card import data_name
 from export.images import ImageSet, folder_images, range_indices, reported_indices
 from export.metrics import measure_knn, measure_pairs
+from export.sources.checkpoint import data_name
 from tests.export.tiny import make_photo_folder
 
 SPEC = InputSpec(size=16)

@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from export.networks import embed, onnx_network
-from export.onnx import ServedEncoder, write_encoder, write_temperature
+from export.onnx import write_encoder, write_temperature
 from export.quantize import to_fp16, to_int8
+from export.sources.checkpoint import served
 from tests.export.tiny import SIZE, make_run, photos
 from training.run.checkpoint import load_model
 
@@ -25,7 +26,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fp32(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("graphs") / "fp32.onnx"
-    write_encoder(ServedEncoder(*model), path)
+    write_encoder(served(*model), path)
     return path
 
 

@@ -10,9 +10,10 @@ import torch
 from amcl_serve.model.bundle import Bundle, Whitening
 from amcl_serve.model.encoder import Encoder
 from export.__main__ import main
-from export.networks import embed, onnx_network, served_network
-from export.onnx import ServedEncoder, write_encoder
+from export.networks import embed, onnx_network, torch_network
+from export.onnx import write_encoder
 from export.quantize import to_int8
+from export.sources.checkpoint import served
 from export.whiten import fit
 from tests.export.tiny import SIZE, make_photo_folder, make_run, photos
 from training.run.checkpoint import load_model
@@ -96,10 +97,10 @@ def test_an_export_with_images_whitens_and_says_so(run, folders, tmp_path, capsy
 
 
 def test_int8_leaves_the_last_layer_in_float(run, tmp_path):
-    served = ServedEncoder(*load_model(run))
-    features = embed(served_network(served), photos(200, seed=1)).features
-    served.whiten(fit(features, "half"))
-    write_encoder(served, tmp_path / "fp32.onnx")
+    encoder = served(*load_model(run))
+    features = embed(torch_network(encoder), photos(200, seed=1)).features
+    encoder.whiten(fit(features, "half"))
+    write_encoder(encoder, tmp_path / "fp32.onnx")
     to_int8(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", photos(32, seed=20), lambda _: 0.0)
     graph = onnx.load(tmp_path / "int8.onnx").graph
     producers = {name: node for node in graph.node for name in node.output}
@@ -136,7 +137,7 @@ def test_a_network_may_be_served_at_another_size(run, folders, tmp_path):
     pixels = photos(3, seed=1, size=48)
     model, config = load_model(run)
     with torch.inference_mode():
-        expected, _ = ServedEncoder(model, config, 48)(torch.from_numpy(pixels))
+        expected, _ = served(model, config, 48)(torch.from_numpy(pixels))
     found = Encoder.load(bundle, session_threads=1).encode(pixels).features
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-4)
 
