@@ -105,6 +105,7 @@ def test_a_run_begins_from_another_run(folder: Path, tmp_path: Path, capsys: pyt
     assert begin(folder, tmp_path / "wider", *still, f"--init={tmp_path / 'old'}", "--adaptive", "heads.dim=4") == 0
     assert "heads: fresh, its shape is another" in capsys.readouterr().out
     assert begin(folder, tmp_path / "left", *still, f"--init={tmp_path / 'old' / FILE}") == 0
+    capsys.readouterr()
     assert begin(folder, tmp_path / "other", *still, f"--init={tmp_path / 'old'}", "backbone.stem=cifar") == 2
     said = capsys.readouterr().err
     assert said == "error: --init old/checkpoint.pt: it is of another network. That run has backbone.stem=small\n"
