@@ -57,6 +57,7 @@ def test_the_table_says_n_and_leaves_out_what_does_not_beat_its_untrained_backbo
     assert "| rankme | high | – | – | – |" in text  # one value for all has no rank
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     for part, count in (("train", 48), ("test", 64)):
         (tmp_path / part).mkdir()

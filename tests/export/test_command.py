@@ -62,6 +62,7 @@ def test_the_bundle_holds_no_path_of_its_author(run, tmp_path):
     assert card["config"]["data"]["spec"] == card["training_data"] == "folder:photos"
 
 
+@pytest.mark.slow
 def test_large_photographs_decide_on_scaled_decoding(run, photo_folder, tmp_path):
     for index, photo in enumerate(photos(40, seed=6, size=160)):
         Image.fromarray(photo).save(tmp_path / f"{index}.jpg", quality=95)
@@ -118,6 +119,7 @@ def test_a_damaged_file_is_refused_with_its_figures_and_the_old_bundle_stands(ru
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.slow
 def test_a_coarse_int8_is_left_out_unless_asked_for(run, photo_folder, tmp_path, monkeypatch, capsys):
     def useless(source, target, ranges, quality):
         model = onnx.load(source)

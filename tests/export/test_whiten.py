@@ -78,6 +78,7 @@ def cosines(features):
     return (unit @ unit.T)[~np.eye(len(unit), dtype=bool)]
 
 
+@pytest.mark.slow
 def test_an_export_with_images_whitens_and_says_so(run, folders, tmp_path, capsys):
     held_out, train = folders
     given = ["--checkpoint", str(run), "--precision", "fp32", "--images", str(held_out), "--train-images", str(train)]
