@@ -27,6 +27,7 @@ AmclError
 ├── NotReady                    503 not_ready               Retry-After
 ├── DeadlineExceeded            504 deadline_exceeded
 ├── StorageFull                 507 storage_full
+├── StorageDamaged              500 storage_damaged
 ├── UnreadableFile              500 unreadable_file         (never over HTTP: a file of the command's own machine)
 ├── Unreachable                 500 unreachable             (never over HTTP: the client found no server)
 ├── UnexpectedAnswer            500 unexpected_answer       (never over HTTP: the client does not know the answer)
@@ -220,6 +221,12 @@ class DeadlineExceeded(AmclError):
     """The request waited longer than the deadline."""
 
     status, code = 504, "deadline_exceeded"
+
+
+class StorageDamaged(AmclError):
+    """The file of the collections does not say what it should."""
+
+    status, code = 500, "storage_damaged"
 
 
 class StorageFull(AmclError):

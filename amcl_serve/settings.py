@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     max_inflight_bytes: Annotated[int, Field(ge=1024)] = Field(
         256 * MiB, description="bytes of the bodies of all requests under way"
     )
-    max_items: Annotated[int, Field(ge=1)] = Field(256, description="images, pairs or points of one request")
+    max_items: Annotated[int, Field(ge=1)] = Field(256, description="images, pairs or searches of one request")
     max_pixels: Annotated[int, Field(ge=1)] = Field(64_000_000, description="pixels of one image, by its header")
     accept_truncated: bool = Field(
         False, description="embed what is there of an image file that was cut off, rather than refuse it"
@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
     search_threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="threads of one search in a collection")
+    search_deadline: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="seconds for which a collection is searched or filtered for one request"
+    )
     root_path: Annotated[str, Field(pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")] = Field(
         "",
         description="path of a proxy under which the server is found, such as /amcl; else X-Forwarded-Prefix",

@@ -24,7 +24,7 @@ from amcl_serve.model.bundle import Bundle
 from amcl_serve.model.formats import turns
 from amcl_serve.model.pixels import upright
 from amcl_serve.settings import Settings
-from amcl_serve.vectors.database import Database
+from amcl_serve.vectors.sqlite.database import check_data_dir
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -232,7 +232,7 @@ def _data_dir(settings: Settings) -> Finding:
     except OSError as error:
         return Finding("fail", "data folder", f"{folder}: {error.strerror}; choose another --data-dir or allow writing")
     try:
-        Database(folder).close()
+        check_data_dir(folder)
     except StorageError as error:
         return Finding("fail", "data folder", error.detail)
     return Finding("ok", "data folder", f"{folder} can be written, and no other server uses it")

@@ -18,6 +18,7 @@ from amcl_serve.hosting.opening import load_models
 from amcl_serve.hosting.registry import Registry
 from amcl_serve.http import openapi
 from amcl_serve.http.answers.problem import Problems
+from amcl_serve.http.calls import store_threads
 from amcl_serve.http.guards import request_id
 from amcl_serve.http.guards.auth import KEY_HEADERS, KeyCheck, by_route
 from amcl_serve.http.guards.limits import BodyLimit
@@ -118,11 +119,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if server.registry is None:
         server.registry = Registry(*await to_thread.run_sync(load_models, settings))
     async with AsyncExitStack() as stack:
-        store = await to_thread.run_sync(
+        server.store_threads = stack.enter_context(store_threads())
+        server.store = store = await to_thread.run_sync(
             partial(SqliteStore, settings.data_dir, search_threads=settings.search_threads)
         )
         stack.callback(store.close)
-        server.store = store
         server.loader = Loader(server.registry, settings, watch=server.metrics.watch)
         server.metrics.models.source = server.registry.all
         stack.push_async_callback(server.loader.stop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from fastapi import FastAPI, Request
 
 from amcl_serve.errors import NotReady
@@ -30,6 +32,7 @@ class Server:
         self.registry = models
         self.loader: Loader | None = None
         self.store: VectorStore | None = None
+        self.store_threads: ThreadPoolExecutor | None = None
 
     @property
     def models(self) -> Registry:

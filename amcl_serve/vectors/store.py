@@ -7,31 +7,32 @@ Statements are put together from fixed pieces alone (here and in filters.py); ev
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 import numpy as np
 import orjson
 
-from amcl_serve.errors import (
-    CollectionExists,
-    CollectionNotFound,
-    InvalidRequest,
-    ItemFault,
-    PointNotFound,
-    StorageFull,
+from amcl_serve.errors import CollectionExists, CollectionNotFound, InvalidRequest, ItemFault, NotReady, StorageFull
+from amcl_serve.vectors.budget import Budget
+from amcl_serve.vectors.filters import compile_filter
+from amcl_serve.vectors.index.live import Change
+from amcl_serve.vectors.search import Search
+from amcl_serve.vectors.sqlite.database import Database
+from amcl_serve.vectors.sqlite.rows import (
+    DROPPED,
+    LISTED,
+    RECORD,
+    check_limit,
+    collection_row,
+    no_vectors,
+    point_record,
+    record,
+    row_ids,
 )
-from amcl_serve.vectors.database import Database
-from amcl_serve.vectors.filters import Sql, compile_filter
-from amcl_serve.vectors.index.exact import ExactIndex, Rows, Vectors, scores
 from amcl_serve.vectors.types import (
-    MAX_LIMIT,
     MAX_REACH,
     CollectionInfo,
     Distance,
@@ -43,282 +44,217 @@ from amcl_serve.vectors.types import (
     PointId,
     Query,
     Record,
+    Vectors,
     choose_model,
     require_model,
 )
-from amcl_serve.vectors.values import MAX_SIZE, as_vector, check_name, encode_payload, id_to_key, key_to_id
+from amcl_serve.vectors.values import MAX_SIZE, as_vectors, check_name, encode_payload, id_to_key
 
-_log = logging.getLogger(__name__)
-_ROWS = "(SELECT value FROM json_each(?))"  # a list of any length as one parameter
-_DROPPED = "~"  # no name begins with it: of a collection that is gone and not yet deleted
-_NAMES = f"SELECT name FROM collections WHERE name NOT LIKE '{_DROPPED}%' ORDER BY name"
-_PIECE = 256  # points deleted in a transaction
-_LOADED = 4096  # vectors read at once while an index is built
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row of the table `collections`."""
-
-    id: int
-    version: int
-    info: CollectionInfo  # without the number of points: counting them takes a scan
+_NAMES = f"SELECT name FROM collections WHERE name NOT LIKE '{DROPPED}%' ORDER BY name"
+_PIECES = (4096, 32)  # points deleted in a transaction; the second where the disk is full, whose log the room takes
 
 
 class SqliteStore:
-    """A VectorStore in one folder. One lock serialises all calls, so a search sees every write that returned."""
+    """A VectorStore in one folder. One thread writes; any number read, each a state that was, with its own search."""
 
     def __init__(self, data_dir: Path, *, search_threads: int = 1) -> None:
         """Raises StorageError where the folder cannot be used or another process uses it."""
         self._database = Database(data_dir)
-        self._search_threads = search_threads
-        self._lock = threading.RLock()
-        self._indexes: dict[int, ExactIndex] = {}  # by the collection's row id, built at its first query
+        self._reading = self._database.readers.reading
+        self._write = self._database.writer.write
+        self._search = Search(self._database, search_threads)
         with contextlib.suppress(StorageFull):  # what a drop was killed at
             self._purge()
 
     def close(self) -> None:
         """Let go of the folder; every later call raises NotReady."""
-        with self._lock:
-            self._indexes.clear()
-            self._database.close()
+        self._database.close()
+        self._search.close()
+
+    def check(self) -> None:
+        """NotReady where it cannot be written, StorageDamaged where it cannot be read."""
+        if not self._database.writer.running:
+            raise NotReady("the collections cannot be written")
+        self.names()
 
     def create(self, name: str, size: int, distance: Distance) -> None:
         """Make an empty collection."""
         check_name(name)
         if not 1 <= size <= MAX_SIZE:
             raise InvalidRequest(f"vectors.size: 1 to {MAX_SIZE}, not {size}")
-        with self._lock, self._database.write() as connection:
+
+        def work(connection: sqlite3.Connection) -> None:
             if connection.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone():
                 raise CollectionExists(f"collection {name!r} exists already")
-            connection.execute(
-                "INSERT INTO collections (name, size, distance) VALUES (?, ?, ?)", (name, size, distance)
-            )
+            sql = "INSERT INTO collections (name, size, distance) VALUES (?, ?, ?)"
+            connection.execute(sql, (name, size, distance))
+
+        self._write(work)
 
     def drop(self, name: str) -> bool:
         """Remove a collection with its points."""
-        sql = f"UPDATE collections SET name = '{_DROPPED}' || id WHERE name = ? RETURNING id"
-        with self._lock:
-            rows = self._database.free(lambda connection: connection.execute(sql, (name,)).fetchall())
-            self._purge()
-            return bool(rows)
+        sql = f"UPDATE collections SET name = '{DROPPED}' || id WHERE name = ? RETURNING id"
+        rows = self._write(lambda connection: connection.execute(sql, (name,)).fetchall(), frees=True)
+        self._purge()
+        return bool(rows)
 
     def _purge(self) -> None:
-        """Delete what has been dropped, in pieces: a transaction takes room on the disk before it gives any."""
-        found = self._database.read().execute(f"SELECT id FROM collections WHERE name LIKE '{_DROPPED}%'").fetchall()
+        """Delete what has been dropped, in pieces, between which others write."""
+        with self._reading() as connection:
+            found = connection.execute(f"SELECT id FROM collections WHERE name LIKE '{DROPPED}%'").fetchall()
         for (collection,) in found:
-            self._indexes.pop(collection, None)
-            sql = f"DELETE FROM points WHERE id IN (SELECT id FROM points WHERE collection = ? LIMIT {_PIECE})"
-            while self._database.free(partial(_deleted, sql, collection)):
-                pass
-            self._database.free(partial(_deleted, "DELETE FROM collections WHERE id = ?", collection))
+            self._search.forget(collection)
+            large, small = (
+                f"DELETE FROM points WHERE id IN (SELECT id FROM points WHERE collection = ? LIMIT {piece})"
+                for piece in _PIECES
+            )
+            try:
+                while self._write(partial(_deleted, large, collection)):
+                    pass
+            except StorageFull:  # a transaction takes room on the disk before it gives any
+                while self._write(partial(_deleted, small, collection), frees=True):
+                    pass
+            self._write(partial(_deleted, "DELETE FROM collections WHERE id = ?", collection), frees=True)
 
     def names(self) -> list[str]:
         """The collections' names, sorted."""
-        with self._lock:
-            return [name for (name,) in self._database.read().execute(_NAMES)]
+        with self._reading() as connection:
+            return [name for (name,) in connection.execute(_NAMES)]
 
     def describe(self, name: str) -> CollectionInfo:
         """Size, distance, model and number of points."""
-        with self._lock:
-            collection = self._collection(name)
-            return replace(collection.info, points=self._count(collection, Sql("1")))
+        with self._reading() as connection:
+            return collection_row(connection, name).info
 
     def size(self, name: str) -> int:
         """Components of the collection's vectors."""
-        with self._lock:
-            return self._collection(name).info.size
+        return self.describe(name).size
 
     def choose_model(self, name: str, models: Sequence[ModelRef]) -> int:
         """Index of the first of `models` whose images belong into the collection; else CollectionMismatch."""
-        with self._lock:
-            return choose_model(self._collection(name).info, models)
+        return choose_model(self.describe(name), models)
 
     def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
         """Write all points or none; of points with the same id the last one stays."""
-        with self._lock:
-            collection = self._collection(name)
-            info = collection.info
+        with self._reading() as connection:
+            info = collection_row(connection, name).info
+        encoded = {row[0]: row for row in _encoded(points, info)}
+        keys = orjson.dumps(list(encoded)).decode()
+
+        def work(connection: sqlite3.Connection) -> tuple[int, Change]:
+            collection = collection_row(connection, name)
+            if (collection.info.size, collection.info.distance) != (info.size, info.distance):
+                raise CollectionNotFound(f"collection {name!r} was removed meanwhile, and another one made")
             if model is not None:
-                require_model(info, model)
-            encoded = [_encoded(point, index, info) for index, point in enumerate(points)]
+                require_model(collection.info, model)
+                sql = "UPDATE collections SET model = ?, digest = ? WHERE id = ?"
+                connection.execute(sql, (model.name, model.digest, collection.id))
+            sql = f"DELETE FROM points WHERE collection = ? AND key IN {LISTED} RETURNING id"
+            gone = connection.execute(sql, (collection.id, keys)).fetchall()
+            last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'points'").fetchone() or (0,)
+            rows = range(last[0] + 1, last[0] + 1 + len(encoded))
             version = collection.version + 1
-            written: dict[int, Vectors] = {}
-            with self._database.write() as connection:
-                keys = orjson.dumps([key for key, _, _ in encoded]).decode()
-                sql = f"SELECT id FROM points WHERE collection = ? AND key IN {_ROWS}"
-                replaced = [row for (row,) in connection.execute(sql, (collection.id, keys))]
-                for key, payload, vector in encoded:
-                    (row,) = connection.execute(
-                        "INSERT INTO points (collection, key, version, payload, vector) VALUES (?, ?, ?, ?, ?) "
-                        "ON CONFLICT (collection, key) DO UPDATE SET version = excluded.version, "
-                        "payload = excluded.payload, vector = excluded.vector RETURNING id",
-                        (collection.id, key, version, payload, vector.tobytes()),
-                    ).fetchone()
-                    written[row] = vector
-                connection.execute("UPDATE collections SET version = ? WHERE id = ?", (version, collection.id))
-                if model is not None:
-                    connection.execute(
-                        "UPDATE collections SET model = ?, digest = ? WHERE id = ?",
-                        (model.name, model.digest, collection.id),
-                    )
-            self._follow(collection.id, replaced, written)
-            return version
-
-    def delete(self, name: str, *, ids: Sequence[PointId] = (), where: Filter | None = None) -> int:
-        """Delete the points with these ids and those that the filter matches."""
-        condition = Sql("0") if where is None else compile_filter(where)
-        keys = orjson.dumps([id_to_key(point) for point in ids]).decode()
-        with self._lock:
-            collection = self._collection(name)
-            version = collection.version + 1
-
-            def delete(connection: sqlite3.Connection) -> list[tuple[int]]:
-                sql = f"DELETE FROM points WHERE collection = ? AND (key IN {_ROWS} OR {condition.text}) RETURNING id"
-                gone = connection.execute(sql, (collection.id, keys, *condition.parameters)).fetchall()
-                connection.execute("UPDATE collections SET version = ? WHERE id = ?", (version, collection.id))
-                return gone
-
-            gone = self._database.free(delete)
-            self._follow(collection.id, [row for (row,) in gone], {})
-            return version
-
-    def scroll(self, name: str, *, limit: int, start: PointId | None = None, where: Filter | None = None) -> Page:
-        """Points in the order of their ids."""
-        _check_limit(limit)
-        condition = compile_filter(where)
-        with self._lock:
-            collection = self._collection(name)
-            sql = (
-                "SELECT key, version, vector, payload FROM points "
-                f"WHERE collection = ? AND key >= ? AND {condition.text} ORDER BY key LIMIT ?"
+            connection.executemany(
+                "INSERT INTO points (id, collection, key, version, payload) VALUES (?, ?, ?, ?, ?)",
+                (
+                    (row, collection.id, key, version, payload)
+                    for row, (key, payload, _) in zip(rows, encoded.values(), strict=True)
+                ),
             )
-            first = "" if start is None else id_to_key(start)
+            connection.executemany(
+                "INSERT INTO vectors (id, vector) VALUES (?, ?)",
+                ((row, vector.tobytes()) for row, (_, _, vector) in zip(rows, encoded.values(), strict=True)),
+            )
+            _count(connection, collection.id, version, len(rows) - len(gone))
+            vectors = np.stack([vector for _, _, vector in encoded.values()]) if encoded else no_vectors(info.size)
+            return collection.id, Change(version, row_ids(gone), np.arange(rows.start, rows.stop), vectors)
+
+        return self._write(work, self._search.follow)[1].version
+
+    def delete(
+        self, name: str, *, ids: Sequence[PointId] = (), where: Filter | None = None, budget: Budget | None = None
+    ) -> int:
+        """Delete the points with these ids and those that the filter matches."""
+        condition = None if where is None else compile_filter(where)
+        keys = orjson.dumps([id_to_key(point) for point in ids]).decode()
+
+        def work(connection: sqlite3.Connection) -> tuple[int, Change]:
+            collection = collection_row(connection, name)
+            sql = f"DELETE FROM points WHERE collection = ? AND key IN {LISTED} RETURNING id"
+            gone = connection.execute(sql, (collection.id, keys)).fetchall()
+            if condition is not None:
+                sql = f"DELETE FROM points WHERE collection = ? AND {condition.text} RETURNING id"
+                gone += connection.execute(sql, (collection.id, *condition.parameters)).fetchall()
+            version = collection.version + 1
+            _count(connection, collection.id, version, -len(gone))
+            return collection.id, Change(version, row_ids(gone), row_ids([]), no_vectors(collection.info.size))
+
+        return self._write(work, self._search.follow, frees=True, budget=budget)[1].version
+
+    def scroll(
+        self,
+        name: str,
+        *,
+        limit: int,
+        start: PointId | None = None,
+        where: Filter | None = None,
+        budget: Budget | None = None,
+    ) -> Page:
+        """Points in the order of their ids."""
+        check_limit(limit)
+        condition = compile_filter(where)
+        first = "" if start is None else id_to_key(start)
+        with self._reading(budget) as connection:
+            collection = collection_row(connection, name)
+            sql = f"{RECORD} WHERE collection = ? AND key >= ? AND {condition.text} ORDER BY key LIMIT ?"
             parameters = (collection.id, first, *condition.parameters, limit + 1)
-            records = [_record(*row) for row in self._database.read().execute(sql, parameters)]
+            records = [record(*row) for row in connection.execute(sql, parameters)]
         return Page(records[:limit], records[limit].id if len(records) > limit else None)
 
-    def count(self, name: str, where: Filter | None = None) -> int:
+    def count(self, name: str, where: Filter | None = None, *, budget: Budget | None = None) -> int:
         """Number of points that the filter matches."""
         condition = compile_filter(where)
-        with self._lock:
-            return self._count(self._collection(name), condition)
+        with self._reading(budget) as connection:
+            collection = collection_row(connection, name)
+            if where is None:
+                return collection.info.points
+            sql = f"SELECT count(*) FROM points WHERE collection = ? AND {condition.text}"
+            (points,) = connection.execute(sql, (collection.id, *condition.parameters)).fetchone()
+            return int(points)
 
     def get(self, name: str, point: PointId) -> Record:
         """One point."""
-        with self._lock:
-            sql = "SELECT key, version, vector, payload FROM points WHERE collection = ? AND key = ?"
-            collection = self._collection(name)
-            row = self._database.read().execute(sql, (collection.id, id_to_key(point))).fetchone()
-        if row is None:
-            raise PointNotFound(f"collection {name!r} has no point {str(point)!r}")
-        return _record(*row)
+        with self._reading() as connection:
+            return point_record(connection, collection_row(connection, name), point)
 
-    def query(self, name: str, query: Query) -> list[Hit]:
+    def query(self, name: str, query: Query, *, budget: Budget | None = None) -> list[Hit]:
         """The nearest points, best first, ties in the order of their ids."""
-        _check_limit(query.limit)
+        check_limit(query.limit)
         if query.offset < 0 or query.limit + query.offset > MAX_REACH:
             raise InvalidRequest(f"offset: 0 or more, and limit + offset at most {MAX_REACH}")
-        condition = compile_filter(query.filter)
-        with self._lock:
-            collection = self._collection(name)
-            info = collection.info
-            itself: str | None = None
-            if isinstance(query.target, int | UUID):
-                itself = id_to_key(query.target)
-                vector = self.get(name, query.target).vector
-            else:
-                try:
-                    vector = as_vector(query.target, info.size, info.distance)
-                except InvalidRequest as error:
-                    raise InvalidRequest(f"query: {error.detail}") from None
-            only = None
-            if query.filter is not None:
-                sql = f"SELECT id FROM points WHERE collection = ? AND {condition.text}"
-                found = self._database.read().execute(sql, (collection.id, *condition.parameters))
-                only = np.fromiter((row for (row,) in found), dtype=np.int64)
-            reach = query.limit + query.offset
-            rows = self._index(collection).candidates(vector, reach + (itself is not None), only)
-            return self._rank(rows, vector, itself, query, info.distance)
+        return self._search.query(name, query, budget)
 
-    def _rank(self, rows: Rows, vector: Vectors, itself: str | None, query: Query, distance: Distance) -> list[Hit]:
-        sql = f"SELECT key, id, vector FROM points WHERE id IN {_ROWS}"
-        parameter = (orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY).decode(),)
-        found = [row for row in self._database.read().execute(sql, parameter) if row[0] != itself]
-        if not found:
-            return []
-        vectors = np.stack([np.frombuffer(blob, dtype="<f4") for _, _, blob in found])
-        score = scores(vector, vectors, distance)
-        badness = score if distance == "Euclid" else -score
-        order = sorted(range(len(found)), key=lambda i: (badness[i], found[i][0]))[query.offset :][: query.limit]
-        if query.score_threshold is not None:
-            worst = np.float32(query.score_threshold) * (1 if distance == "Euclid" else -1)
-            order = [i for i in order if badness[i] <= worst]
-        sql = "SELECT key, version, vector, payload FROM points WHERE id = ?"
-        return [Hit(score[i], _record(*self._database.read().execute(sql, (found[i][1],)).fetchone())) for i in order]
 
-    def _collection(self, name: str) -> _Row:
-        sql = "SELECT id, version, size, distance, model, digest FROM collections WHERE name = ?"
-        row = self._database.read().execute(sql, (name,)).fetchone()
-        if row is None:
-            raise CollectionNotFound(f"no collection {name!r}")
-        collection, version, size, distance, model, digest = row
-        recorded = None if digest is None else ModelRef(model, digest, size)
-        return _Row(collection, version, CollectionInfo(name, size, distance, recorded, 0))
-
-    def _count(self, collection: _Row, condition: Sql) -> int:
-        sql = f"SELECT count(*) FROM points WHERE collection = ? AND {condition.text}"
-        (points,) = self._database.read().execute(sql, (collection.id, *condition.parameters)).fetchone()
-        return int(points)
-
-    def _index(self, collection: _Row) -> ExactIndex:
-        index = self._indexes.get(collection.id)
-        if index is None:
-            index = ExactIndex(collection.info.size, collection.info.distance, self._search_threads)
-            cursor = self._database.read().execute(
-                "SELECT id, vector FROM points WHERE collection = ?", (collection.id,)
-            )
-            while rows := cursor.fetchmany(_LOADED):
-                ids = np.array([row for row, _ in rows], dtype=np.int64)
-                index.add(ids, np.stack([np.frombuffer(blob, dtype="<f4") for _, blob in rows]))
-            self._indexes[collection.id] = index
-        return index
-
-    def _follow(self, collection: int, removed: Sequence[int], added: dict[int, Vectors]) -> None:
-        """Bring the index up to a committed write; one that cannot follow is dropped and built anew when needed."""
-        index = self._indexes.get(collection)
-        if index is None:
-            return
-        try:
-            index.remove(removed)
-            if added:
-                index.add(np.array(list(added), dtype=np.int64), np.stack(list(added.values())))
-        except (MemoryError, RuntimeError):  # the write is durable all the same
-            del self._indexes[collection]
-            _log.exception("an index could not follow a write; the next query builds it anew")
+def _count(connection: sqlite3.Connection, collection: int, version: int, more: int) -> None:
+    sql = "UPDATE collections SET version = ?, points = points + ? WHERE id = ?"
+    connection.execute(sql, (version, more, collection))
 
 
 def _deleted(sql: str, collection: int, connection: sqlite3.Connection) -> int:
     return connection.execute(sql, (collection,)).rowcount
 
 
-def _encoded(point: Point, index: int, collection: CollectionInfo) -> tuple[str, str, Vectors]:
-    """Key, payload and vector as they are stored; InvalidRequest about the `index`-th point."""
-    place = "payload"
-    try:
-        payload = encode_payload(point.payload)
-        place = "vector"
-        vector = as_vector(point.vector, collection.size, collection.distance)
-    except InvalidRequest as error:
-        fault = ItemFault("points", index, error.code, f"{place}: {error.detail}")
-        raise InvalidRequest(f"points[{index}].{place}: {error.detail}", [fault]) from None
-    return id_to_key(point.id), payload, vector
-
-
-def _record(key: str, version: int, vector: bytes, payload: str) -> Record:
-    return Record(key_to_id(key), version, np.frombuffer(vector, dtype="<f4"), payload)
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest(f"limit: 1 to {MAX_LIMIT}, not {limit}")
+def _encoded(points: Sequence[Point], collection: CollectionInfo) -> Iterator[tuple[str, str, Vectors]]:
+    """Key, payload and vector of each as they are stored; InvalidRequest about the first that cannot be."""
+    vectors = as_vectors([point.vector for point in points], collection.size, collection.distance)
+    for index, (point, vector) in enumerate(zip(points, vectors, strict=True)):
+        place = "payload"
+        try:
+            payload = encode_payload(point.payload)
+            place = "vector"
+            if isinstance(vector, InvalidRequest):
+                raise vector
+        except InvalidRequest as error:
+            fault = ItemFault("points", index, error.code, f"{place}: {error.detail}")
+            raise InvalidRequest(f"points[{index}].{place}: {error.detail}", [fault]) from None
+        yield id_to_key(point.id), payload, vector

@@ -12,11 +12,14 @@ import numpy.typing as npt
 import orjson
 
 from amcl_serve.errors import CollectionMismatch
+from amcl_serve.vectors.budget import Budget
 
 Distance = Literal["Cosine", "Dot", "Euclid"]
 PointId = int | UUID  # an unsigned 64-bit integer or a UUID
 Filter = Mapping[str, Any]  # Qdrant's: must, should, must_not (see filters.py)
 Vector = Sequence[float] | npt.NDArray[np.floating[Any]]
+Rows = npt.NDArray[np.int64]  # numbers of stored points [N]
+Vectors = npt.NDArray[np.float32]  # of points, [N, size], or of one, [size]
 
 MAX_LIMIT = 1000  # points of one answer
 MAX_REACH = 10_000  # limit + offset of a query
@@ -97,8 +100,12 @@ class Page:
 class VectorStore(Protocol):
     """Synchronous and safe to call from several threads; a write is durable when its call returns.
 
-    A collection that does not exist raises CollectionNotFound, bad values InvalidRequest, a full disk StorageFull.
+    A collection that does not exist raises CollectionNotFound, bad values InvalidRequest, a full disk StorageFull, work
+    that its budget does not suffice for DeadlineExceeded.
     """
+
+    def check(self) -> None:
+        """NotReady or StorageDamaged where it could not do its work."""
 
     def create(self, name: str, size: int, distance: Distance) -> None:
         """Make an empty collection; raises CollectionExists."""
@@ -125,19 +132,29 @@ class VectorStore(Protocol):
         name the same digest, else CollectionMismatch.
         """
 
-    def delete(self, name: str, *, ids: Sequence[PointId] = (), where: Filter | None = None) -> int:
+    def delete(
+        self, name: str, *, ids: Sequence[PointId] = (), where: Filter | None = None, budget: Budget | None = None
+    ) -> int:
         """Delete the points with these ids and those that the filter matches; returns the operation's number."""
 
-    def scroll(self, name: str, *, limit: int, start: PointId | None = None, where: Filter | None = None) -> Page:
+    def scroll(
+        self,
+        name: str,
+        *,
+        limit: int,
+        start: PointId | None = None,
+        where: Filter | None = None,
+        budget: Budget | None = None,
+    ) -> Page:
         """Points in the order of their ids (integers before UUIDs), from `start` on."""
 
-    def count(self, name: str, where: Filter | None = None) -> int:
+    def count(self, name: str, where: Filter | None = None, *, budget: Budget | None = None) -> int:
         """Number of points that the filter matches."""
 
     def get(self, name: str, point: PointId) -> Record:
         """One point; raises PointNotFound."""
 
-    def query(self, name: str, query: Query) -> list[Hit]:
+    def query(self, name: str, query: Query, *, budget: Budget | None = None) -> list[Hit]:
         """The nearest points, best first, ties in the order of their ids."""
 
     def close(self) -> None:

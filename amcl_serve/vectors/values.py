@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from amcl_serve.errors import InvalidRequest
-from amcl_serve.vectors.types import Distance, PointId, Vector
+from amcl_serve.vectors.types import Distance, PointId, Vector, Vectors
 
 MAX_SIZE = 65_536  # components of a vector
+MAX_POINTS = 10_000  # that are written or deleted by their ids at a time
 MAX_LENGTH = 1e18  # Euclidean length of a vector: squared distances stay finite in float32
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_PAYLOAD_DEPTH = 32
@@ -54,23 +54,37 @@ def key_to_id(key: str) -> PointId:
     return UUID(key[1:]) if key.startswith("u") else int(key)
 
 
-def as_vector(values: Vector, size: int, distance: Distance) -> npt.NDArray[np.float32]:
+def as_vector(values: Vector, size: int, distance: Distance) -> Vectors:
     """`values` as float32 [size], of unit length for Cosine."""
-    wide = np.asarray(values, dtype=np.float64)
-    if wide.shape != (size,):
-        raise InvalidRequest(f"the vector has {wide.size} components, the collection's size is {size}")
-    if not np.isfinite(wide).all():
-        raise InvalidRequest("the vector holds NaN or infinity")
-    largest = float(np.abs(wide).max())
-    # Dividing first keeps the sum of squares from overflowing or vanishing.
-    length = largest * float(np.linalg.norm(wide / largest)) if largest > 0 else 0.0
-    if length > MAX_LENGTH:
-        raise InvalidRequest(f"the vector's length is {length:.3g}; at most {MAX_LENGTH:.0e} is allowed")
-    if distance != "Cosine":
-        return wide.astype(np.float32)
-    if length == 0:
-        raise InvalidRequest("a vector of zeros has no direction, which Cosine needs")
-    return (wide / length).astype(np.float32)
+    (found,) = as_vectors([values], size, distance)
+    if isinstance(found, InvalidRequest):
+        raise found
+    return found
+
+
+def as_vectors(values: Sequence[Vector], size: int, distance: Distance) -> list[Vectors | InvalidRequest]:
+    """Each of `values` as float32 [size], of unit length for Cosine, or what is wrong with it."""
+    good = [index for index, each in enumerate(values) if len(each) == size]
+    wide = np.array([values[index] for index in good], dtype=np.float64).reshape(len(good), size)
+    largest = np.abs(wide).max(axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Dividing first keeps the sum of squares from overflowing or vanishing.
+        length = largest * np.sqrt(np.square(wide / np.where(largest > 0, largest, 1)[:, None]).sum(axis=1))
+        divisor = np.where(length > 0, length, 1) if distance == "Cosine" else np.ones(len(good))
+        narrow = (wide / divisor[:, None]).astype(np.float32)
+    found: list[Vectors | InvalidRequest] = [
+        InvalidRequest(f"the vector has {len(each)} components, the collection's size is {size}") for each in values
+    ]
+    for index, row, long in zip(good, narrow, length.tolist(), strict=True):
+        if not math.isfinite(long):
+            found[index] = InvalidRequest("the vector holds NaN or infinity")
+        elif long > MAX_LENGTH:
+            found[index] = InvalidRequest(f"the vector's length is {long:.3g}; at most {MAX_LENGTH:.0e} is allowed")
+        elif long == 0 and distance == "Cosine":
+            found[index] = InvalidRequest("a vector of zeros has no direction, which Cosine needs")
+        else:
+            found[index] = row
+    return found
 
 
 def encode_payload(payload: Mapping[str, Any]) -> str:

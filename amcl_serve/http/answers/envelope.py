@@ -1,14 +1,11 @@
-"""Qdrant's envelope around every answer of /collections, and the store's calls in a thread."""
+"""Qdrant's envelope around every answer of /collections, and what an answer may hold."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import orjson
-from anyio import to_thread
 from fastapi import Depends, Query
 from starlette.responses import Response
 
@@ -18,8 +15,6 @@ from amcl_serve.http.answers.output import timed_json
 from amcl_serve.http.metrics import Metrics
 from amcl_serve.http.shapes.items import Name
 from amcl_serve.vectors.types import Record
-
-Value = TypeVar("Value")
 
 MAX_NUMBERS = 1_000_000  # of an answer's vectors; writing them takes 30 ms, in which nothing else of the process runs
 
@@ -32,11 +27,6 @@ async def _now() -> float:
 
 Started = Annotated[float, Depends(_now)]
 Wanted = Annotated[Name | None, Query(alias="model", description="of images; by default the collection's own")]
-
-
-async def call(function: Callable[..., Value], *args: Any, **options: Any) -> Value:
-    """Call the synchronous store in a thread."""
-    return await to_thread.run_sync(partial(function, *args, **options))
 
 
 def enveloped(result: object, started: float) -> Response:

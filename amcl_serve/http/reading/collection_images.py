@@ -13,7 +13,7 @@ from starlette.types import Receive
 from amcl_serve.engine.submissions import Embedded, Timing
 from amcl_serve.errors import AmclError
 from amcl_serve.hosting.registry import LoadedModel
-from amcl_serve.http.answers.envelope import call
+from amcl_serve.http.calls import call
 from amcl_serve.http.reading.images import Image, embed_images, fault
 from amcl_serve.http.server import Server
 from amcl_serve.vectors.types import ModelRef
@@ -36,7 +36,8 @@ async def model_for(server: Server, collection: str, wanted: str | None) -> Asyn
         models = [
             held.enter_context(model.lease()) for model in (loaded.all() if wanted is None else [loaded.get(wanted)])
         ]
-        yield models[await call(server.collections.choose_model, collection, [reference(model) for model in models])]
+        references = [reference(model) for model in models]
+        yield models[await call(server, server.collections.choose_model, collection, references)]
 
 
 def reference(model: LoadedModel) -> ModelRef:

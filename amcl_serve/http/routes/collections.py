@@ -14,7 +14,8 @@ from amcl_serve.errors import (
     StorageFull,
 )
 from amcl_serve.http.about import about, routes
-from amcl_serve.http.answers.envelope import Started, Wanted, call, enveloped
+from amcl_serve.http.answers.envelope import Started, Wanted, enveloped
+from amcl_serve.http.calls import call
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.collections import CollectionDetail, CollectionList, CreateRequest, Envelope
@@ -26,7 +27,8 @@ router = routes("/collections", tag="collections")
 @about(Access.READ, NotReady)
 async def collections(request: Request, started: Started) -> Response:
     """Their names, sorted."""
-    names = await call(server_of(request).collections.names)
+    server = server_of(request)
+    names = await call(server, server.collections.names)
     return enveloped({"collections": [{"name": name} for name in names]}, started)
 
 
@@ -36,7 +38,7 @@ async def create(request: Request, name: str, body: CreateRequest, started: Star
     """Make an empty collection; without a size, its vectors are as long as the model's features."""
     server = server_of(request)
     size = body.vectors.size or server.models.get(wanted).bundle.card.feature_dim
-    await call(server.collections.create, name, size, body.vectors.distance)
+    await call(server, server.collections.create, name, size, body.vectors.distance)
     return enveloped(True, started)
 
 
@@ -44,7 +46,8 @@ async def create(request: Request, name: str, body: CreateRequest, started: Star
 @about(Access.READ, NotReady, InvalidRequest, CollectionNotFound)
 async def describe(request: Request, name: str, started: Started) -> Response:
     """Size, distance, number of points, and the model that embedded its images."""
-    info = await call(server_of(request).collections.describe, name)
+    server = server_of(request)
+    info = await call(server, server.collections.describe, name)
     result = {
         "status": "green",
         "points_count": info.points,
@@ -58,4 +61,5 @@ async def describe(request: Request, name: str, started: Started) -> Response:
 @about(Access.WRITE, NotReady, InvalidRequest, StorageFull)
 async def drop(request: Request, name: str, started: Started) -> Response:
     """Remove it with its points; the result is false if there was none."""
-    return enveloped(await call(server_of(request).collections.drop, name), started)
+    server = server_of(request)
+    return enveloped(await call(server, server.collections.drop, name), started)

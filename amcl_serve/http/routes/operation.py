@@ -12,6 +12,7 @@ import amcl_serve
 from amcl_serve.errors import NotReady
 from amcl_serve.hosting.registry import LoadedModel
 from amcl_serve.http.about import about, routes
+from amcl_serve.http.calls import call
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.operation import Health, Pointer
@@ -27,12 +28,14 @@ async def livez() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Whether images can be embedded")
+@router.get("/readyz", summary="Whether requests can be answered")
 @router.get("/healthz", summary="The same as /readyz")
 @about(None, NotReady)
 async def readyz(request: Request) -> Health:
-    """200 when every model's engine runs; else 503: send no traffic."""
-    check_engines(server_of(request).models.all())
+    """200 when every model's engine runs and the collections can be read and written; else 503: send no traffic."""
+    server = server_of(request)
+    check_engines(server.models.all())
+    await call(server, server.collections.check)
     return Health(status="ok")
 
 

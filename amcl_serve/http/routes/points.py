@@ -24,12 +24,12 @@ from amcl_serve.http.about import about, routes
 from amcl_serve.http.answers.envelope import (
     Started,
     Wanted,
-    call,
     check_numbers,
     enveloped,
     enveloped_after_images,
     record,
 )
+from amcl_serve.http.calls import call, call_within
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.reading import body as bodies
 from amcl_serve.http.reading.collection_images import Place, model_for, reference, vectors
@@ -52,7 +52,7 @@ from amcl_serve.http.shapes.points import (
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.filters import compile_filter
 from amcl_serve.vectors.types import Point, PointId
-from amcl_serve.vectors.values import parse_point_id
+from amcl_serve.vectors.values import MAX_POINTS, parse_point_id
 
 router = routes("/collections", tag="collections")
 
@@ -88,13 +88,15 @@ async def upsert(request: Request, name: str, started: Started, wanted: Wanted =
     points = await _read(request, server.settings)
     pictured = [point for point in points if not isinstance(point.source, list)]
     if not pictured:
-        return enveloped(_operation(await call(store.upsert, name, [_stored(point) for point in points])), started)
+        return enveloped(
+            _operation(await call(server, store.upsert, name, [_stored(point) for point in points])), started
+        )
     async with model_for(server, name, wanted) as model:
         images: list[Any] = [point.source for point in pictured]
         found, timing = await vectors(model, images, [point.place for point in pictured], request.receive)
         by_place = dict(zip((point.place for point in pictured), found, strict=True))
         stored = [_stored(point, by_place.get(point.place)) for point in points]
-        operation = await call(store.upsert, name, stored, model=reference(model))
+        operation = await call(server, store.upsert, name, stored, model=reference(model))
     return enveloped_after_images(_operation(operation), started, timing, server.metrics)
 
 
@@ -105,11 +107,13 @@ async def delete(request: Request, name: str, started: Started) -> Response:
     server = server_of(request)
     body = await bodies.json_only(request, DeleteRequest)
     # A condition of any kind has parameters.
-    if body.filter is not None and not (await call(compile_filter, body.filter)).parameters:
+    if body.filter is not None and not (await to_thread.run_sync(compile_filter, body.filter)).parameters:
         raise InvalidRequest("filter: it has no condition and would match every point; remove the collection for that")
     if body.points is not None:
-        _check_points(len(body.points), server.settings.max_items)
-    operation = await call(server.collections.delete, name, ids=body.points or [], where=body.filter)
+        _check_points(len(body.points))
+    operation = await call_within(
+        server, request.receive, server.collections.delete, name, ids=body.points or [], where=body.filter
+    )
     return enveloped(_operation(operation), started)
 
 
@@ -117,11 +121,14 @@ async def delete(request: Request, name: str, started: Started) -> Response:
 @about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, body=ScrollRequest)
 async def scroll(request: Request, name: str, started: Started) -> Response:
     """Points in the order of their ids, integers before UUIDs."""
-    store = server_of(request).collections
+    server = server_of(request)
+    store = server.collections
     body = await bodies.json_only(request, ScrollRequest)
     if body.with_vector:
-        check_numbers(body.limit, await call(store.size, name))
-    page = await call(store.scroll, name, limit=body.limit, start=body.offset, where=body.filter)
+        check_numbers(body.limit, await call(server, store.size, name))
+    page = await call_within(
+        server, request.receive, store.scroll, name, limit=body.limit, start=body.offset, where=body.filter
+    )
     points = [record(found, payload=body.with_payload, vector=body.with_vector) for found in page.records]
     return enveloped({"points": points, "next_page_offset": page.next_offset}, started)
 
@@ -131,7 +138,9 @@ async def scroll(request: Request, name: str, started: Started) -> Response:
 async def count(request: Request, name: str, started: Started) -> Response:
     """Number of points that the filter matches, of all without one."""
     body = await bodies.json_only(request, CountRequest)
-    return enveloped({"count": await call(server_of(request).collections.count, name, body.filter)}, started)
+    server = server_of(request)
+    count = await call_within(server, request.receive, server.collections.count, name, body.filter)
+    return enveloped({"count": count}, started)
 
 
 # Included after the routes of a search, whose paths it fits too, for their `Allow`.
@@ -143,7 +152,8 @@ single = routes("/collections", tag="collections")
 async def get(request: Request, name: str, point: str, started: Started) -> Response:
     """A point with payload and vector."""
     number = point.isascii() and point.isdecimal() and len(point) <= 20
-    found = await call(server_of(request).collections.get, name, parse_point_id(int(point) if number else point))
+    server = server_of(request)
+    found = await call(server, server.collections.get, name, parse_point_id(int(point) if number else point))
     return enveloped(record(found, payload=True, vector=True), started)
 
 
@@ -152,7 +162,8 @@ async def _read(request: Request, settings: Settings) -> list[NewPoint]:
     kind, most = bodies.media_type(request.scope), settings.max_items
     if kind == bodies.JSON:
         given, _ = await bodies.read_json(request.receive, UpsertRequest)
-        _check_points(len(given.points), most)
+        _check_points(len(given.points))
+        bodies.check_count(sum(point.image is not None for point in given.points), most, "points with images")
         return await to_thread.run_sync(_with_images, given)
     if kind != bodies.MULTIPART:
         raise bodies.unsupported(kind, f"points come as {bodies.JSON} or {bodies.MULTIPART}")
@@ -169,7 +180,7 @@ async def _read(request: Request, settings: Settings) -> list[NewPoint]:
     found = await to_thread.run_sync(bodies.validated, FILE_POINTS.validate_json, text)
     if len(found) != len(files):
         raise InvalidRequest(f"points: {len(found)} for {len(files)} files; one each, in the same order")
-    _check_points(len(found), most)
+    _check_points(len(found))
     return [
         NewPoint(point.id, point.payload or {}, data, Place("files", index, f"files[{index}]"))
         for index, (point, data) in enumerate(zip(found, files, strict=True))
@@ -188,8 +199,8 @@ def _with_images(given: UpsertRequest) -> list[NewPoint]:
     return points
 
 
-def _check_points(number: int, limit: int) -> None:
-    bodies.check_count(number, limit, "points")
+def _check_points(number: int) -> None:
+    bodies.check_count(number, MAX_POINTS, "points")
     if number == 0:
         raise InvalidRequest("points: at least one")
 

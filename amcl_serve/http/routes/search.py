@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from anyio import to_thread
 from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive
@@ -24,13 +25,13 @@ from amcl_serve.http.about import about, routes
 from amcl_serve.http.answers.envelope import (
     Started,
     Wanted,
-    call,
     check_numbers,
     check_payloads,
     enveloped,
     enveloped_after_images,
     record,
 )
+from amcl_serve.http.calls import call, call_within
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.reading import body as bodies
 from amcl_serve.http.reading.collection_images import Place, model_for, vectors
@@ -45,6 +46,7 @@ from amcl_serve.http.shapes.search import (
     QueryRequest,
     QueryResult,
 )
+from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.types import MAX_REACH, Hit, PointId, Query, VectorStore
 
 router = routes("/collections", tag="collections")
@@ -92,7 +94,7 @@ async def query_batch(request: Request, name: str, started: Started, wanted: Wan
         raise InvalidRequest("searches: at least one")
     if sum(search.limit for search in body.searches) > MAX_REACH:
         raise InvalidRequest(f"searches: their limits add up to more than {MAX_REACH}")
-    searches = await call(
+    searches = await to_thread.run_sync(
         lambda: [
             _search(search, Place("searches", index, f"searches[{index}]"))
             for index, search in enumerate(body.searches)
@@ -143,26 +145,29 @@ async def _answers(
     store = server.collections
     numbers = sum(search.options.limit for search in searches if search.options.with_vector)
     if numbers:
-        check_numbers(numbers, await call(store.size, name))
+        check_numbers(numbers, await call(server, store.size, name))
     pictured = [search for search in searches if search.pictured]
     if not pictured:
-        return await call(_run, store, name, searches, [search.target for search in searches]), None
+        targets: list[Any] = [search.target for search in searches]
+        return await call_within(server, receive, _run, store, name, searches, targets), None
     async with model_for(server, name, wanted) as model:
         images = [search.target for search in pictured]
         found, timing = await vectors(model, images, [search.place for search in pictured], receive)
     rows = iter(found)
     targets = [next(rows) if search.pictured else search.target for search in searches]
-    return await call(_run, store, name, searches, targets), timing
+    return await call_within(server, receive, _run, store, name, searches, targets), timing
 
 
-def _run(store: VectorStore, name: str, searches: Sequence[Search], targets: Sequence[Any]) -> list[dict[str, Any]]:
+def _run(
+    store: VectorStore, name: str, searches: Sequence[Search], targets: Sequence[Any], *, budget: Budget
+) -> list[dict[str, Any]]:
     results = []
     payloads = 0
     for search, target in zip(searches, targets, strict=True):
         options = search.options
         asked = Query(target, options.limit, options.offset, options.score_threshold, options.filter)
         try:
-            hits = store.query(name, asked)
+            hits = store.query(name, asked, budget=budget)
         except InvalidRequest as error:
             if search.place.operand != "searches":
                 raise

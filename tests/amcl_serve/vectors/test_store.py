@@ -14,7 +14,7 @@ from amcl_serve.errors import (
     InvalidRequest,
     PointNotFound,
 )
-from amcl_serve.vectors.database import DATABASE_FILE
+from amcl_serve.vectors.sqlite.folder import DATABASE_FILE
 from amcl_serve.vectors.types import ModelRef, Point, Query
 from tests.amcl_serve.vectors.points import A_UUID, TOP
 

@@ -16,7 +16,7 @@ from amcl_serve.errors import (
     StorageError,
     StorageFull,
 )
-from amcl_serve.vectors.database import DATABASE_FILE, Database
+from amcl_serve.vectors.sqlite.folder import DATABASE_FILE
 from amcl_serve.vectors.store import SqliteStore
 from amcl_serve.vectors.types import Point, Query
 from tests.amcl_serve.vectors.points import A_UUID, TOP
@@ -36,27 +36,18 @@ def test_points_survive_reopening(tmp_path):
     store.close()
 
 
-def test_every_commit_is_synced(tmp_path):
-    database = Database(tmp_path)
-    connection = database.read()
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
-    database.close()
-
-
 def test_a_full_disk_acknowledges_nothing(store):
     store.create("a", 512, "Dot")
     store.upsert("a", [Point(1, np.ones(512), {})])
     store.query("a", Query(np.ones(512)))
-    connection = store._database.read()
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    write = store._database.writer.write
+    (pages,) = write(lambda connection: connection.execute("PRAGMA page_count").fetchone())
+    write(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 2}"))
     with pytest.raises(StorageFull, match="nothing of this request"):
         store.upsert("a", [Point(i, np.ones(512), {}) for i in range(100)])
     assert store.count("a") == 1
     assert [hit.record.id for hit in store.query("a", Query(np.ones(512)))] == [1]
-    connection.execute("PRAGMA max_page_count = 100000")
+    write(lambda connection: connection.execute("PRAGMA max_page_count = 100000"))
     store.upsert("a", [Point(2, np.ones(512), {})])
     assert store.count("a") == 2
 
@@ -114,7 +105,7 @@ def test_unusable_folders_and_files(tmp_path):
     newer = sqlite3.connect(tmp_path / "newer" / DATABASE_FILE)
     newer.execute("PRAGMA user_version = 7")
     newer.close()
-    with pytest.raises(StorageError, match=r"schema version 7.*reads 1"):
+    with pytest.raises(StorageError, match=r"schema version 7.*reads up to 2"):
         SqliteStore(tmp_path / "newer")
     Path(tmp_path / "newer" / DATABASE_FILE).unlink()
     SqliteStore(tmp_path / "newer").close()  # the refusal let go of the folder

@@ -16,7 +16,7 @@ from amcl_serve.commands import doctor
 from amcl_serve.errors import StartupError
 from amcl_serve.model.children import process
 from amcl_serve.model.children.pool import Pool
-from amcl_serve.vectors.database import Database
+from amcl_serve.vectors.sqlite.database import Database
 from tests.amcl_serve.commands.doctor.asking import CHECKS, Doctor, MiB
 from tests.amcl_serve.commands.ports import free_port
 from tests.fakes import make_bundle

@@ -9,7 +9,6 @@ from starlette.testclient import TestClient
 from amcl_serve.errors import StorageError, StorageFull
 from amcl_serve.http.app import create_app
 from amcl_serve.http.shapes.collections import CollectionDetail, CollectionList
-from amcl_serve.vectors.store import SqliteStore
 from tests.amcl_serve.http.routes.collections.asking import (
     POINTS,
     URL,
@@ -114,14 +113,3 @@ def test_unknown_collections(client: TestClient) -> None:
         client.post(f"{nope}/delete", json={"points": [1]}),
     ):
         refused(response, 404, "collection_not_found", "'nope'")
-
-
-def test_the_models_are_compared_without_counting_points(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_images(client, 0)
-
-    def count(*_: object) -> int:
-        raise AssertionError("the points were counted")
-
-    monkeypatch.setattr(SqliteStore, "_count", count)
-    put_images(client, 1)
-    ok(client.post(f"{POINTS}/query", json={"query": {"image": data_uri(photo(1))}}))

@@ -98,9 +98,15 @@ def test_numbers_that_are_none(client: TestClient, number: str) -> None:
 
 
 def test_sizes_and_media_types(client: TestClient) -> None:
-    many = [{"id": i, "vector": unit(1)} for i in range(33)]
-    refused(client.put(POINTS, json={"points": many}), 413, "too_many_items", "33 points; the limit is 32")
-    refused(client.post(f"{POINTS}/delete", json={"points": list(range(33))}), 413, "too_many_items", "32")
+    many: list[dict[str, Any]] = [{"id": i, "image": ""} for i in range(33)]
+    refused(client.put(POINTS, json={"points": many}), 413, "too_many_items", "33 points with images; the limit is 32")
+    many = [{"id": i, "vector": unit(1)} for i in range(10_001)]
+    refused(client.put(POINTS, json={"points": many}), 413, "too_many_items", "10001 points; the limit is 10000")
+    ok(client.put(POINTS, json={"points": many[:1000]}))
+    ids = list(range(10_001))
+    refused(client.post(f"{POINTS}/delete", json={"points": ids}), 413, "too_many_items", "10001 points")
+    ok(client.post(f"{POINTS}/delete", json={"points": ids[1:]}))
+    assert ok(client.get(URL))["points_count"] == 1
     refused(client.put(POINTS, json={"points": []}), 422, "invalid_request", "at least one")
     refused(client.put(POINTS, content=b"x" * (1 << 20 | 1)), 413, "body_too_large", "1048576")
     refused(client.put(POINTS, content=b"{"), 415, "unsupported_media_type", "application/json or multipart/form-data")

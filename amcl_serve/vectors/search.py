@@ -1,0 +1,158 @@
+"""Searches: an exact FAISS index for each collection, made at its first query, that follows what is written."""
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from functools import partial
+from uuid import UUID
+
+import numpy as np
+
+from amcl_serve.errors import InvalidRequest, NotReady
+from amcl_serve.vectors.budget import Budget
+from amcl_serve.vectors.filters import compile_filter
+from amcl_serve.vectors.index.exact import ExactIndex, Found, scores
+from amcl_serve.vectors.index.live import Change, LiveIndex
+from amcl_serve.vectors.sqlite.database import Database
+from amcl_serve.vectors.sqlite.rows import (
+    LISTED,
+    RECORD,
+    CollectionRow,
+    collection_row,
+    json_of,
+    point_record,
+    record,
+    row_ids,
+    vectors_of,
+)
+from amcl_serve.vectors.types import Distance, Hit, Query, Rows, Vectors
+from amcl_serve.vectors.values import as_vector, id_to_key
+
+_log = logging.getLogger(__name__)
+_LOADED = 4096  # vectors read at once while an index is built
+
+
+class Search:
+    """The indexes of a database's collections. Safe to call from any thread; `follow` is the writer's."""
+
+    def __init__(self, database: Database, threads: int) -> None:
+        self._reading = database.readers.reading
+        self._published = database.writer.published
+        self._threads = threads
+        self._indexes: dict[int, LiveIndex] = {}  # by the collection's row id
+        self._lock = threading.Lock()  # of `_indexes`
+
+    def query(self, name: str, query: Query, budget: Budget | None) -> list[Hit]:
+        """As of the store."""
+        condition = None if query.filter is None else compile_filter(query.filter)
+        # The index may be a write ahead of what is read, or behind it; not while nothing is published.
+        for gate in (contextlib.nullcontext(), contextlib.nullcontext(), self._published):
+            with gate, self._reading(budget) as connection:
+                collection = collection_row(connection, name)
+                itself, vector = _target(connection, collection, query)
+                reach = query.limit + query.offset + (itself is not None)
+                live = self._live(collection)
+                if condition is None:
+                    with live.searching() as (index, version):
+                        if version != collection.version:
+                            continue
+                        found = index.search(vector, reach)
+                else:
+                    sql = f"SELECT id FROM points WHERE collection = ? AND {condition.text}"
+                    only = row_ids(connection.execute(sql, (collection.id, *condition.parameters)))
+                    found = _among(connection, live, vector, reach, only, collection.info.distance)
+                return _ranked(connection, found, itself, query, collection.info.distance)
+        raise NotReady("the collection's index is being made anew; try again soon")
+
+    def _live(self, collection: CollectionRow) -> LiveIndex:
+        """The collection's index, made of what is stored if there is none."""
+        with self._lock:
+            live = self._indexes.setdefault(collection.id, LiveIndex())
+        try:
+            live.build(partial(self._load, collection))
+        except BaseException:
+            self._forget(collection.id, live)
+            raise
+        return live
+
+    def _load(self, collection: CollectionRow) -> tuple[ExactIndex, int]:
+        index = ExactIndex(collection.info.size, collection.info.distance, self._threads)
+        with self._reading() as connection:
+            sql = "SELECT version FROM collections WHERE id = ?"
+            (version,) = connection.execute(sql, (collection.id,)).fetchone() or (collection.version,)
+            sql = "SELECT id, vector FROM points JOIN vectors USING (id) WHERE collection = ? ORDER BY id"
+            cursor = connection.execute(sql, (collection.id,))
+            while rows := cursor.fetchmany(_LOADED):
+                index.add(row_ids(rows), vectors_of(vector for _, vector in rows))
+        return index, version
+
+    def follow(self, written: tuple[int, Change]) -> None:
+        """Bring the index up to a committed write; one that cannot follow is dropped and built anew when needed."""
+        collection, change = written
+        with self._lock:
+            live = self._indexes.get(collection)
+        if live is None:
+            return
+        try:
+            live.follow(change)
+        except (MemoryError, RuntimeError):  # the write is durable all the same
+            self._forget(collection, live)
+            _log.exception("an index could not follow a write; the next query builds it anew")
+
+    def forget(self, collection: int) -> None:
+        """Let go of a dropped collection's index."""
+        with self._lock:
+            self._indexes.pop(collection, None)
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        with self._lock:
+            self._indexes.clear()
+
+    def _forget(self, collection: int, live: LiveIndex) -> None:
+        with self._lock:
+            if self._indexes.get(collection) is live:
+                del self._indexes[collection]
+
+
+def _target(connection: sqlite3.Connection, collection: CollectionRow, query: Query) -> tuple[str | None, Vectors]:
+    """The vector to search by, and the key of the point that it is of."""
+    if isinstance(query.target, int | UUID):
+        return id_to_key(query.target), point_record(connection, collection, query.target).vector
+    try:
+        return None, as_vector(query.target, collection.info.size, collection.info.distance)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"query: {error.detail}") from None
+
+
+def _among(
+    connection: sqlite3.Connection, live: LiveIndex, vector: Vectors, count: int, only: Rows, distance: Distance
+) -> Found:
+    """The best of the rows `only`, those among them that the index does not have, or no more, included."""
+    with live.searching() as (index, _):
+        found, missing = index.search(vector, count, only), index.lacks(only)
+    if not len(missing):
+        return found
+    sql = f"SELECT id, vector FROM vectors WHERE id IN {LISTED} ORDER BY id"
+    rows = connection.execute(sql, (json_of(missing),)).fetchall()
+    others = scores(vector, vectors_of(blob for _, blob in rows), distance)
+    return Found(np.concatenate([found.rows, row_ids(rows)]), np.concatenate([found.scores, others]))
+
+
+def _ranked(
+    connection: sqlite3.Connection, found: Found, itself: str | None, query: Query, distance: Distance
+) -> list[Hit]:
+    keys = dict(connection.execute(f"SELECT id, key FROM points WHERE id IN {LISTED}", (json_of(found.rows),)))
+    badness = found.scores if distance == "Euclid" else -found.scores
+    rows = found.rows.tolist()
+    order = sorted((i for i, row in enumerate(rows) if keys[row] != itself), key=lambda i: (badness[i], keys[rows[i]]))
+    chosen = order[query.offset :][: query.limit]
+    if query.score_threshold is not None:
+        worst = np.float32(query.score_threshold) * (1 if distance == "Euclid" else -1)
+        chosen = [i for i in chosen if badness[i] <= worst]
+    sql = f"{RECORD} WHERE id = ?"
+    return [Hit(found.scores[i], record(*connection.execute(sql, (rows[i],)).fetchone())) for i in chosen]

@@ -1,0 +1,78 @@
+"""Rows of the tables as the store's values, and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from amcl_serve.errors import CollectionNotFound, InvalidRequest, PointNotFound
+from amcl_serve.vectors.types import MAX_LIMIT, CollectionInfo, ModelRef, PointId, Record, Rows, Vectors
+from amcl_serve.vectors.values import id_to_key, key_to_id
+
+LISTED = "(SELECT value FROM json_each(?))"  # a list of any length as one parameter
+RECORD = "SELECT key, version, vector, payload FROM points JOIN vectors USING (id)"
+DROPPED = "~"  # no name begins with it: of a collection that is gone and not yet deleted
+
+
+@dataclass(frozen=True)
+class CollectionRow:
+    """A row of the table `collections`."""
+
+    id: int
+    version: int
+    info: CollectionInfo
+
+
+def collection_row(connection: sqlite3.Connection, name: str) -> CollectionRow:
+    """The collection called `name`; raises CollectionNotFound."""
+    sql = "SELECT id, version, size, distance, model, digest, points FROM collections WHERE name = ?"
+    row = None if name.startswith(DROPPED) else connection.execute(sql, (name,)).fetchone()
+    if row is None:
+        raise CollectionNotFound(f"no collection {name!r}")
+    collection, version, size, distance, model, digest, points = row
+    recorded = None if digest is None else ModelRef(model, digest, size)
+    return CollectionRow(collection, version, CollectionInfo(name, size, distance, recorded, points))
+
+
+def point_record(connection: sqlite3.Connection, collection: CollectionRow, point: PointId) -> Record:
+    """The point with that id; raises PointNotFound."""
+    row = connection.execute(f"{RECORD} WHERE collection = ? AND key = ?", (collection.id, id_to_key(point))).fetchone()
+    if row is None:
+        raise PointNotFound(f"collection {collection.info.name!r} has no point {str(point)!r}")
+    return record(*row)
+
+
+def row_ids(rows: Iterable[tuple[Any, ...]]) -> Rows:
+    """The first column, ascending."""
+    return np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
+
+
+def vectors_of(blobs: Iterable[bytes]) -> Vectors:
+    """Stored vectors [N, size], of which there are some."""
+    return np.stack([np.frombuffer(blob, dtype="<f4") for blob in blobs])
+
+
+def no_vectors(size: int) -> Vectors:
+    """[0, size]."""
+    return np.empty((0, size), np.float32)
+
+
+def json_of(rows: Rows) -> str:
+    """The parameter of LISTED."""
+    return orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def record(key: str, version: int, vector: bytes, payload: str) -> Record:
+    """What RECORD gives."""
+    return Record(key_to_id(key), version, np.frombuffer(vector, dtype="<f4"), payload)
+
+
+def check_limit(limit: int) -> None:
+    """InvalidRequest unless one answer holds so many points."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequest(f"limit: 1 to {MAX_LIMIT}, not {limit}")
