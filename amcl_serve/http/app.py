@@ -27,6 +27,7 @@ from amcl_serve.http.head import HeadAsGet
 from amcl_serve.http.metrics import MetricsMiddleware
 from amcl_serve.http.plain import PlainRoutes
 from amcl_serve.http.routes import (
+    aliases,
     cohere,
     collections,
     docs,
@@ -36,6 +37,7 @@ from amcl_serve.http.routes import (
     models,
     openai,
     operation,
+    payloads,
     points,
     search,
     similarity,
@@ -53,7 +55,9 @@ _ROUTERS = (
     inference.router,
     lightly.plain,
     lightly.router,
+    aliases.router,
     collections.router,
+    payloads.router,
     points.router,
     search.router,
     points.single,

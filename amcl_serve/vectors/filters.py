@@ -12,6 +12,8 @@ A key names the members on the way, divided by dots. Where the value is an array
 The SQL consists of the fixed pieces below; every key and value is a parameter.
 """
 
+# ruff: noqa: S608
+
 from __future__ import annotations
 
 import re
@@ -30,6 +32,9 @@ MAX_DEPTH = 8
 MAX_CONDITIONS = 128  # SQLite bounds the depth of an expression
 MAX_VALUES = 10_000  # of all any, except and has_id of a filter
 
+MAX_INDEXED = 256  # characters of a text in `field_values`
+
+_NO_FIELDS: Mapping[str, int] = {}
 _KEY = re.compile(r'[^"\\\[\].\x00-\x1f]{1,128}(?:\.[^"\\\[\].\x00-\x1f]{1,128}){0,15}')
 _ELEMENTS = (
     "(json_type(payload, ?) IS NOT 'object' AND EXISTS (SELECT 1 FROM json_each(payload, ?) AS element WHERE {test}))"
@@ -46,17 +51,27 @@ class Sql:
 
     text: str
     parameters: tuple[Any, ...] = ()
+    indexed: bool = False  # whether it is false but for what an index of payloads lists
+
+    @property
+    def of_collection(self) -> str:
+        """That a point is in a collection, written so that SQLite goes by the index of payloads if it can."""
+        return "+collection = ?" if self.indexed else "collection = ?"
 
 
-def compile_filter(where: Filter | None) -> Sql:
-    """The filter as SQL, true for every point if there is none; raises InvalidRequest naming the faulty place."""
-    return Sql("1") if where is None else _Compiler().filter(where, "filter", 0)
+def compile_filter(where: Filter | None, fields: Mapping[str, int] = _NO_FIELDS) -> Sql:
+    """The filter as SQL, true for every point if there is none; raises InvalidRequest naming the faulty place.
+
+    `fields`: the keys whose values are in the table `field_values`, and what they are called there.
+    """
+    return Sql("1") if where is None else _Compiler(fields).filter(where, "filter", 0)
 
 
 class _Compiler:
     """Counts the conditions of one filter while it is compiled."""
 
-    def __init__(self) -> None:
+    def __init__(self, fields: Mapping[str, int]) -> None:
+        self._fields = fields
         self._conditions = self._values = 0
 
     def filter(self, where: Any, place: str, depth: int) -> Sql:
@@ -87,7 +102,7 @@ class _Compiler:
                 return self.filter(condition, place, depth + 1)
             for members, compile_condition in _CONDITIONS.items():
                 if set(condition) == set(members):
-                    return compile_condition(condition, place)
+                    return compile_condition(condition, place, self._fields)
         raise InvalidRequest(
             f"{place}: a condition is {{key, match}}, {{key, range}}, {{has_id}}, {{is_empty}}, {{is_null}} or a filter"
         )
@@ -95,11 +110,14 @@ class _Compiler:
 
 def _join(parts: list[Sql], operator: str) -> Sql:
     text = operator.join(part.text for part in parts)
-    return Sql(f"({text})", tuple(p for part in parts for p in part.parameters))
+    of_some, of_all = any(part.indexed for part in parts), all(part.indexed for part in parts)
+    indexed = of_some if operator == " AND " else of_all
+    return Sql(f"({text})", tuple(p for part in parts for p in part.parameters), indexed)
 
 
-def _match(condition: Mapping[str, Any], place: str) -> Sql:
-    path = _path(condition["key"], place)
+def _match(condition: Mapping[str, Any], place: str, fields: Mapping[str, int]) -> Sql:
+    path = json_path(condition["key"], place)
+    field = fields.get(condition["key"])
     match = condition["match"]
     if not isinstance(match, Mapping) or len(match) != 1 or not set(match) <= {"value", "any", "except"}:
         raise InvalidRequest(f"{place}.match: an object with one of value, any, except")
@@ -114,11 +132,20 @@ def _match(condition: Mapping[str, Any], place: str) -> Sql:
         values = [orjson.dumps([_scalar(value, place) for value in wanted]).decode()]
         if kind == "except":
             test = f"element.type != 'null' AND NOT ({test})"
-    return Sql(_ELEMENTS.format(test=test), (path, path, *values))
+    listed = wanted if isinstance(wanted, list) else [wanted]
+    if field is None or kind == "except" or any(isinstance(v, str) and len(v) > MAX_INDEXED for v in listed):
+        return Sql(_ELEMENTS.format(test=test), (path, path, *values))
+    if isinstance(wanted, bool):
+        return _listed("kind = 'boolean' AND value = ?", field, [wanted])
+    texts = bool(listed) and isinstance(listed[0], str)
+    test = "kind = 'text'" if texts else "kind = 'number' AND typeof(value) = 'integer'"
+    return _listed(
+        f"{test} AND value {'= ?' if kind == 'value' else 'IN (SELECT value FROM json_each(?))'}", field, values
+    )
 
 
-def _range(condition: Mapping[str, Any], place: str) -> Sql:
-    path = _path(condition["key"], place)
+def _range(condition: Mapping[str, Any], place: str, fields: Mapping[str, int]) -> Sql:
+    path = json_path(condition["key"], place)
     bounds = condition["range"]
     if not isinstance(bounds, Mapping) or not bounds or not set(bounds) <= set(_COMPARE):
         raise InvalidRequest(f"{place}.range: an object of gt, gte, lt, lte")
@@ -126,28 +153,36 @@ def _range(condition: Mapping[str, Any], place: str) -> Sql:
     for name, bound in given.items():
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not abs(bound) <= sys.float_info.max:
             raise InvalidRequest(f"{place}.range.{name}: a finite number")
+    numbers = list(map(_number, given.values()))
+    if condition["key"] in fields:
+        tests = ["kind = 'number'", *(f"value {_COMPARE[name]} ?" for name in given)]
+        return _listed(" AND ".join(tests), fields[condition["key"]], numbers)
     tests = [_NUMBER, *(f"element.value {_COMPARE[name]} ?" for name in given)]
-    return Sql(_ELEMENTS.format(test=" AND ".join(tests)), (path, path, *map(_number, given.values())))
+    return Sql(_ELEMENTS.format(test=" AND ".join(tests)), (path, path, *numbers))
 
 
-def _has_id(condition: Mapping[str, Any], place: str) -> Sql:
+def _listed(test: str, field: int, parameters: list[Any]) -> Sql:
+    return Sql(f"id IN (SELECT point FROM field_values WHERE field = ? AND {test})", (field, *parameters), indexed=True)
+
+
+def _has_id(condition: Mapping[str, Any], place: str, _: Mapping[str, int]) -> Sql:
     ids = condition["has_id"]
     _check_list(ids, f"{place}.has_id")
     keys = [id_to_key(parse_point_id(value)) for value in ids]
     return Sql("key IN (SELECT value FROM json_each(?))", (orjson.dumps(keys).decode(),))
 
 
-def _is_empty(condition: Mapping[str, Any], place: str) -> Sql:
+def _is_empty(condition: Mapping[str, Any], place: str, _: Mapping[str, int]) -> Sql:
     path = _member_path(condition["is_empty"], f"{place}.is_empty")
     return Sql("(coalesce(json_type(payload, ?), 'null') = 'null' OR json_array_length(payload, ?) = 0"
                " AND json_type(payload, ?) = 'array')", (path, path, path))  # fmt: skip
 
 
-def _is_null(condition: Mapping[str, Any], place: str) -> Sql:
+def _is_null(condition: Mapping[str, Any], place: str, _: Mapping[str, int]) -> Sql:
     return Sql("json_type(payload, ?) IS 'null'", (_member_path(condition["is_null"], f"{place}.is_null"),))
 
 
-_CONDITIONS: dict[tuple[str, ...], Callable[[Mapping[str, Any], str], Sql]] = {
+_CONDITIONS: dict[tuple[str, ...], Callable[[Mapping[str, Any], str, Mapping[str, int]], Sql]] = {
     ("key", "match"): _match,
     ("key", "range"): _range,
     ("has_id",): _has_id,
@@ -159,10 +194,10 @@ _CONDITIONS: dict[tuple[str, ...], Callable[[Mapping[str, Any], str], Sql]] = {
 def _member_path(member: Any, place: str) -> str:
     if not isinstance(member, Mapping) or set(member) != {"key"}:
         raise InvalidRequest(f"{place}: an object with a key")
-    return _path(member["key"], place)
+    return json_path(member["key"], place)
 
 
-def _path(key: Any, place: str) -> str:
+def json_path(key: Any, place: str) -> str:
     """SQLite's JSON path of a dotted key; every member is quoted, and no key holds a quote."""
     if not isinstance(key, str) or not _KEY.fullmatch(key) or not _is_unicode(key):
         raise InvalidRequest(

@@ -17,6 +17,7 @@ from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.filters import compile_filter
 from amcl_serve.vectors.index.exact import ExactIndex, Found, scores
 from amcl_serve.vectors.index.live import Change, LiveIndex
+from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.database import Database
 from amcl_serve.vectors.sqlite.rows import (
     LISTED,
@@ -29,7 +30,7 @@ from amcl_serve.vectors.sqlite.rows import (
     row_ids,
     vectors_of,
 )
-from amcl_serve.vectors.types import Distance, Hit, Query, Rows, Vectors
+from amcl_serve.vectors.types import Distance, Examples, Hit, PointId, Query, Rows, Vector, Vectors
 from amcl_serve.vectors.values import as_vector, id_to_key
 
 _log = logging.getLogger(__name__)
@@ -48,24 +49,24 @@ class Search:
 
     def query(self, name: str, query: Query, budget: Budget | None) -> list[Hit]:
         """As of the store."""
-        condition = None if query.filter is None else compile_filter(query.filter)
         # The index may be a write ahead of what is read, or behind it; not while nothing is published.
         for gate in (contextlib.nullcontext(), contextlib.nullcontext(), self._published):
             with gate, self._reading(budget) as connection:
                 collection = collection_row(connection, name)
-                itself, vector = _target(connection, collection, query)
-                reach = query.limit + query.offset + (itself is not None)
+                without, vector = _target(connection, collection, query.target)
+                reach = query.limit + query.offset + len(without)
                 live = self._live(collection)
-                if condition is None:
+                if query.filter is None:
                     with live.searching() as (index, version):
                         if version != collection.version:
                             continue
                         found = index.search(vector, reach)
                 else:
-                    sql = f"SELECT id FROM points WHERE collection = ? AND {condition.text}"
+                    condition = compile_filter(query.filter, fields.usable(connection, collection.id))
+                    sql = f"SELECT id FROM points WHERE {condition.of_collection} AND {condition.text}"
                     only = row_ids(connection.execute(sql, (collection.id, *condition.parameters)))
                     found = _among(connection, live, vector, reach, only, collection.info.distance)
-                return _ranked(connection, found, itself, query, collection.info.distance)
+                return _ranked(connection, found, without, query, collection.info.distance)
         raise NotReady("the collection's index is being made anew; try again soon")
 
     def _live(self, collection: CollectionRow) -> LiveIndex:
@@ -119,14 +120,38 @@ class Search:
                 del self._indexes[collection]
 
 
-def _target(connection: sqlite3.Connection, collection: CollectionRow, query: Query) -> tuple[str | None, Vectors]:
-    """The vector to search by, and the key of the point that it is of."""
-    if isinstance(query.target, int | UUID):
-        return id_to_key(query.target), point_record(connection, collection, query.target).vector
+def _target(
+    connection: sqlite3.Connection, collection: CollectionRow, target: Vector | PointId | Examples
+) -> tuple[set[str], Vectors]:
+    """The keys of the points that are searched by, and the vector."""
+    info = collection.info
+    if not isinstance(target, Examples):
+        return _example(connection, collection, target, "query")
+    if not target.positive:
+        raise InvalidRequest("query.recommend: at least one positive example")
+    places = [
+        *(f"positive[{i}]" for i in range(len(target.positive))),
+        *(f"negative[{i}]" for i in range(len(target.negative))),
+    ]
+    found = [
+        _example(connection, collection, example, f"query.recommend.{place}")
+        for example, place in zip([*target.positive, *target.negative], places, strict=True)
+    ]
+    wide = np.stack([vector for _, vector in found]).astype(np.float64)
+    liked, rest = wide[: len(target.positive)].mean(axis=0), wide[len(target.positive) :]
+    wanted = liked + (liked - rest.mean(axis=0)) if len(rest) else liked
+    return set().union(*(keys for keys, _ in found)), as_vector(wanted, info.size, info.distance)
+
+
+def _example(
+    connection: sqlite3.Connection, collection: CollectionRow, target: Vector | PointId, place: str
+) -> tuple[set[str], Vectors]:
+    if isinstance(target, int | UUID):
+        return {id_to_key(target)}, point_record(connection, collection, target).vector
     try:
-        return None, as_vector(query.target, collection.info.size, collection.info.distance)
+        return set(), as_vector(target, collection.info.size, collection.info.distance)
     except InvalidRequest as error:
-        raise InvalidRequest(f"query: {error.detail}") from None
+        raise InvalidRequest(f"{place}: {error.detail}") from None
 
 
 def _among(
@@ -144,12 +169,14 @@ def _among(
 
 
 def _ranked(
-    connection: sqlite3.Connection, found: Found, itself: str | None, query: Query, distance: Distance
+    connection: sqlite3.Connection, found: Found, without: set[str], query: Query, distance: Distance
 ) -> list[Hit]:
     keys = dict(connection.execute(f"SELECT id, key FROM points WHERE id IN {LISTED}", (json_of(found.rows),)))
     badness = found.scores if distance == "Euclid" else -found.scores
     rows = found.rows.tolist()
-    order = sorted((i for i, row in enumerate(rows) if keys[row] != itself), key=lambda i: (badness[i], keys[rows[i]]))
+    order = sorted(
+        (i for i, row in enumerate(rows) if keys[row] not in without), key=lambda i: (badness[i], keys[rows[i]])
+    )
     chosen = order[query.offset :][: query.limit]
     if query.score_threshold is not None:
         worst = np.float32(query.score_threshold) * (1 if distance == "Euclid" else -1)

@@ -8,42 +8,49 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-import orjson
+from typing import Any
 
 from amcl_serve.errors import CollectionExists, CollectionNotFound, InvalidRequest, ItemFault, NotReady, StorageFull
 from amcl_serve.vectors.budget import Budget
-from amcl_serve.vectors.filters import compile_filter
+from amcl_serve.vectors.filters import Sql, compile_filter
 from amcl_serve.vectors.index.live import Change
 from amcl_serve.vectors.search import Search
+from amcl_serve.vectors.sqlite import aliases, fields
+from amcl_serve.vectors.sqlite import points as changes
 from amcl_serve.vectors.sqlite.database import Database
 from amcl_serve.vectors.sqlite.rows import (
     DROPPED,
     LISTED,
     RECORD,
+    CollectionRow,
     check_limit,
     collection_row,
-    no_vectors,
+    keys_of,
     point_record,
     record,
-    row_ids,
 )
 from amcl_serve.vectors.types import (
     MAX_REACH,
+    Alias,
+    Chosen,
     CollectionInfo,
+    CreateAlias,
+    DeleteAlias,
     Distance,
+    Field,
     Filter,
     Hit,
     ModelRef,
+    Order,
     Page,
     Point,
     PointId,
     Query,
     Record,
+    RenameAlias,
     Vectors,
     choose_model,
     require_model,
@@ -65,6 +72,7 @@ class SqliteStore:
         self._search = Search(self._database, search_threads)
         with contextlib.suppress(StorageFull):  # what a drop was killed at
             self._purge()
+            self._fill()
 
     def close(self) -> None:
         """Let go of the folder; every later call raises NotReady."""
@@ -86,6 +94,8 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone():
                 raise CollectionExists(f"collection {name!r} exists already")
+            if connection.execute("SELECT 1 FROM aliases WHERE name = ?", (name,)).fetchone():
+                raise CollectionExists(f"{name!r} is an alias of another collection")
             sql = "INSERT INTO collections (name, size, distance) VALUES (?, ?, ?)"
             connection.execute(sql, (name, size, distance))
 
@@ -93,10 +103,16 @@ class SqliteStore:
 
     def drop(self, name: str) -> bool:
         """Remove a collection with its points."""
-        sql = f"UPDATE collections SET name = '{DROPPED}' || id WHERE name = ? RETURNING id"
-        rows = self._write(lambda connection: connection.execute(sql, (name,)).fetchall(), frees=True)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            sql = f"UPDATE collections SET name = '{DROPPED}' || id WHERE name = ? RETURNING id"
+            rows = connection.execute(sql, (name,)).fetchall()
+            connection.executemany("DELETE FROM aliases WHERE collection = ?", rows)
+            return bool(rows)
+
+        dropped = self._write(work, frees=True)
         self._purge()
-        return bool(rows)
+        return dropped
 
     def _purge(self) -> None:
         """Delete what has been dropped, in pieces, between which others write."""
@@ -138,58 +154,60 @@ class SqliteStore:
         """Write all points or none; of points with the same id the last one stays."""
         with self._reading() as connection:
             info = collection_row(connection, name).info
-        encoded = {row[0]: row for row in _encoded(points, info)}
-        keys = orjson.dumps(list(encoded)).decode()
+        encoded = dict(_encoded(points, info))
 
-        def work(connection: sqlite3.Connection) -> tuple[int, Change]:
-            collection = collection_row(connection, name)
+        def work(connection: sqlite3.Connection, collection: CollectionRow) -> Change:
             if (collection.info.size, collection.info.distance) != (info.size, info.distance):
                 raise CollectionNotFound(f"collection {name!r} was removed meanwhile, and another one made")
             if model is not None:
                 require_model(collection.info, model)
-                sql = "UPDATE collections SET model = ?, digest = ? WHERE id = ?"
-                connection.execute(sql, (model.name, model.digest, collection.id))
-            sql = f"DELETE FROM points WHERE collection = ? AND key IN {LISTED} RETURNING id"
-            gone = connection.execute(sql, (collection.id, keys)).fetchall()
-            last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'points'").fetchone() or (0,)
-            rows = range(last[0] + 1, last[0] + 1 + len(encoded))
-            version = collection.version + 1
-            connection.executemany(
-                "INSERT INTO points (id, collection, key, version, payload) VALUES (?, ?, ?, ?, ?)",
-                (
-                    (row, collection.id, key, version, payload)
-                    for row, (key, payload, _) in zip(rows, encoded.values(), strict=True)
-                ),
-            )
-            connection.executemany(
-                "INSERT INTO vectors (id, vector) VALUES (?, ?)",
-                ((row, vector.tobytes()) for row, (_, _, vector) in zip(rows, encoded.values(), strict=True)),
-            )
-            _count(connection, collection.id, version, len(rows) - len(gone))
-            vectors = np.stack([vector for _, _, vector in encoded.values()]) if encoded else no_vectors(info.size)
-            return collection.id, Change(version, row_ids(gone), np.arange(rows.start, rows.stop), vectors)
+            return changes.put(connection, collection, encoded, model)
 
-        return self._write(work, self._search.follow)[1].version
+        return self._change(name, work)
 
-    def delete(
-        self, name: str, *, ids: Sequence[PointId] = (), where: Filter | None = None, budget: Budget | None = None
+    def delete(self, name: str, chosen: Chosen, *, budget: Budget | None = None) -> int:
+        """Delete points."""
+        return self._change(name, partial(changes.remove, chosen=chosen), frees=True, budget=budget)
+
+    def set_payload(
+        self,
+        name: str,
+        chosen: Chosen,
+        payload: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        budget: Budget | None = None,
     ) -> int:
-        """Delete the points with these ids and those that the filter matches."""
-        condition = None if where is None else compile_filter(where)
-        keys = orjson.dumps([id_to_key(point) for point in ids]).decode()
+        """Give each point these members; with `key`, in the object that stands there."""
+        work = partial(changes.set_payload, chosen=chosen, payload=payload, key=key)
+        return self._change(name, work, budget=budget)
 
-        def work(connection: sqlite3.Connection) -> tuple[int, Change]:
+    def overwrite_payload(
+        self, name: str, chosen: Chosen, payload: Mapping[str, Any], *, budget: Budget | None = None
+    ) -> int:
+        """Give each point this payload in place of its own."""
+        work = partial(changes.overwrite_payload, chosen=chosen, payload=payload)
+        return self._change(name, work, budget=budget)
+
+    def delete_payload(self, name: str, chosen: Chosen, keys: Sequence[str], *, budget: Budget | None = None) -> int:
+        """Take these keys out of each point's payload."""
+        return self._change(name, partial(changes.delete_payload, chosen=chosen, keys=keys), budget=budget)
+
+    def _change(
+        self,
+        name: str,
+        work: Callable[[sqlite3.Connection, CollectionRow], Change],
+        *,
+        frees: bool = False,
+        budget: Budget | None = None,
+    ) -> int:
+        """Write; the index of the collection follows before this returns the operation's number."""
+
+        def write(connection: sqlite3.Connection) -> tuple[int, Change]:
             collection = collection_row(connection, name)
-            sql = f"DELETE FROM points WHERE collection = ? AND key IN {LISTED} RETURNING id"
-            gone = connection.execute(sql, (collection.id, keys)).fetchall()
-            if condition is not None:
-                sql = f"DELETE FROM points WHERE collection = ? AND {condition.text} RETURNING id"
-                gone += connection.execute(sql, (collection.id, *condition.parameters)).fetchall()
-            version = collection.version + 1
-            _count(connection, collection.id, version, -len(gone))
-            return collection.id, Change(version, row_ids(gone), row_ids([]), no_vectors(collection.info.size))
+            return collection.id, work(connection, collection)
 
-        return self._write(work, self._search.follow, frees=True, budget=budget)[1].version
+        return self._write(write, self._search.follow, frees=frees, budget=budget)[1].version
 
     def scroll(
         self,
@@ -202,23 +220,61 @@ class SqliteStore:
     ) -> Page:
         """Points in the order of their ids."""
         check_limit(limit)
-        condition = compile_filter(where)
         first = "" if start is None else id_to_key(start)
         with self._reading(budget) as connection:
-            collection = collection_row(connection, name)
+            collection, condition = _filtered(connection, name, where)
             sql = f"{RECORD} WHERE collection = ? AND key >= ? AND {condition.text} ORDER BY key LIMIT ?"
             parameters = (collection.id, first, *condition.parameters, limit + 1)
             records = [record(*row) for row in connection.execute(sql, parameters)]
         return Page(records[:limit], records[limit].id if len(records) > limit else None)
 
+    def scroll_by(
+        self, name: str, order: Order, *, limit: int, where: Filter | None = None, budget: Budget | None = None
+    ) -> list[tuple[Record, float]]:
+        """Points in the order of a number in their payload, with that number; one that has several comes once for each.
+
+        InvalidRequest unless the field is indexed as one of numbers.
+        """
+        check_limit(limit)
+        with self._reading(budget) as connection:
+            collection, condition = _filtered(connection, name, where)
+            field = fields.usable(connection, collection.id).get(order.key)
+            if field is None:
+                raise InvalidRequest(
+                    f"order_by: {order.key!r} has no index; make one of integers or floats (PUT …/index), "
+                    "and wait until it is filled"
+                )
+            way, beyond = ("DESC", "<=") if order.descending else ("ASC", ">=")
+            started = "" if order.start is None else f"AND value {beyond} ?"
+            sql = (
+                "SELECT key, version, vector, payload, value FROM field_values JOIN points ON points.id = point "
+                f"JOIN vectors USING (id) WHERE field = ? AND kind = 'number' {started} AND {condition.text} "
+                f"ORDER BY value {way}, key LIMIT ?"
+            )
+            first = () if order.start is None else (order.start,)
+            rows = connection.execute(sql, (field, *first, *condition.parameters, limit))
+            return [(record(*row[:4]), row[4]) for row in rows]
+
+    def sample(
+        self, name: str, *, limit: int, where: Filter | None = None, budget: Budget | None = None
+    ) -> list[Record]:
+        """Points at random."""
+        check_limit(limit)
+        with self._reading(budget) as connection:
+            collection, condition = _filtered(connection, name, where)
+            inner = (
+                f"SELECT id FROM points WHERE {condition.of_collection} AND {condition.text} ORDER BY random() LIMIT ?"
+            )
+            rows = connection.execute(f"{RECORD} WHERE id IN ({inner})", (collection.id, *condition.parameters, limit))
+            return [record(*row) for row in rows]
+
     def count(self, name: str, where: Filter | None = None, *, budget: Budget | None = None) -> int:
         """Number of points that the filter matches."""
-        condition = compile_filter(where)
         with self._reading(budget) as connection:
-            collection = collection_row(connection, name)
+            collection, condition = _filtered(connection, name, where)
             if where is None:
                 return collection.info.points
-            sql = f"SELECT count(*) FROM points WHERE collection = ? AND {condition.text}"
+            sql = f"SELECT count(*) FROM points WHERE {condition.of_collection} AND {condition.text}"
             (points,) = connection.execute(sql, (collection.id, *condition.parameters)).fetchone()
             return int(points)
 
@@ -226,6 +282,61 @@ class SqliteStore:
         """One point."""
         with self._reading() as connection:
             return point_record(connection, collection_row(connection, name), point)
+
+    def retrieve(self, name: str, points: Sequence[PointId]) -> list[Record]:
+        """Those of the points that there are, in the order of their ids."""
+        with self._reading() as connection:
+            collection = collection_row(connection, name)
+            sql = f"{RECORD} WHERE collection = ? AND key IN {LISTED} ORDER BY key"
+            return [record(*row) for row in connection.execute(sql, (collection.id, keys_of(points)))]
+
+    def aliases(self, name: str | None = None) -> list[Alias]:
+        """Those of one collection, or of all."""
+        with self._reading() as connection:
+            return aliases.aliases(connection, name)
+
+    def change_aliases(self, actions: Sequence[CreateAlias | DeleteAlias | RenameAlias]) -> None:
+        """All of them at once, or none."""
+        self._write(partial(aliases.change, actions=actions))
+
+    def fields(self, name: str) -> list[Field]:
+        """The indexed fields of the payloads, by name."""
+        with self._reading() as connection:
+            return fields.described(connection, collection_row(connection, name).id)
+
+    def index_field(self, name: str, field: str, schema: str) -> int:
+        """Index a field; it is filled in pieces, between which others write, and used from then on."""
+
+        def declare(connection: sqlite3.Connection) -> tuple[int, int, bool]:
+            row = collection_row(connection, name)
+            return row.id, row.version, fields.declare(connection, row.id, field, schema)
+
+        collection, version, empty = self._write(declare)
+        if empty:
+            self._fill_field(collection, field)
+        return version
+
+    def _fill(self) -> None:
+        """Go on with what a process was killed at."""
+        with self._reading() as connection:
+            unfilled = connection.execute("SELECT collection, name FROM fields WHERE NOT filled").fetchall()
+        for collection, name in unfilled:
+            self._fill_field(collection, name)
+
+    def _fill_field(self, collection: int, name: str) -> None:
+        last: int | None = 0
+        while last is not None:
+            last = self._write(partial(fields.fill, collection=collection, name=name, after=last))
+
+    def forget_field(self, name: str, field: str) -> int:
+        """Index it no longer, if it was."""
+
+        def forget(connection: sqlite3.Connection) -> int:
+            row = collection_row(connection, name)
+            fields.undeclare(connection, row.id, field)
+            return row.version
+
+        return self._write(forget)
 
     def query(self, name: str, query: Query, *, budget: Budget | None = None) -> list[Hit]:
         """The nearest points, best first, ties in the order of their ids."""
@@ -235,16 +346,16 @@ class SqliteStore:
         return self._search.query(name, query, budget)
 
 
-def _count(connection: sqlite3.Connection, collection: int, version: int, more: int) -> None:
-    sql = "UPDATE collections SET version = ?, points = points + ? WHERE id = ?"
-    connection.execute(sql, (version, more, collection))
+def _filtered(connection: sqlite3.Connection, name: str, where: Filter | None) -> tuple[CollectionRow, Sql]:
+    collection = collection_row(connection, name)
+    return collection, compile_filter(where, fields.usable(connection, collection.id))
 
 
 def _deleted(sql: str, collection: int, connection: sqlite3.Connection) -> int:
     return connection.execute(sql, (collection,)).rowcount
 
 
-def _encoded(points: Sequence[Point], collection: CollectionInfo) -> Iterator[tuple[str, str, Vectors]]:
+def _encoded(points: Sequence[Point], collection: CollectionInfo) -> Iterator[tuple[str, tuple[str, Vectors]]]:
     """Key, payload and vector of each as they are stored; InvalidRequest about the first that cannot be."""
     vectors = as_vectors([point.vector for point in points], collection.size, collection.distance)
     for index, (point, vector) in enumerate(zip(points, vectors, strict=True)):
@@ -257,4 +368,4 @@ def _encoded(points: Sequence[Point], collection: CollectionInfo) -> Iterator[tu
         except InvalidRequest as error:
             fault = ItemFault("points", index, error.code, f"{place}: {error.detail}")
             raise InvalidRequest(f"points[{index}].{place}: {error.detail}", [fault]) from None
-        yield id_to_key(point.id), payload, vector
+        yield id_to_key(point.id), (payload, vector)

@@ -55,6 +55,14 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Points: those with these ids, as far as there are any, and those that the filter matches."""
+
+    ids: Sequence[PointId] = ()
+    where: Filter | None = None
+
+
+@dataclass(frozen=True)
 class Record:
     """A stored point; `version` is the number of the operation that wrote it, `vector` float32 [size]."""
 
@@ -79,14 +87,71 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Query:
-    """The `limit` best points after the `offset` best; a query by id leaves that point itself out."""
+class Examples:
+    """What is to be like the positive examples, of which there is one at least, and not like the negative ones: nearest
+    to the mean of the positive, moved as far again from the mean of the negative. Points are given by their ids.
+    """
 
-    target: Vector | PointId
+    positive: Sequence[Vector | PointId]
+    negative: Sequence[Vector | PointId] = ()
+
+
+@dataclass(frozen=True)
+class Query:
+    """The `limit` best points after the `offset` best; points that are searched by, by their ids, are left out."""
+
+    target: Vector | PointId | Examples
     limit: int = 10
     offset: int = 0
     score_threshold: float | None = None
     filter: Filter | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """By the numbers that payloads have at `key`, from `start` on."""
+
+    key: str
+    descending: bool = False
+    start: float | None = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """A payload's field that is indexed, Qdrant's `schema` for it, and its values; `filled` once all are entered."""
+
+    name: str
+    schema: str
+    filled: bool
+    points: int
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A second name of a collection."""
+
+    alias: str
+    collection: str
+
+
+@dataclass(frozen=True)
+class CreateAlias(Alias):
+    """Let the alias stand for the collection, whatever it stood for before."""
+
+
+@dataclass(frozen=True)
+class DeleteAlias:
+    """Forget the alias, if there is one."""
+
+    alias: str
+
+
+@dataclass(frozen=True)
+class RenameAlias:
+    """Call the alias by another name."""
+
+    old: str
+    new: str
 
 
 @dataclass(frozen=True)
@@ -132,10 +197,27 @@ class VectorStore(Protocol):
         name the same digest, else CollectionMismatch.
         """
 
-    def delete(
-        self, name: str, *, ids: Sequence[PointId] = (), where: Filter | None = None, budget: Budget | None = None
+    def delete(self, name: str, chosen: Chosen, *, budget: Budget | None = None) -> int:
+        """Delete points; returns the operation's number."""
+
+    def set_payload(
+        self,
+        name: str,
+        chosen: Chosen,
+        payload: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        budget: Budget | None = None,
     ) -> int:
-        """Delete the points with these ids and those that the filter matches; returns the operation's number."""
+        """Give each point these members of its payload; with `key`, of the object there. The operation's number."""
+
+    def overwrite_payload(
+        self, name: str, chosen: Chosen, payload: Mapping[str, Any], *, budget: Budget | None = None
+    ) -> int:
+        """Give each point this payload in place of its own; returns the operation's number."""
+
+    def delete_payload(self, name: str, chosen: Chosen, keys: Sequence[str], *, budget: Budget | None = None) -> int:
+        """Take these keys out of each point's payload; returns the operation's number."""
 
     def scroll(
         self,
@@ -148,11 +230,39 @@ class VectorStore(Protocol):
     ) -> Page:
         """Points in the order of their ids (integers before UUIDs), from `start` on."""
 
+    def scroll_by(
+        self, name: str, order: Order, *, limit: int, where: Filter | None = None, budget: Budget | None = None
+    ) -> list[tuple[Record, float]]:
+        """Points in the order of a number in their payload, which is indexed, with that number."""
+
+    def sample(
+        self, name: str, *, limit: int, where: Filter | None = None, budget: Budget | None = None
+    ) -> list[Record]:
+        """Points at random, in no order."""
+
     def count(self, name: str, where: Filter | None = None, *, budget: Budget | None = None) -> int:
         """Number of points that the filter matches."""
 
     def get(self, name: str, point: PointId) -> Record:
         """One point; raises PointNotFound."""
+
+    def retrieve(self, name: str, points: Sequence[PointId]) -> list[Record]:
+        """Those of the points that there are, in the order of their ids."""
+
+    def aliases(self, name: str | None = None) -> list[Alias]:
+        """Those of one collection, or of all."""
+
+    def change_aliases(self, actions: Sequence[CreateAlias | DeleteAlias | RenameAlias]) -> None:
+        """All of them at once, or none."""
+
+    def fields(self, name: str) -> list[Field]:
+        """The indexed fields of the payloads, by name."""
+
+    def index_field(self, name: str, field: str, schema: str) -> int:
+        """Index a field; one that is indexed already is no error. Returns when it is filled, the operation's number."""
+
+    def forget_field(self, name: str, field: str) -> int:
+        """Index it no longer, if it was; returns the operation's number."""
 
     def query(self, name: str, query: Query, *, budget: Budget | None = None) -> list[Hit]:
         """The nearest points, best first, ties in the order of their ids."""

@@ -14,6 +14,7 @@ from amcl_serve.errors import InvalidRequest
 from amcl_serve.http.answers.output import timed_json
 from amcl_serve.http.metrics import Metrics
 from amcl_serve.http.shapes.items import Name
+from amcl_serve.http.shapes.points import Excluded, Included, Selector
 from amcl_serve.vectors.types import Record
 
 MAX_NUMBERS = 1_000_000  # of an answer's vectors; writing them takes 30 ms, in which nothing else of the process runs
@@ -58,13 +59,39 @@ def check_payloads(characters: int) -> None:
         )
 
 
-def record(found: Record, *, payload: bool, vector: bool) -> dict[str, Any]:
+def record(found: Record, *, payload: Selector, vector: bool) -> dict[str, Any]:
     """A stored point as it is answered."""
     result: dict[str, Any] = {"id": found.id}
-    if payload:
+    if payload is True:
         result["payload"] = orjson.Fragment(found.payload_json)  # reading and writing many takes a second
+    elif payload is not False:
+        result["payload"] = _selected(found.payload, payload)
     if vector:
         result["vector"] = found.vector
+    return result
+
+
+def _selected(payload: dict[str, Any], wanted: list[str] | Included | Excluded) -> dict[str, Any]:
+    """The members that are wanted; a key names the members on the way, divided by dots."""
+    if isinstance(wanted, Excluded):
+        for key in wanted.exclude:
+            *way, last = key.split(".")
+            inner: Any = payload
+            for name in way:
+                inner = inner.get(name) if isinstance(inner, dict) else None
+            if isinstance(inner, dict):
+                inner.pop(last, None)
+        return payload
+    result: dict[str, Any] = {}
+    for key in wanted.include if isinstance(wanted, Included) else wanted:
+        *way, last = key.split(".")
+        inner, kept = payload, result
+        for name in way:
+            inner = inner.get(name) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and last in inner:
+            for name in way:
+                kept = kept.setdefault(name, {})
+            kept[last] = inner[last]
     return result
 
 

@@ -100,7 +100,9 @@ def invalid(errors: Iterable[Any]) -> AmclError:
 
 
 def _where(loc: Sequence[str | int]) -> str:
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
+    # A part in angles says which of several shapes was meant, and is no member.
+    named = [part for part in loc if not (isinstance(part, str) and part.startswith("<"))]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in named]
     return "".join(parts).lstrip(".") + ": " if parts else ""
 
 

@@ -18,9 +18,20 @@ from amcl_serve.http.answers.envelope import Started, Wanted, enveloped
 from amcl_serve.http.calls import call
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.server import server_of
-from amcl_serve.http.shapes.collections import CollectionDetail, CollectionList, CreateRequest, Envelope
+from amcl_serve.http.shapes.collections import CollectionDetail, CollectionList, CreateRequest, Envelope, Existence
 
 router = routes("/collections", tag="collections")
+
+# What Qdrant's clients read of an index that every search looks through whole.
+_CONFIG = {
+    "hnsw_config": {"m": 0, "ef_construct": 100, "full_scan_threshold": 0},
+    "optimizer_config": {
+        "deleted_threshold": 0.25,
+        "vacuum_min_vector_number": 0,
+        "default_segment_number": 1,
+        "flush_interval_sec": 0,
+    },
+}
 
 
 @router.get("", summary="The collections", response_model=Envelope[CollectionList])
@@ -48,13 +59,30 @@ async def describe(request: Request, name: str, started: Started) -> Response:
     """Size, distance, number of points, and the model that embedded its images."""
     server = server_of(request)
     info = await call(server, server.collections.describe, name)
+    fields = await call(server, server.collections.fields, name)
     result = {
-        "status": "green",
+        "status": "green" if all(field.filled for field in fields) else "yellow",
+        "optimizer_status": "ok",
         "points_count": info.points,
-        "config": {"params": {"vectors": {"size": info.size, "distance": info.distance}}},
+        "indexed_vectors_count": 0,
+        "segments_count": 1,
+        "config": {"params": {"vectors": {"size": info.size, "distance": info.distance}}, **_CONFIG},
+        "payload_schema": {field.name: {"data_type": field.schema, "points": field.points} for field in fields},
         "model": None if info.model is None else {"name": info.model.name, "digest": info.model.digest},
     }
     return enveloped(result, started)
+
+
+@router.get("/{name}/exists", summary="Whether there is a collection", response_model=Envelope[Existence])
+@about(Access.READ, NotReady)
+async def exists(request: Request, name: str, started: Started) -> Response:
+    """By its name or an alias."""
+    server = server_of(request)
+    try:
+        await call(server, server.collections.describe, name)
+    except CollectionNotFound:
+        return enveloped({"exists": False}, started)
+    return enveloped({"exists": True}, started)
 
 
 @router.delete("/{name}", summary="Remove a collection", response_model=Envelope[bool])

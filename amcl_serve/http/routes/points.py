@@ -33,7 +33,7 @@ from amcl_serve.http.calls import call, call_within
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.reading import body as bodies
 from amcl_serve.http.reading.collection_images import Place, model_for, reference, vectors
-from amcl_serve.http.reading.images import Image, from_text
+from amcl_serve.http.reading.targets import Picture, asked_for, embedded, order_of, picture
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.base import Items
 from amcl_serve.http.shapes.collections import Envelope
@@ -41,17 +41,21 @@ from amcl_serve.http.shapes.points import (
     POINTS_BODY,
     Count,
     CountRequest,
+    DeletePayloadRequest,
     DeleteRequest,
     FilePoint,
+    ImageBody,
     Operation,
     PointRecord,
+    RetrieveRequest,
     ScrollPage,
     ScrollRequest,
+    SetPayloadRequest,
     UpsertRequest,
 )
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.filters import compile_filter
-from amcl_serve.vectors.types import Point, PointId
+from amcl_serve.vectors.types import MAX_LIMIT, Chosen, Point, PointId
 from amcl_serve.vectors.values import MAX_POINTS, parse_point_id
 
 router = routes("/collections", tag="collections")
@@ -65,8 +69,7 @@ class NewPoint:
 
     id: PointId
     payload: dict[str, Any]
-    source: list[float] | Image
-    place: Place
+    source: list[float] | Picture
 
 
 @router.put(
@@ -86,18 +89,18 @@ async def upsert(request: Request, name: str, started: Started, wanted: Wanted =
     server = server_of(request)
     store = server.collections
     points = await _read(request, server.settings)
-    pictured = [point for point in points if not isinstance(point.source, list)]
-    if not pictured:
-        return enveloped(
-            _operation(await call(server, store.upsert, name, [_stored(point) for point in points])), started
+    seen = [point.source for point in points if isinstance(point.source, Picture)]
+    if not seen:
+        stored = [Point(point.id, embedded(point.source, iter(())), point.payload) for point in points]
+        return enveloped(operation(await call(server, store.upsert, name, stored)), started)
+    async with model_for(server, name, asked_for(wanted, seen)) as model:
+        rows, timing = await vectors(
+            model, [each.image for each in seen], [each.place for each in seen], request.receive
         )
-    async with model_for(server, name, wanted) as model:
-        images: list[Any] = [point.source for point in pictured]
-        found, timing = await vectors(model, images, [point.place for point in pictured], request.receive)
-        by_place = dict(zip((point.place for point in pictured), found, strict=True))
-        stored = [_stored(point, by_place.get(point.place)) for point in points]
-        operation = await call(server, store.upsert, name, stored, model=reference(model))
-    return enveloped_after_images(_operation(operation), started, timing, server.metrics)
+        row = iter(rows)
+        stored = [Point(point.id, embedded(point.source, row), point.payload) for point in points]
+        number = await call(server, store.upsert, name, stored, model=reference(model))
+    return enveloped_after_images(operation(number), started, timing, server.metrics)
 
 
 @router.post("/{name}/points/delete", summary="Delete points", response_model=Envelope[Operation])
@@ -106,15 +109,10 @@ async def delete(request: Request, name: str, started: Started) -> Response:
     """Delete by ids, or all that a filter matches; ids that are not there are no error, a filter of nothing is."""
     server = server_of(request)
     body = await bodies.json_only(request, DeleteRequest)
-    # A condition of any kind has parameters.
-    if body.filter is not None and not (await to_thread.run_sync(compile_filter, body.filter)).parameters:
-        raise InvalidRequest("filter: it has no condition and would match every point; remove the collection for that")
-    if body.points is not None:
-        _check_points(len(body.points))
-    operation = await call_within(
-        server, request.receive, server.collections.delete, name, ids=body.points or [], where=body.filter
-    )
-    return enveloped(_operation(operation), started)
+    await check_choice(body)
+    chosen = Chosen(body.points or [], body.filter)
+    number = await call_within(server, request.receive, server.collections.delete, name, chosen)
+    return enveloped(operation(number), started)
 
 
 @router.post("/{name}/points/scroll", summary="Page through points", response_model=Envelope[ScrollPage])
@@ -126,11 +124,34 @@ async def scroll(request: Request, name: str, started: Started) -> Response:
     body = await bodies.json_only(request, ScrollRequest)
     if body.with_vector:
         check_numbers(body.limit, await call(server, store.size, name))
+    if body.order_by is not None:
+        order = order_of(body.order_by)
+        listed = await call_within(
+            server, request.receive, store.scroll_by, name, order, limit=body.limit, where=body.filter
+        )
+        ordered = [
+            record(each, payload=body.with_payload, vector=body.with_vector) | {"order_value": value}
+            for each, value in listed
+        ]
+        return enveloped({"points": ordered, "next_page_offset": None}, started)
     page = await call_within(
         server, request.receive, store.scroll, name, limit=body.limit, start=body.offset, where=body.filter
     )
     points = [record(found, payload=body.with_payload, vector=body.with_vector) for found in page.records]
     return enveloped({"points": points, "next_page_offset": page.next_offset}, started)
+
+
+@router.post("/{name}/points", summary="Points by their ids", response_model=Envelope[list[PointRecord]])
+@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, TooManyItems, body=RetrieveRequest)
+async def retrieve(request: Request, name: str, started: Started) -> Response:
+    """Those that there are, in the order of their ids."""
+    server = server_of(request)
+    body = await bodies.json_only(request, RetrieveRequest)
+    bodies.check_count(len(body.ids), MAX_LIMIT, "ids")
+    if body.with_vector:
+        check_numbers(len(body.ids), await call(server, server.collections.size, name))
+    found = await call(server, server.collections.retrieve, name, body.ids)
+    return enveloped([record(each, payload=body.with_payload, vector=body.with_vector) for each in found], started)
 
 
 @router.post("/{name}/points/count", summary="Count points", response_model=Envelope[Count])
@@ -162,9 +183,10 @@ async def _read(request: Request, settings: Settings) -> list[NewPoint]:
     kind, most = bodies.media_type(request.scope), settings.max_items
     if kind == bodies.JSON:
         given, _ = await bodies.read_json(request.receive, UpsertRequest)
-        _check_points(len(given.points))
-        bodies.check_count(sum(point.image is not None for point in given.points), most, "points with images")
-        return await to_thread.run_sync(_with_images, given)
+        _check_points(len(given.points if given.batch is None else given.batch.ids))
+        points = await to_thread.run_sync(_new_points, given)
+        bodies.check_count(sum(isinstance(each.source, Picture) for each in points), most, "points with images")
+        return points
     if kind != bodies.MULTIPART:
         raise bodies.unsupported(kind, f"points come as {bodies.JSON} or {bodies.MULTIPART}")
     limit = f"at most {most} images a request"
@@ -182,21 +204,39 @@ async def _read(request: Request, settings: Settings) -> list[NewPoint]:
         raise InvalidRequest(f"points: {len(found)} for {len(files)} files; one each, in the same order")
     _check_points(len(found))
     return [
-        NewPoint(point.id, point.payload or {}, data, Place("files", index, f"files[{index}]"))
+        NewPoint(point.id, point.payload or {}, Picture(data, Place("files", index, f"files[{index}]")))
         for index, (point, data) in enumerate(zip(found, files, strict=True))
     ]
 
 
-def _with_images(given: UpsertRequest) -> list[NewPoint]:
+def _new_points(given: UpsertRequest) -> list[NewPoint]:
+    if given.batch is not None:
+        payloads = given.batch.payloads or [None] * len(given.batch.ids)
+        columns = zip(given.batch.ids, given.batch.vectors, payloads, strict=True)
+        return [
+            NewPoint(identity, payload or {}, _source(vector, Place("batch", index, f"batch.vectors[{index}].image")))
+            for index, (identity, vector, payload) in enumerate(columns)
+        ]
     points = []
     for index, point in enumerate(given.points):
-        place = Place("points", index, f"points[{index}]")
-        source: list[float] | Image | None = point.vector
-        if point.image is not None:
-            source = from_text(point.image, place.operand, index, f"{place.words}.image")
+        source = point.vector if point.image is None else ImageBody(image=point.image)
         assert source is not None
-        points.append(NewPoint(point.id, point.payload or {}, source, place))
+        words = f"points[{index}].image" if point.vector is None else f"points[{index}].vector.image"
+        points.append(NewPoint(point.id, point.payload or {}, _source(source, Place("points", index, words))))
     return points
+
+
+def _source(given: list[float] | ImageBody, place: Place) -> list[float] | Picture:
+    return picture(given, place) if isinstance(given, ImageBody) else given
+
+
+async def check_choice(given: DeleteRequest | SetPayloadRequest | DeletePayloadRequest) -> None:
+    """InvalidRequest for a filter that would match every point, TooManyItems for too many ids."""
+    # A condition of any kind has parameters.
+    if given.filter is not None and not (await to_thread.run_sync(compile_filter, given.filter)).parameters:
+        raise InvalidRequest("filter: it has no condition and would match every point; remove the collection for that")
+    if given.points is not None:
+        _check_points(len(given.points))
 
 
 def _check_points(number: int) -> None:
@@ -205,9 +245,6 @@ def _check_points(number: int) -> None:
         raise InvalidRequest("points: at least one")
 
 
-def _stored(point: NewPoint, vector: Any = None) -> Point:
-    return Point(point.id, point.source if vector is None else vector, point.payload)  # type: ignore[arg-type]
-
-
-def _operation(number: int) -> dict[str, Any]:
+def operation(number: int) -> dict[str, Any]:
+    """The result of a write."""
     return {"operation_id": number, "status": "completed"}

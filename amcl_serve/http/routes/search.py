@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,41 +14,29 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from amcl_serve.engine.submissions import Timing
-from amcl_serve.errors import (
-    AmclError,
-    CollectionMismatch,
-    CollectionNotFound,
-    InvalidRequest,
-    ModelNotFound,
-    PointNotFound,
-)
+from amcl_serve.errors import CollectionMismatch, CollectionNotFound, InvalidRequest, ModelNotFound, PointNotFound
 from amcl_serve.http.about import about, routes
-from amcl_serve.http.answers.envelope import (
-    Started,
-    Wanted,
-    check_numbers,
-    check_payloads,
-    enveloped,
-    enveloped_after_images,
-    record,
-)
+from amcl_serve.http.answers.envelope import Started, Wanted, check_numbers, enveloped, enveloped_after_images
+from amcl_serve.http.answers.hits import Find, Finder
 from amcl_serve.http.calls import call, call_within
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.reading import body as bodies
 from amcl_serve.http.reading.collection_images import Place, model_for, vectors
-from amcl_serve.http.reading.images import Image, at, from_text
+from amcl_serve.http.reading.images import at
+from amcl_serve.http.reading.targets import Picture, Target, asked_for, embedded, pictures, target_of
 from amcl_serve.http.server import Server, server_of
 from amcl_serve.http.shapes.collections import Envelope
 from amcl_serve.http.shapes.search import (
     QUERY_BODY,
-    ImageQuery,
+    GroupsResult,
     QueryBatchRequest,
+    QueryGroupsRequest,
     QueryOptions,
     QueryRequest,
     QueryResult,
 )
 from amcl_serve.vectors.budget import Budget
-from amcl_serve.vectors.types import MAX_REACH, Hit, PointId, Query, VectorStore
+from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH, VectorStore
 
 router = routes("/collections", tag="collections")
 
@@ -58,14 +47,9 @@ _ERRORS = (InvalidRequest, CollectionNotFound, PointNotFound, CollectionMismatch
 class Search:
     """A query as it came."""
 
-    target: Any  # list[float] | PointId | Image, and the vector of an image once it is embedded
+    target: Target
     options: QueryOptions
     place: Place
-
-    @property
-    def pictured(self) -> bool:
-        """Whether it is by an image."""
-        return isinstance(self.target, bytes | AmclError)
 
 
 @router.post(
@@ -76,7 +60,9 @@ class Search:
 )
 @about(Access.READ, *_ERRORS, images=True, body=QueryRequest)
 async def query(request: Request, name: str, started: Started, wanted: Wanted = None) -> Response:
-    """The nearest points to a vector, to a stored point (which is left out), or to an image; ties go by id."""
+    """The nearest points to a vector, to a stored point (which is left out), or to an image, or like several of these
+    and unlike others; ties go by id. Or points in the order of a field or of their ids, or at random.
+    """
     server = server_of(request)
     search = await _read(request, server.settings.max_body_bytes)
     (result,), timing = await _answers(server, name, [search], wanted, request.receive)
@@ -104,6 +90,21 @@ async def query_batch(request: Request, name: str, started: Started, wanted: Wan
     return _enveloped(results, started, timing, server)
 
 
+@router.post("/{name}/points/query/groups", summary="Search in groups", response_model=Envelope[GroupsResult])
+@about(Access.READ, *_ERRORS, images=True, body=QueryGroupsRequest)
+async def query_groups(request: Request, name: str, started: Started, wanted: Wanted = None) -> Response:
+    """The groups of the best points, best first, among the best 10,000."""
+    server = server_of(request)
+    body = await bodies.json_only(request, QueryGroupsRequest)
+    search = _search(body, Place("query", 0, ""))
+    if body.limit * body.group_size > MAX_LIMIT:
+        raise InvalidRequest(f"limit times group_size: at most {MAX_LIMIT}")
+    (result,), timing = await _answers(
+        server, name, [search], wanted, request.receive, partial(Finder.groups, by=body.group_by, size=body.group_size)
+    )
+    return _enveloped(result, started, timing, server)
+
+
 async def _read(request: Request, max_bytes: int) -> Search:
     """A query: JSON with `query`, or multipart with one image as `file` and the options as fields."""
     kind = bodies.media_type(request.scope)
@@ -124,64 +125,54 @@ async def _read(request: Request, max_bytes: int) -> Search:
             options[name] = orjson.loads(text)
         except orjson.JSONDecodeError:
             raise InvalidRequest(f"{name}: not valid JSON") from None
-    return Search(files[0], bodies.validated(QueryOptions.model_validate, options), Place("file", 0, "query"))
+    place = Place("file", 0, "query")
+    return Search(Picture(files[0], place), bodies.validated(QueryOptions.model_validate, options), place)
 
 
 def _search(given: QueryRequest, place: Place) -> Search:
-    """A query in JSON with its image's bytes; `place` is that of the search, whose words are empty for the only one."""
-    words = f"{place.words}.query" if place.words else "query"
-    target: list[float] | PointId | Image
-    if isinstance(given.query, ImageQuery):
-        target = from_text(given.query.image, place.operand, place.index, words)
-    else:
-        target = given.query
-    return Search(target, given, Place(place.operand, place.index, words))
+    """A query in JSON with its images' bytes; `place` is that of the search, whose words are empty for the only one."""
+    here = Place(place.operand, place.index, f"{place.words}.query" if place.words else "query")
+    return Search(target_of(given.query, here), given, here)
 
 
 async def _answers(
-    server: Server, name: str, searches: Sequence[Search], wanted: str | None, receive: Receive
-) -> tuple[list[dict[str, Any]], Timing | None]:
-    """A result a search, and the times of their images if there are any."""
+    server: Server,
+    name: str,
+    searches: Sequence[Search],
+    wanted: str | None,
+    receive: Receive,
+    find: Find = Finder.points,
+) -> tuple[list[Any], Timing | None]:
+    """What `find` makes of each search, and the times of their images if there are any."""
     store = server.collections
     numbers = sum(search.options.limit for search in searches if search.options.with_vector)
     if numbers:
         check_numbers(numbers, await call(server, store.size, name))
-    pictured = [search for search in searches if search.pictured]
-    if not pictured:
-        targets: list[Any] = [search.target for search in searches]
-        return await call_within(server, receive, _run, store, name, searches, targets), None
-    async with model_for(server, name, wanted) as model:
-        images = [search.target for search in pictured]
-        found, timing = await vectors(model, images, [search.place for search in pictured], receive)
-    rows = iter(found)
-    targets = [next(rows) if search.pictured else search.target for search in searches]
-    return await call_within(server, receive, _run, store, name, searches, targets), timing
+    seen = [picture for search in searches for picture in pictures(search.target)]
+    bodies.check_count(len(seen), server.settings.max_items, "images")
+    targets: list[Target] = [search.target for search in searches]
+    if not seen:
+        return await call_within(server, receive, _run, store, name, searches, targets, find), None
+    async with model_for(server, name, asked_for(wanted, seen)) as model:
+        rows, timing = await vectors(model, [each.image for each in seen], [each.place for each in seen], receive)
+    row = iter(rows)
+    targets = [embedded(target, row) for target in targets]
+    return await call_within(server, receive, _run, store, name, searches, targets, find), timing
 
 
 def _run(
-    store: VectorStore, name: str, searches: Sequence[Search], targets: Sequence[Any], *, budget: Budget
-) -> list[dict[str, Any]]:
+    store: VectorStore, name: str, searches: Sequence[Search], targets: Sequence[Target], find: Find, *, budget: Budget
+) -> list[Any]:
+    finder = Finder(store, name, budget)
     results = []
-    payloads = 0
     for search, target in zip(searches, targets, strict=True):
-        options = search.options
-        asked = Query(target, options.limit, options.offset, options.score_threshold, options.filter)
         try:
-            hits = store.query(name, asked, budget=budget)
+            results.append(find(finder, target, search.options))
         except InvalidRequest as error:
             if search.place.operand != "searches":
                 raise
             raise at(error, "searches", search.place.index, f"searches[{search.place.index}]") from None
-        if options.with_payload:
-            payloads += sum(len(hit.record.payload_json) for hit in hits)
-            check_payloads(payloads)
-        results.append({"points": [_hit(hit, options) for hit in hits]})
     return results
-
-
-def _hit(hit: Hit, options: QueryOptions) -> dict[str, Any]:
-    result = record(hit.record, payload=options.with_payload, vector=options.with_vector)
-    return {"id": result.pop("id"), "version": hit.record.version, "score": hit.score, **result}
 
 
 def _enveloped(result: object, started: float, timing: Timing | None, server: Server) -> Response:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from amcl_serve.http.shapes.base import Shape
 from amcl_serve.vectors.types import Distance
@@ -12,18 +12,29 @@ from amcl_serve.vectors.values import MAX_SIZE
 
 Result = TypeVar("Result")
 
+_HINT = "a hint for Qdrant; not read"
+
 
 class VectorParams(Shape, strict=True):
     """What the vectors of a collection are."""
 
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = Field(None, description="default: the model's D")
     distance: Distance
+    on_disk: bool | None = Field(None, description=_HINT)
+    hnsw_config: dict[str, Any] | None = Field(None, description=_HINT)
 
 
 class CreateRequest(Shape, strict=True):
     """Body of PUT /collections/{name}."""
 
     vectors: VectorParams
+    shard_number: Literal[1] | None = None
+    replication_factor: Literal[1] | None = None
+    write_consistency_factor: Literal[1] | None = None
+    on_disk_payload: bool | None = Field(None, description=_HINT)
+    hnsw_config: dict[str, Any] | None = Field(None, description=_HINT)
+    optimizers_config: dict[str, Any] | None = Field(None, description=_HINT)
+    wal_config: dict[str, Any] | None = Field(None, description=_HINT)
 
 
 class Envelope(BaseModel, Generic[Result]):
@@ -59,10 +70,42 @@ class Params(BaseModel):
     vectors: StoredParams
 
 
+class HnswConfig(BaseModel):
+    """Qdrant's; with m = 0 there is no such index."""
+
+    m: Literal[0]
+    ef_construct: int
+    full_scan_threshold: int
+
+
+class OptimizersConfig(BaseModel):
+    """Qdrant's, for its clients."""
+
+    deleted_threshold: float = Field(description="share of deleted vectors beyond which an index is made smaller")
+    vacuum_min_vector_number: int
+    default_segment_number: int
+    flush_interval_sec: int = Field(description="0: a write is on the disk when it is answered")
+
+
 class Config(BaseModel):
     """Qdrant's nesting."""
 
     params: Params
+    hnsw_config: HnswConfig
+    optimizer_config: OptimizersConfig
+
+
+class PayloadIndex(BaseModel):
+    """An indexed field."""
+
+    data_type: str
+    points: int = Field(description="that have the field")
+
+
+class Existence(BaseModel):
+    """Result of GET /collections/{name}/exists."""
+
+    exists: bool
 
 
 class EmbeddedBy(BaseModel):
@@ -75,7 +118,87 @@ class EmbeddedBy(BaseModel):
 class CollectionDetail(BaseModel):
     """Result of GET /collections/{name}."""
 
-    status: Literal["green"]
+    status: Literal["green", "yellow"] = Field(description="yellow while an index of the payloads is filled")
+    optimizer_status: Literal["ok"]
     points_count: int
+    indexed_vectors_count: int
+    segments_count: int
     config: Config
+    payload_schema: dict[str, PayloadIndex]
     model: EmbeddedBy | None = Field(description="null until an image is embedded into the collection")
+
+
+class AliasBody(BaseModel):
+    """A second name of a collection."""
+
+    alias_name: str
+    collection_name: str
+
+
+class AliasList(BaseModel):
+    """Result of GET /aliases and /collections/{name}/aliases."""
+
+    aliases: list[AliasBody]
+
+
+class CreatedAlias(Shape, strict=True):
+    """An alias and what it stands for from now on."""
+
+    alias_name: str
+    collection_name: str
+
+
+class DeletedAlias(Shape, strict=True):
+    """An alias that is to be forgotten."""
+
+    alias_name: str
+
+
+class RenamedAlias(Shape, strict=True):
+    """An alias, and what it is called from now on."""
+
+    old_alias_name: str
+    new_alias_name: str
+
+
+class AliasAction(Shape, strict=True):
+    """One of three."""
+
+    create_alias: CreatedAlias | None = None
+    delete_alias: DeletedAlias | None = None
+    rename_alias: RenamedAlias | None = None
+
+    @model_validator(mode="after")
+    def _one_action(self) -> AliasAction:
+        if sum(action is not None for action in (self.create_alias, self.delete_alias, self.rename_alias)) != 1:
+            raise ValueError("one of create_alias, delete_alias, rename_alias")
+        return self
+
+
+class AliasRequest(Shape, strict=True):
+    """Body of POST /collections/aliases: done in their order, all or none."""
+
+    actions: Annotated[list[AliasAction], Field(max_length=1000, fail_fast=True)]
+
+
+Schema = Literal["keyword", "integer", "float", "bool", "uuid", "datetime"]
+
+
+class IndexType(Shape, strict=True):
+    """Qdrant's long form of a field's schema."""
+
+    type: Schema
+    lookup: bool | None = Field(None, description=_HINT)
+    range: bool | None = Field(None, description=_HINT)
+    is_principal: bool | None = Field(None, description=_HINT)
+    is_tenant: bool | None = Field(None, description=_HINT)
+    on_disk: bool | None = Field(None, description=_HINT)
+
+
+class IndexRequest(Shape, strict=True):
+    """Body of PUT /collections/{name}/index."""
+
+    field_name: str
+    field_schema: Schema | IndexType | None = Field(
+        None, description="keyword by default; values of any kind are indexed"
+    )

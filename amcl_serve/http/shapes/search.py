@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from amcl_serve.http.shapes.base import Items, Shape
-from amcl_serve.http.shapes.points import Components, Conditions, Id, PointRecord
+from amcl_serve.http.shapes.points import Components, Conditions, Id, ImageBody, OrderBy, PointRecord, Selector
 from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH
 
 
+def _kind_of_example(value: object) -> str:
+    return "<vector>" if isinstance(value, list) else "<image>" if isinstance(value, dict | ImageBody) else "<id>"
+
+
+Example = Annotated[
+    Annotated[Components, Tag("<vector>")] | Annotated[Id, Tag("<id>")] | Annotated[ImageBody, Tag("<image>")],
+    Discriminator(_kind_of_example),
+]
+
+
+class NearestQuery(Shape, strict=True):
+    """The points nearest to something."""
+
+    nearest: Example
+
+
+class Recommendation(Shape, strict=True):
+    """What answers are to be like, and what not."""
+
+    positive: Items[Example] = Field(default_factory=list)
+    negative: Items[Example] = Field(default_factory=list)
+    strategy: Literal["average_vector"] | None = Field(None, description="nearest to 2 mean(positive) - mean(negative)")
+
+
+class RecommendQuery(Shape, strict=True):
+    """The points that are like some and not like others."""
+
+    recommend: Recommendation
+
+
+class OrderByQuery(Shape, strict=True):
+    """Points in the order of an indexed field."""
+
+    order_by: str | OrderBy
+
+
+class SampleQuery(Shape, strict=True):
+    """Points drawn at random."""
+
+    sample: Literal["random"]
+
+
+_QUERIES = {"nearest": NearestQuery, "recommend": RecommendQuery, "order_by": OrderByQuery, "sample": SampleQuery}
+
+
 def _kind_of_query(value: object) -> str:
-    return "vector" if isinstance(value, list) else "image" if isinstance(value, dict | ImageQuery) else "id"
-
-
-class ImageQuery(Shape, strict=True):
-    """The image to search by."""
-
-    image: str = Field(description="base64 or data URI; URLs are not fetched")
+    if isinstance(value, dict):
+        return next((f"<{kind}>" for kind in _QUERIES if kind in value), "<image>")
+    kind = next((f"<{kind}>" for kind, shape in _QUERIES.items() if isinstance(value, shape)), None)
+    return kind or _kind_of_example(value)
 
 
 class SearchParams(Shape, strict=True):
     """How to search."""
 
     exact: bool = Field(True, description="this version's search is always exact")
+    hnsw_ef: int | None = Field(None, description="of approximate searches, of which this version has none")
+    indexed_only: bool | None = Field(None, description="likewise")
 
 
 class QueryOptions(Shape):
@@ -36,18 +80,37 @@ class QueryOptions(Shape):
         None, description="the lowest score of an answer; for Euclid the largest distance"
     )
     filter: Conditions | None = None
-    with_payload: bool = False
+    with_payload: Selector = False
     with_vector: bool = False
     params: SearchParams | None = None
 
 
-class QueryRequest(QueryOptions, strict=True):
-    """JSON body of POST …/points/query: the nearest to a vector, to a stored point, or to an image."""
+Asked = Annotated[
+    Annotated[Components, Tag("<vector>")]
+    | Annotated[Id, Tag("<id>")]
+    | Annotated[ImageBody, Tag("<image>")]
+    | Annotated[NearestQuery, Tag("<nearest>")]
+    | Annotated[RecommendQuery, Tag("<recommend>")]
+    | Annotated[OrderByQuery, Tag("<order_by>")]
+    | Annotated[SampleQuery, Tag("<sample>")],
+    Discriminator(_kind_of_query),
+]
 
-    query: Annotated[
-        Annotated[Components, Tag("vector")] | Annotated[Id, Tag("id")] | Annotated[ImageQuery, Tag("image")],
-        Discriminator(_kind_of_query),
-    ]
+
+class QueryRequest(QueryOptions, strict=True):
+    """JSON body of POST …/points/query: the nearest to a vector, to a stored point, or to an image, and the like."""
+
+    query: Asked | None = Field(None, description="none: the points in the order of their ids")
+    using: Literal[""] | None = Field(None, description="there is one vector a point, which has no name")
+
+
+class QueryGroupsRequest(QueryRequest, strict=True):
+    """Body of POST …/points/query/groups: the best points, so many for each value of a field."""
+
+    offset: Literal[0] = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = Field(10, description="groups")
+    group_by: str = Field(description="a key whose value is a text or an integer; of an array each element counts")
+    group_size: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = Field(3, description="points of a group, at most")
 
 
 class QueryBatchRequest(Shape, strict=True):
@@ -67,6 +130,19 @@ class QueryResult(BaseModel):
     """Result of …/query."""
 
     points: list[ScoredPoint]
+
+
+class PointGroup(BaseModel):
+    """The points that have one value in common."""
+
+    id: int | str
+    hits: list[ScoredPoint]
+
+
+class GroupsResult(BaseModel):
+    """Result of …/query/groups."""
+
+    groups: list[PointGroup]
 
 
 _FILE = {"type": "string", "format": "binary"}

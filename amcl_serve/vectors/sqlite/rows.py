@@ -29,14 +29,17 @@ class CollectionRow:
 
 
 def collection_row(connection: sqlite3.Connection, name: str) -> CollectionRow:
-    """The collection called `name`; raises CollectionNotFound."""
-    sql = "SELECT id, version, size, distance, model, digest, points FROM collections WHERE name = ?"
+    """The collection called `name`, or by an alias of that name; raises CollectionNotFound."""
+    sql = (
+        "SELECT id, name, version, size, distance, model, digest, points FROM collections WHERE id = coalesce("
+        "(SELECT id FROM collections WHERE name = ?1), (SELECT collection FROM aliases WHERE name = ?1))"
+    )
     row = None if name.startswith(DROPPED) else connection.execute(sql, (name,)).fetchone()
     if row is None:
         raise CollectionNotFound(f"no collection {name!r}")
-    collection, version, size, distance, model, digest, points = row
+    collection, own, version, size, distance, model, digest, points = row
     recorded = None if digest is None else ModelRef(model, digest, size)
-    return CollectionRow(collection, version, CollectionInfo(name, size, distance, recorded, points))
+    return CollectionRow(collection, version, CollectionInfo(own, size, distance, recorded, points))
 
 
 def point_record(connection: sqlite3.Connection, collection: CollectionRow, point: PointId) -> Record:
@@ -55,6 +58,11 @@ def row_ids(rows: Iterable[tuple[Any, ...]]) -> Rows:
 def vectors_of(blobs: Iterable[bytes]) -> Vectors:
     """Stored vectors [N, size], of which there are some."""
     return np.stack([np.frombuffer(blob, dtype="<f4") for blob in blobs])
+
+
+def keys_of(points: Iterable[PointId]) -> str:
+    """The ids as `key` has them: the parameter of LISTED."""
+    return orjson.dumps([id_to_key(point) for point in points]).decode()
 
 
 def no_vectors(size: int) -> Vectors:

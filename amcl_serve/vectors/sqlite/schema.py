@@ -46,6 +46,26 @@ CREATE TABLE vectors (
     id INTEGER PRIMARY KEY REFERENCES points (id) ON DELETE CASCADE,
     vector BLOB NOT NULL
 );
+CREATE TABLE aliases (
+    name TEXT PRIMARY KEY,
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE
+);
+CREATE TABLE fields (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    schema TEXT NOT NULL,
+    filled INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (collection, name)
+);
+CREATE TABLE field_values (
+    field INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    value NOT NULL,
+    point INTEGER NOT NULL REFERENCES points (id) ON DELETE CASCADE,
+    PRIMARY KEY (field, kind, value, point)
+) WITHOUT ROWID;
+CREATE INDEX field_values_of ON field_values (point);
 """
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amcl_serve.errors import InvalidRequest
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import Point
+from amcl_serve.vectors.types import Chosen, Point, Query
 
 MISSING = object()
 
@@ -92,6 +92,9 @@ FILTERS = clauses(CONDITIONS | clauses(CONDITIONS))
 def store(tmp_path_factory):
     store = SqliteStore(tmp_path_factory.mktemp("filters"))
     store.create("a", 1, "Dot")
+    store.create("indexed", 1, "Dot")
+    for field in ("a", "b", "a.b", "it's"):
+        store.index_field("indexed", field, "keyword")
     yield store
     store.close()
 
@@ -100,11 +103,14 @@ def store(tmp_path_factory):
 @given(payloads=st.lists(PAYLOADS, min_size=1, max_size=5), where=FILTERS)
 def test_filters_agree_with_python(store, payloads, where):
     points = [Point(i, [1], payload) for i, payload in enumerate(payloads)]
-    store.delete("a", where={})
-    store.upsert("a", points)
-    found = [record.id for record in store.scroll("a", limit=100, where=where).records]
-    assert found == [point.id for point in points if holds(where, point)]
-    assert store.count("a", where) == len(found)
+    expected = [point.id for point in points if holds(where, point)]
+    for name in ("a", "indexed"):
+        store.delete(name, Chosen(where={}))
+        store.upsert(name, points)
+        found = [record.id for record in store.scroll(name, limit=100, where=where).records]
+        assert found == expected
+        assert store.count(name, where) == len(found)
+        assert {hit.record.id for hit in store.query(name, Query([1], filter=where))} == set(found)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,7 @@ def test_bad_keys(store, key):
 
 
 def test_sql_in_keys_and_values_is_text(store):
-    store.delete("a", where={})
+    store.delete("a", Chosen(where={}))
     evil = "x') OR 1=1; DROP TABLE points; --"
     store.upsert("a", [Point(1, [1], {evil: evil}), Point(2, [1], {"a": "b"})])
     for key in (evil, "a' OR '1'='1", "?", "$", "%"):

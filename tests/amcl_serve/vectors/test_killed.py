@@ -21,7 +21,7 @@ WRITER = """
 import sys, threading
 from pathlib import Path
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import Point, Query
+from amcl_serve.vectors.types import Chosen, Point, Query
 from tests.amcl_serve.vectors.test_killed import TOGETHER, vectors
 
 store, first = SqliteStore(Path(sys.argv[1])), int(sys.argv[2])
@@ -35,7 +35,7 @@ def write(number):
         with lock:
             print("upsert", group, flush=True)
         if count % 3 == 2:
-            store.delete("a", where={"must": [{"key": "group", "match": {"value": group - 1}}]})
+            store.delete("a", Chosen(where={"must": [{"key": "group", "match": {"value": group - 1}}]}))
             with lock:
                 print("delete", group - 1, flush=True)
         if count % 5 == 0:

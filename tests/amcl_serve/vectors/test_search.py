@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amcl_serve.errors import InvalidRequest, PointNotFound
 from amcl_serve.vectors.index.exact import ExactIndex
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import Point, Query
+from amcl_serve.vectors.types import Chosen, Examples, Point, Query
 
 DISTANCES = ("Cosine", "Dot", "Euclid")
 
@@ -70,7 +71,7 @@ def test_agrees_with_brute_force_through_writes_and_deletes(store, distance, siz
         store.upsert("a", written)
         points |= {point.id: point for point in written}
         gone = list(points)[::7]
-        store.delete("a", ids=gone)
+        store.delete("a", Chosen(ids=gone))
         for identity in gone:
             del points[identity]
         query = vectors[int(rng.integers(len(vectors)))]
@@ -116,7 +117,7 @@ def test_the_same_after_reopening(tmp_path, distance):
     store.query("a", Query(np.ones(16)))  # builds the index, which then follows the writes
     store.upsert("a", [Point(i, v, {}) for i, v in enumerate(rng.normal(size=(100, 16)))])
     store.upsert("a", [Point(i, v, {}) for i, v in enumerate(rng.normal(size=(50, 16)))])
-    store.delete("a", ids=range(40, 60))
+    store.delete("a", Chosen(ids=range(40, 60)))
     query = Query(rng.normal(size=16), limit=100)
     before = answer(store, query)
     assert len(before) == 80
@@ -180,3 +181,26 @@ def test_a_search_wakes_as_many_threads_as_it_may(tmp_path, threads):
     thread.join()
     assert found == [threads]
     store.close()
+
+
+def test_like_these_and_not_like_those(store, distance):
+    rng = np.random.default_rng(3)
+    points = [Point(i, v, {}) for i, v in enumerate(rng.normal(size=(60, 8)))]
+    store.create("a", 8, distance)
+    store.upsert("a", points)
+    stored = np.stack([store.get("a", i).vector for i in range(60)]).astype(np.float64)
+    extra = rng.normal(size=8)
+    unit = extra / np.linalg.norm(extra) if distance == "Cosine" else extra
+    liked = np.stack([stored[4], unit.astype(np.float32)]).mean(axis=0)
+    wanted = liked + (liked - stored[[9, 10]].mean(axis=0))
+    found = [identity for identity, _ in answer(store, Query(Examples([4, extra], [9, 10]), limit=20))]
+    rest = [point for point in points if point.id not in (4, 9, 10)]
+    assert found == [identity for identity, _ in brute_force(rest, wanted, distance, limit=20)]
+    alone = [identity for identity, _ in answer(store, Query(Examples([4]), limit=5))]
+    assert alone == [identity for identity, _ in answer(store, Query(4, limit=5))]
+    with pytest.raises(PointNotFound):
+        store.query("a", Query(Examples([4], [99])))
+    wrong = {"at least one positive": Examples([]), r"negative\[0\]: .*2 components": Examples([1], [[1, 2]])}
+    for says, examples in wrong.items():
+        with pytest.raises(InvalidRequest, match=says):
+            store.query("a", Query(examples))

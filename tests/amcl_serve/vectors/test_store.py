@@ -15,7 +15,7 @@ from amcl_serve.errors import (
     PointNotFound,
 )
 from amcl_serve.vectors.sqlite.folder import DATABASE_FILE
-from amcl_serve.vectors.types import ModelRef, Point, Query
+from amcl_serve.vectors.types import Chosen, ModelRef, Point, Query
 from tests.amcl_serve.vectors.points import A_UUID, TOP
 
 
@@ -44,13 +44,13 @@ def test_delete_by_id_by_filter_and_by_both(store):
     store.create("a", 1, "Dot")
     store.upsert("a", [Point(i, [i], {"odd": bool(i % 2)}) for i in range(10)])
     assert len(store.query("a", Query([1]))) == 10
-    store.delete("a", ids=[0, 2, 77])
-    store.delete("a", where={"must": [{"key": "odd", "match": {"value": True}}]})
+    store.delete("a", Chosen(ids=[0, 2, 77]))
+    store.delete("a", Chosen(where={"must": [{"key": "odd", "match": {"value": True}}]}))
     assert [record.id for record in store.scroll("a", limit=10).records] == [4, 6, 8]
     assert [hit.record.id for hit in store.query("a", Query([1]))] == [8, 6, 4]
-    store.delete("a", ids=[4], where={"must": [{"has_id": [6]}]})
+    store.delete("a", Chosen(ids=[4], where={"must": [{"has_id": [6]}]}))
     assert [hit.record.id for hit in store.query("a", Query([1]))] == [8]
-    store.delete("a", where={})  # an empty filter matches every point, as Qdrant's does
+    store.delete("a", Chosen(where={}))  # an empty filter matches every point, as Qdrant's does
     assert store.query("a", Query([1])) == []
 
 
@@ -87,7 +87,12 @@ def test_missing_things(store):
     store.create("a", 1, "Dot")
     with pytest.raises(CollectionExists):
         store.create("a", 1, "Dot")
-    for call in (store.describe, store.count, lambda n: store.query(n, Query([1])), lambda n: store.delete(n, ids=[1])):
+    for call in (
+        store.describe,
+        store.count,
+        lambda n: store.query(n, Query([1])),
+        lambda n: store.delete(n, Chosen(ids=[1])),
+    ):
         with pytest.raises(CollectionNotFound, match="'nope'"):
             call("nope")
     with pytest.raises(PointNotFound):

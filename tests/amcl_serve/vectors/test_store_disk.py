@@ -18,7 +18,7 @@ from amcl_serve.errors import (
 )
 from amcl_serve.vectors.sqlite.folder import DATABASE_FILE
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import Point, Query
+from amcl_serve.vectors.types import Chosen, Point, Query
 from tests.amcl_serve.vectors.points import A_UUID, TOP
 
 
@@ -131,7 +131,7 @@ def test_threads_see_every_write_that_returned(store):
                 store.upsert("a", [Point(i, v, {"by": seed}) for i, v in zip(ids, vectors, strict=True)])
                 hits = store.query("a", Query(vectors[0], limit=1000))
                 assert set(ids) <= {hit.record.id for hit in hits}
-                store.delete("a", ids=ids[:2])
+                store.delete("a", Chosen(ids=ids[:2]))
                 assert not set(ids[:2]) & {hit.record.id for hit in store.query("a", Query(vectors[0], limit=1000))}
         except BaseException as error:
             failures.append(error)
@@ -183,11 +183,11 @@ def test_on_a_full_disk_deleting_works_and_makes_room(small_disk):
         store.upsert("a", [Point(i, np.full(512, 1.0), {}) for i in range(written, written + 50)])
     for _ in range(3):
         before = store.count("a")
-        store.delete("a", ids=range(written - 40, written))
+        store.delete("a", Chosen(ids=range(written - 40, written)))
         assert store.count("a") == before - 40
         store.upsert("a", [Point(written - 40, np.full(512, 2.0), {})])
         written = fill(store, written - 40)
-    store.delete("a", where={"must": [{"has_id": list(range(30))}]})
+    store.delete("a", Chosen(where={"must": [{"has_id": list(range(30))}]}))
     store.close()
     store = small_disk()  # opens, too
     assert store.drop("a")

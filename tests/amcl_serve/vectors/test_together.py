@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from amcl_serve.vectors.types import Point, Query
+from amcl_serve.vectors.types import Chosen, Point, Query
 
 
 class Writers:
@@ -88,7 +88,7 @@ def test_what_is_deleted_and_written_while_an_index_is_made(store):
         def write(number, count, turn=turn):
             first = 10_000 * (turn + 1) + 1000 * number + count
             store.upsert("a", [Point(first, vectors[count % 3000], {})])
-            store.delete("a", ids=[first - 1])
+            store.delete("a", Chosen(ids=[first - 1]))
 
         with Writers(write):
             found = [{hit.record.id for hit in store.query("a", Query(vectors[7], limit=1000))} for _ in range(5)]

@@ -15,7 +15,7 @@ import pytest
 from amcl_serve.errors import StorageError
 from amcl_serve.vectors.sqlite.folder import DATABASE_FILE
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import ModelRef, Query
+from amcl_serve.vectors.types import Chosen, ModelRef, Query
 
 FIRST = """
 BEGIN;
@@ -100,7 +100,7 @@ def test_a_store_of_schema_1_is_brought_up_to_date(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)
     store = SqliteStore(tmp_path)
-    assert store.delete("a", where={"must": [{"key": "n", "match": {"value": 4}}]}) == 8  # versions go on
+    assert store.delete("a", Chosen(where={"must": [{"key": "n", "match": {"value": 4}}]})) == 8  # versions go on
     assert store.describe("a").points == 299
     store.close()
 

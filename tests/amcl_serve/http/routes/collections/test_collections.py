@@ -26,7 +26,7 @@ from tests.images import photo
 
 def test_a_collections_life(client: TestClient) -> None:
     detail = ok(client.get(URL), CollectionDetail)
-    assert detail["config"] == {"params": {"vectors": {"size": D, "distance": "Cosine"}}}
+    assert detail["config"]["params"] == {"vectors": {"size": D, "distance": "Cosine"}}
     assert (detail["points_count"], detail["model"]) == (0, None)
     other = "/collections/a.b_c-9"
     assert ok(client.put(other, json={"vectors": {"size": 3, "distance": "Euclid"}}), bool) is True
@@ -46,7 +46,7 @@ def test_a_collections_life(client: TestClient) -> None:
         ({"vectors": {"distance": "Manhattan"}}, "'Cosine', 'Dot' or 'Euclid'"),
         ({"vectors": {"distance": "Dot", "size": 0}}, "vectors.size"),
         ({"vectors": {"distance": "Dot", "size": 65537}}, "65536"),
-        ({"vectors": {"distance": "Dot", "on_disk": True}}, "on_disk"),
+        ({"vectors": {"distance": "Dot", "datatype": "uint8"}}, "datatype"),
     ],
 )
 def test_bad_collections(client: TestClient, body: dict[str, Any], says: str) -> None:

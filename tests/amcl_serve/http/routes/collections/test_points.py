@@ -142,11 +142,11 @@ def test_a_bad_image_refuses_the_request_and_is_named(client: TestClient) -> Non
     refused(response, 400, "undecodable_image", "files[1]: ")
     assert "; files[3]: " in response.json()["detail"]
     body = {"points": [{"id": 0, "image": data_uri(photo(0))}, {"id": 1, "image": data_uri(b"no image")}]}
-    refused(client.put(POINTS, json=body), 415, "unsupported_image", "points[1]: ")
+    refused(client.put(POINTS, json=body), 415, "unsupported_image", "points[1].image: ")
     body["points"][1]["image"] = "not base64!"
-    refused(client.put(POINTS, json=body), 400, "undecodable_image", "points[1]: ")
+    refused(client.put(POINTS, json=body), 400, "undecodable_image", "points[1].image: ")
     body["points"][1]["image"] = data_uri(bomb_png())
-    refused(client.put(POINTS, json=body), 413, "image_too_large", "points[1]: ")
+    refused(client.put(POINTS, json=body), 413, "image_too_large", "points[1].image: ")
     assert ok(client.get(URL))["points_count"] == 0
     assert ok(client.get(URL))["model"] is None
 

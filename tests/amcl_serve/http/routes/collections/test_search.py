@@ -48,11 +48,10 @@ def test_queries_by_vector_id_and_image(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({}, "query: Field required"),
         ({"query": [1.0]}, "query: the vector has 1 components"),
         ({"query": unit(0)}, "query: a vector of zeros"),
-        ({"query": ["a"]}, "query.vector[0]: "),
-        ({"query": {"text": "cat"}}, "query.image.image: "),
+        ({"query": ["a"]}, "query[0]: "),
+        ({"query": {"text": "cat"}}, "query.image: "),
         ({"query": unit(1), "limit": 0}, "limit"),
         ({"query": unit(1), "limit": 1001}, "1000"),
         ({"query": unit(1), "offset": -1}, "offset"),
