@@ -219,7 +219,7 @@ def _new_points(given: UpsertRequest) -> list[NewPoint]:
         ]
     points = []
     for index, point in enumerate(given.points):
-        source = point.vector if point.image is None else ImageBody(image=point.image)
+        source = point.vector if point.image is None else ImageBody(image=point.image, model=None, options=None)
         assert source is not None
         words = f"points[{index}].image" if point.vector is None else f"points[{index}].vector.image"
         points.append(NewPoint(point.id, point.payload or {}, _source(source, Place("points", index, words))))

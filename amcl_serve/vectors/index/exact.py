@@ -70,7 +70,8 @@ class ExactIndex:
         self._count -= len(places)
         if len(self._rows) - self._count > _DEAD * len(self._rows):
             kept = self._rows[self._alive]
-            self._index.remove_ids(_selector(~self._alive))  # keeps the order
+            bits = np.packbits(~self._alive, bitorder="little")
+            self._index.remove_ids(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)))  # keeps the order
             self._rows[:], self._alive[:] = kept, True
             self._giants, self._longest = np.empty(0, np.int64), min(self._longest, 1.0)
             self._find_giants(np.arange(len(kept)))
@@ -91,7 +92,11 @@ class ExactIndex:
         if count == 0:
             return Found(np.empty(0, np.int64), np.empty(0, np.float32))
         giants = self._giants if chosen is None else self._giants[chosen[self._giants]]
-        parameters = None if chosen is None else faiss.SearchParameters(sel=_selector(chosen))
+        parameters = faiss.SearchParameters()
+        if chosen is not None:
+            bits = np.packbits(chosen, bitorder="little")
+            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            parameters.sel = selector  # a bare pointer, as that to `bits`: both have names of their own
         faiss.omp_set_num_threads(self._threads)  # of the calling thread alone
         fetched = min(eligible, count + 8)
         while True:
@@ -167,10 +172,6 @@ def _grown(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
 
 def _parts(places: Rows) -> list[Rows]:
     return np.array_split(places, len(places) // 4096 + 1)
-
-
-def _selector(chosen: npt.NDArray[np.bool_]) -> faiss.IDSelectorBitmap:
-    return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
 
 
 def scores(vector: Vectors, vectors: Vectors, distance: Distance) -> npt.NDArray[np.float32]:

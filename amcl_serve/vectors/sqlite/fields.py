@@ -75,7 +75,8 @@ def fill(connection: sqlite3.Connection, collection: int, name: str, after: int)
     if not len(rows):
         connection.execute("UPDATE fields SET filled = 1 WHERE id = ?", found)
         return None
-    _enter(connection, *found, name, json_of(rows))
+    (field,) = found
+    _enter(connection, field, name, json_of(rows))
     return int(rows[-1])
 
 
