@@ -22,6 +22,13 @@ PNG = {"content-type": "image/png"}
 WRITING = {
     ("PUT", "/collections/{name}"),
     ("DELETE", "/collections/{name}"),
+    ("POST", "/collections/aliases"),
+    ("PUT", "/collections/{name}/index"),
+    ("DELETE", "/collections/{name}/index/{field}"),
+    ("POST", "/collections/{name}/points/payload"),
+    ("PUT", "/collections/{name}/points/payload"),
+    ("POST", "/collections/{name}/points/payload/delete"),
+    ("POST", "/collections/{name}/points/payload/clear"),
     ("PUT", "/collections/{name}/points"),
     ("POST", "/collections/{name}/points/delete"),
     ("POST", "/models/{name}/load"),
