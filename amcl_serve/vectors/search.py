@@ -1,4 +1,4 @@
-"""Searches: an exact FAISS index for each collection, made at its first query, that follows what is written."""
+"""Searches: a FAISS index for each collection, made at its first query, that follows what is written."""
 # ruff: noqa: S608
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 from amcl_serve.errors import InvalidRequest, NotReady
 from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.filters import compile_filter
-from amcl_serve.vectors.index.exact import ExactIndex, Found, scores
+from amcl_serve.vectors.index.exact import Found, scores
+from amcl_serve.vectors.index.grower import Grower
 from amcl_serve.vectors.index.live import Change, LiveIndex
+from amcl_serve.vectors.index.parts import Parts
 from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.database import Database
 from amcl_serve.vectors.sqlite.rows import (
@@ -46,6 +48,7 @@ class Search:
         self._threads = threads
         self._indexes: dict[int, LiveIndex] = {}  # by the collection's row id
         self._lock = threading.Lock()  # of `_indexes`
+        self._grower = Grower(self._made)
 
     def query(self, name: str, query: Query, budget: Budget | None) -> list[Hit]:
         """As of the store."""
@@ -60,12 +63,12 @@ class Search:
                     with live.searching() as (index, version):
                         if version != collection.version:
                             continue
-                        found = index.search(vector, reach)
+                        found = index.search(vector, reach, exact=query.exact, width=query.width)
                 else:
                     condition = compile_filter(query.filter, fields.usable(connection, collection.id))
                     sql = f"SELECT id FROM points WHERE {condition.of_collection} AND {condition.text}"
                     only = row_ids(connection.execute(sql, (collection.id, *condition.parameters)))
-                    found = _among(connection, live, vector, reach, only, collection.info.distance)
+                    found = _among(connection, live, vector, reach, only, query, collection.info.distance)
                 return _ranked(connection, found, without, query, collection.info.distance)
         raise NotReady("the collection's index is being made anew; try again soon")
 
@@ -80,8 +83,8 @@ class Search:
             raise
         return live
 
-    def _load(self, collection: CollectionRow) -> tuple[ExactIndex, int]:
-        index = ExactIndex(collection.info.size, collection.info.distance, self._threads)
+    def _load(self, collection: CollectionRow) -> tuple[Parts, int]:
+        index = Parts(collection.info.size, collection.info.distance, self._threads)
         with self._reading() as connection:
             sql = "SELECT version FROM collections WHERE id = ?"
             (version,) = connection.execute(sql, (collection.id,)).fetchone() or (collection.version,)
@@ -109,8 +112,22 @@ class Search:
         with self._lock:
             self._indexes.pop(collection, None)
 
+    def in_graph(self, collection: int) -> int:
+        """Number of vectors that a graph is searched for."""
+        with self._lock:
+            live = self._indexes.get(collection)
+        if live is None or not live.made:
+            return 0
+        with live.searching() as (index, _):
+            return index.in_graph
+
+    def _made(self) -> list[LiveIndex]:
+        with self._lock:
+            return list(self._indexes.values())
+
     def close(self) -> None:
         """Let go of all of them."""
+        self._grower.close()
         with self._lock:
             self._indexes.clear()
 
@@ -155,11 +172,18 @@ def _example(
 
 
 def _among(
-    connection: sqlite3.Connection, live: LiveIndex, vector: Vectors, count: int, only: Rows, distance: Distance
+    connection: sqlite3.Connection,
+    live: LiveIndex,
+    vector: Vectors,
+    count: int,
+    only: Rows,
+    query: Query,
+    distance: Distance,
 ) -> Found:
     """The best of the rows `only`, those among them that the index does not have, or no more, included."""
     with live.searching() as (index, _):
-        found, missing = index.search(vector, count, only), index.lacks(only)
+        found = index.search(vector, count, only, exact=query.exact, width=query.width)
+        missing = index.lacks(only)
     if not len(missing):
         return found
     sql = f"SELECT id, vector FROM vectors WHERE id IN {LISTED} ORDER BY id"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,8 @@ class SqliteStore:
 
     def close(self) -> None:
         """Let go of the folder; every later call raises NotReady."""
-        self._database.close()
         self._search.close()
+        self._database.close()
 
     def check(self) -> None:
         """NotReady where it cannot be written, StorageDamaged where it cannot be read."""
@@ -140,7 +141,8 @@ class SqliteStore:
     def describe(self, name: str) -> CollectionInfo:
         """Size, distance, model and number of points."""
         with self._reading() as connection:
-            return collection_row(connection, name).info
+            collection = collection_row(connection, name)
+        return replace(collection.info, in_graph=self._search.in_graph(collection.id))
 
     def size(self, name: str) -> int:
         """Components of the collection's vectors."""

@@ -43,6 +43,7 @@ class CollectionInfo:
     distance: Distance
     model: ModelRef | None
     points: int
+    in_graph: int = 0  # points that are searched for approximately
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Query:
     offset: int = 0
     score_threshold: float | None = None
     filter: Filter | None = None
+    exact: bool = False  # look at every vector, where else a graph of near neighbours is followed
+    width: int | None = None  # of that graph's search (efSearch): more finds more, and takes longer
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from amcl_serve.errors import InvalidRequest
 from amcl_serve.http.answers.envelope import check_payloads, record
 from amcl_serve.http.reading.targets import Chance, Target
-from amcl_serve.http.shapes.search import QueryOptions
+from amcl_serve.http.shapes.search import QueryOptions, SearchParams
 from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH, Hit, Order, Query, Record, VectorStore
 
@@ -28,8 +28,9 @@ class Finder:
         """The points of a search, and what was asked for of each."""
         if target is None or isinstance(target, Order | Chance):
             return {"points": [self._answered(*each, options) for each in self._listed(target, options)]}
-        query = Query(target, options.limit, options.offset, options.score_threshold, options.filter)
-        hits = self._store.query(self._name, query, budget=self._budget)
+        hits = self._store.query(
+            self._name, _query(target, options.limit, options.offset, options), budget=self._budget
+        )
         return {"points": [self._hit(hit, options) for hit in hits]}
 
     def groups(self, target: Target, options: QueryOptions, *, by: str, size: int) -> dict[str, Any]:
@@ -41,7 +42,7 @@ class Finder:
             hits: list[Hit] = []
             for offset in range(0, reach, MAX_LIMIT):
                 limit = min(MAX_LIMIT, reach - offset)
-                query = Query(target, limit, offset, options.score_threshold, options.filter)
+                query = _query(target, limit, offset, options)
                 page = self._store.query(self._name, query, budget=self._budget)
                 hits += page
                 if len(page) < limit:
@@ -81,6 +82,11 @@ class Finder:
 
 
 Find = Callable[[Finder, Target, QueryOptions], Any]
+
+
+def _query(target: Target, limit: int, offset: int, options: QueryOptions) -> Query:
+    params = options.params or SearchParams(exact=None, hnsw_ef=None, indexed_only=None)
+    return Query(target, limit, offset, options.score_threshold, options.filter, bool(params.exact), params.hnsw_ef)
 
 
 def _groups(hits: list[Hit], by: str, limit: int, size: int) -> dict[GroupId, list[Hit]]:

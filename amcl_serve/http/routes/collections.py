@@ -19,18 +19,17 @@ from amcl_serve.http.calls import call
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.collections import CollectionDetail, CollectionList, CreateRequest, Envelope, Existence
+from amcl_serve.vectors.index.graph import BUILD_WIDTH, NEIGHBOURS
+from amcl_serve.vectors.index.grower import LARGE
 
 router = routes("/collections", tag="collections")
 
-# What Qdrant's clients read of an index that every search looks through whole.
-_CONFIG = {
-    "hnsw_config": {"m": 0, "ef_construct": 100, "full_scan_threshold": 0},
-    "optimizer_config": {
-        "deleted_threshold": 0.25,
-        "vacuum_min_vector_number": 0,
-        "default_segment_number": 1,
-        "flush_interval_sec": 0,
-    },
+# What Qdrant's clients want to read.
+_OPTIMIZER = {
+    "deleted_threshold": 0.3,
+    "vacuum_min_vector_number": LARGE,
+    "default_segment_number": 1,
+    "flush_interval_sec": 0,
 }
 
 
@@ -64,9 +63,17 @@ async def describe(request: Request, name: str, started: Started) -> Response:
         "status": "green" if all(field.filled for field in fields) else "yellow",
         "optimizer_status": "ok",
         "points_count": info.points,
-        "indexed_vectors_count": 0,
+        "indexed_vectors_count": info.in_graph,
         "segments_count": 1,
-        "config": {"params": {"vectors": {"size": info.size, "distance": info.distance}}, **_CONFIG},
+        "config": {
+            "params": {"vectors": {"size": info.size, "distance": info.distance}},
+            "hnsw_config": {
+                "m": NEIGHBOURS,
+                "ef_construct": BUILD_WIDTH,
+                "full_scan_threshold": LARGE * info.size // 256,
+            },
+            "optimizer_config": _OPTIMIZER,
+        },
         "payload_schema": {field.name: {"data_type": field.schema, "points": field.points} for field in fields},
         "model": None if info.model is None else {"name": info.model.name, "digest": info.model.digest},
     }

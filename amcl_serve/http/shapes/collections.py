@@ -71,11 +71,11 @@ class Params(BaseModel):
 
 
 class HnswConfig(BaseModel):
-    """Qdrant's; with m = 0 there is no such index."""
+    """How the graph of a large collection is made."""
 
-    m: Literal[0]
+    m: int
     ef_construct: int
-    full_scan_threshold: int
+    full_scan_threshold: int = Field(description="KiB of vectors, beyond which there is a graph")
 
 
 class OptimizersConfig(BaseModel):
@@ -121,7 +121,7 @@ class CollectionDetail(BaseModel):
     status: Literal["green", "yellow"] = Field(description="yellow while an index of the payloads is filled")
     optimizer_status: Literal["ok"]
     points_count: int
-    indexed_vectors_count: int
+    indexed_vectors_count: int = Field(description="that are searched for by the graph")
     segments_count: int
     config: Config
     payload_schema: dict[str, PayloadIndex]

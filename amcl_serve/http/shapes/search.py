@@ -66,9 +66,13 @@ def _kind_of_query(value: object) -> str:
 class SearchParams(Shape, strict=True):
     """How to search."""
 
-    exact: bool = Field(True, description="this version's search is always exact")
-    hnsw_ef: int | None = Field(None, description="of approximate searches, of which this version has none")
-    indexed_only: bool | None = Field(None, description="likewise")
+    exact: bool | None = Field(
+        None, description="true: look at every vector; else large collections are searched by a graph"
+    )
+    hnsw_ef: Annotated[int, Field(ge=1, le=MAX_REACH)] | None = Field(
+        None, description="vectors that the search by a graph keeps in view; more find more, and take longer"
+    )
+    indexed_only: bool | None = Field(None, description="not read: all points are searched")
 
 
 class QueryOptions(Shape):

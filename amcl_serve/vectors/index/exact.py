@@ -31,11 +31,13 @@ class ExactIndex:
     team of them is woken for each, which beside other work costs several times the search.
     """
 
+    _compacts = True  # whether places may change
+
     def __init__(self, size: int, distance: Distance, threads: int = 1) -> None:
         self._size = size
         self._distance = distance
         self._threads = threads
-        self._index = faiss.IndexFlatL2(size) if distance == "Euclid" else faiss.IndexFlatIP(size)
+        self._index: faiss.IndexFlat = faiss.IndexFlatL2(size) if distance == "Euclid" else faiss.IndexFlatIP(size)
         self._row_at: Rows = np.empty(0, np.int64)  # by place in FAISS, ascending; with room to grow, as the next
         self._alive_at = np.empty(0, np.bool_)
         self._count = 0
@@ -58,7 +60,7 @@ class ExactIndex:
         first = len(self._rows)
         self._row_at = _grown(self._row_at, first + len(rows))
         self._alive_at = _grown(self._alive_at, first + len(rows))
-        self._index.add(np.ascontiguousarray(vectors))
+        self._append(np.ascontiguousarray(vectors))
         self._rows[first:], self._alive[first:] = rows, True
         self._count += len(rows)
         self._find_giants(np.arange(first, len(self._rows)))
@@ -68,13 +70,28 @@ class ExactIndex:
         places, _ = self._places(rows)
         self._alive[places] = False
         self._count -= len(places)
-        if len(self._rows) - self._count > _DEAD * len(self._rows):
+        if self._compacts and self.dead > _DEAD:
             kept = self._rows[self._alive]
             bits = np.packbits(~self._alive, bitorder="little")
             self._index.remove_ids(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)))  # keeps the order
             self._rows[:], self._alive[:] = kept, True
             self._giants, self._longest = np.empty(0, np.int64), min(self._longest, 1.0)
             self._find_giants(np.arange(len(kept)))
+
+    @property
+    def dead(self) -> float:
+        """Share of vectors that are removed and still there."""
+        return 1 - self._count / len(self._rows) if len(self._rows) else 0.0
+
+    @property
+    def rows(self) -> Rows:
+        """The ids that are there, ascending; a copy."""
+        return self._rows[self._alive]
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors [N, size] of these ids, which are there."""
+        places, _ = self._places(rows)
+        return self._vectors(places)
 
     def search(self, vector: Vectors, count: int, only: Rows | None = None) -> Found:
         """The `count` best for `vector` [size], and all others that tie with the last of them.
@@ -109,6 +126,9 @@ class ExactIndex:
                 good = badness <= last
                 return Found(self._rows[places[good]], found[good])
             fetched = min(eligible, fetched * 4)
+
+    def _append(self, vectors: Vectors) -> None:
+        self._index.add(vectors)
 
     @property
     def _rows(self) -> Rows:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from amcl_serve.vectors.index.exact import ExactIndex
+from amcl_serve.vectors.index.parts import Parts
 from amcl_serve.vectors.types import Rows, Vectors
 
 
@@ -25,7 +25,7 @@ class Change:
 class LiveIndex:
     """One collection's index: built once by `build`, changed by one thread, searched by any."""
 
-    _index: ExactIndex | None = None
+    _index: Parts | None = None
     _version: int = 0
     _lock: threading.Condition = field(default_factory=threading.Condition)
     _building: threading.Lock = field(default_factory=threading.Lock)
@@ -33,7 +33,7 @@ class LiveIndex:
     _searches: int = 0
     _changing: bool = False
 
-    def build(self, read: Callable[[], tuple[ExactIndex, int]]) -> None:
+    def build(self, read: Callable[[], tuple[Parts, int]]) -> None:
         """Take the index that `read` makes of a state of the collection, and that state's version; unless there is one.
 
         Changes meanwhile are caught up with.
@@ -59,18 +59,35 @@ class LiveIndex:
             if self._index is None:
                 self._missed.append(change)
                 return
+        with self.changing() as index:
+            _apply(index, change)
+            self._version = change.version
+
+    @contextmanager
+    def changing(self) -> Iterator[Parts]:
+        """The index, which is there, while nobody else searches or changes it."""
+        with self._lock:
+            while self._changing:
+                self._lock.wait()
             self._changing = True
-            try:
-                while self._searches:
-                    self._lock.wait()
-                _apply(self._index, change)
-                self._version = change.version
-            finally:
+            while self._searches:
+                self._lock.wait()
+            index = self._index
+        try:
+            assert index is not None
+            yield index
+        finally:
+            with self._lock:
                 self._changing = False
                 self._lock.notify_all()
 
+    @property
+    def made(self) -> bool:
+        """Whether there is an index yet."""
+        return self._index is not None
+
     @contextmanager
-    def searching(self) -> Iterator[tuple[ExactIndex, int]]:
+    def searching(self) -> Iterator[tuple[Parts, int]]:
         """The index, which does not change meanwhile, and the version of the collection that it has."""
         with self._lock:
             while self._changing:
@@ -87,6 +104,6 @@ class LiveIndex:
                     self._lock.notify_all()
 
 
-def _apply(index: ExactIndex, change: Change) -> None:
+def _apply(index: Parts, change: Change) -> None:
     index.remove(change.removed)
     index.add(change.added, change.vectors)

@@ -1,0 +1,55 @@
+"""Approximate search by a graph of near neighbours: HNSW (Malkov and Yashunin 2018, arXiv 1603.09320)."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from amcl_serve.vectors.index.exact import ExactIndex, Found, scores
+from amcl_serve.vectors.types import Distance, Rows, Vectors
+
+NEIGHBOURS = 16  # M: of a vector on each layer but the lowest, which has twice as many
+BUILD_WIDTH = 80  # efConstruction
+SEARCH_WIDTH = 96  # efSearch, at least; twice the number that is asked for where that is more
+_FEW = 0.1  # share of the vectors below which those that a filter lets through are looked at one by one
+
+
+class GraphIndex(ExactIndex):
+    """An ExactIndex, whose `search` looks at all vectors, with a graph beside them that `near` follows."""
+
+    _compacts = False  # the graph names vectors by their places
+
+    def __init__(self, size: int, distance: Distance, threads: int = 1) -> None:
+        super().__init__(size, distance, threads)
+        metric = faiss.METRIC_L2 if distance == "Euclid" else faiss.METRIC_INNER_PRODUCT
+        self._graph = faiss.IndexHNSWFlat(size, NEIGHBOURS, metric)
+        self._graph.hnsw.efConstruction = BUILD_WIDTH
+        flat = faiss.downcast_index(self._graph.storage)
+        assert isinstance(flat, faiss.IndexFlat)
+        self._index = flat
+
+    def near(self, vector: Vectors, count: int, only: Rows | None = None, width: int | None = None) -> Found:
+        """About the `count` best for `vector` [size], with the scores of `scores`; `width` is efSearch."""
+        chosen, eligible = None if self._count == len(self._rows) else self._alive, self._count
+        if only is not None:
+            places, _ = self._places(only)
+            chosen, eligible = np.zeros(len(self._rows), np.bool_), len(places)
+            chosen[places] = True
+        if eligible <= max(count, _FEW * len(self._rows)):
+            return self.search(vector, count, only)
+        parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]  # the stubs lack it
+        parameters.efSearch = max(width or SEARCH_WIDTH, 2 * count)
+        if chosen is not None:
+            bits = np.packbits(chosen, bitorder="little")
+            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            parameters.sel = selector  # a bare pointer, as that to `bits`: both have names of their own
+        faiss.omp_set_num_threads(self._threads)
+        _, at = self._graph.search(vector[None], count, params=parameters)
+        places = at[0][at[0] >= 0]
+        if len(places) < count:  # the graph's ways did not lead to as many
+            return self.search(vector, count, only)
+        return Found(self._rows[places], scores(vector, self._vectors(places), self._distance))
+
+    def _append(self, vectors: Vectors) -> None:
+        faiss.omp_set_num_threads(1)
+        self._graph.add(vectors)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from amcl_serve.vectors.index import grower
+from amcl_serve.vectors.index.graph import GraphIndex
+from amcl_serve.vectors.index.live import Change, LiveIndex
+from amcl_serve.vectors.index.parts import Parts
+from amcl_serve.vectors.store import SqliteStore
+from amcl_serve.vectors.types import Chosen, Point, Query
+
+DISTANCES = ("Cosine", "Dot", "Euclid")
+SIZE = 16
+
+
+def clustered(seed, count, distance="Cosine", size=SIZE):
+    rng = np.random.default_rng(seed)
+    made = rng.normal(size=(40, size))[rng.integers(0, 40, count)] + 0.5 * rng.normal(size=(count, size))
+    if distance == "Cosine":
+        made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return made.astype(np.float32)
+
+
+def recall(found, exact):
+    return len(set(found.rows.tolist()) & set(exact.rows.tolist())) / len(exact.rows)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("share", [None, 0.5, 0.01])
+def test_a_graph_finds_nearly_what_is_there_and_its_scores_are_exact(distance, share):
+    index = GraphIndex(SIZE, distance)
+    vectors = clustered(0, 3000, distance)
+    index.add(np.arange(3000), vectors)
+    index.remove(np.arange(0, 3000, 7))
+    rng = np.random.default_rng(1)
+    only = None if share is None else np.flatnonzero(rng.random(3000) < share)
+    found = []
+    for vector in vectors[rng.integers(0, 3000, 50)]:
+        near, exact = index.near(vector, 10, only), index.search(vector, 10, only)
+        scores = dict(zip(index.search(vector, 3000).rows.tolist(), index.search(vector, 3000).scores, strict=True))
+        assert all(scores[row] == score for row, score in zip(near.rows.tolist(), near.scores, strict=True))
+        assert not (near.rows % 7 == 0).any()
+        assert only is None or np.isin(near.rows, only).all()
+        found.append(recall(near, exact))
+    assert np.mean(found) > 0.97
+    assert share != 0.01 or np.mean(found) == 1  # looked at one by one
+
+
+def made(count, distance="Cosine"):
+    live = LiveIndex()
+
+    def read():
+        parts = Parts(SIZE, distance)
+        parts.add(np.arange(count), clustered(0, count, distance))
+        return parts, 0
+
+    live.build(read)
+    return live
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Graphs of small collections, made when a test says so."""
+    for name, value in (("LARGE", 500), ("_REST", 64), ("_WAIT", 1e6)):
+        monkeypatch.setattr(grower, name, value)
+    keeper = grower.Grower(list)
+    yield keeper
+    keeper._closing.set()
+
+
+def test_a_graph_is_made_of_a_large_index_and_takes_up_what_is_added(small):
+    live = made(499)
+    small.tend(live)
+    with live.searching() as (index, _):
+        assert index.graph is None
+    live.follow(Change(1, np.array([3, 4]), np.arange(499, 700), clustered(1, 201)))
+    small.tend(live)
+    with live.searching() as (index, version):
+        assert (version, len(index), index.in_graph, len(index.rest)) == (1, 698, 698, 0)
+        everything = index.rows
+    live.follow(Change(2, np.array([5, 650]), np.arange(700, 800), clustered(2, 100)))
+    with live.searching() as (index, _):
+        assert (len(index), index.in_graph, len(index.rest)) == (796, 696, 100)
+    small.tend(live)
+    with live.searching() as (index, _):
+        assert (len(index), len(index.rest) <= 64, index.in_graph) == (796, True, 796 - len(index.rest))
+        assert index.rows.tolist() == sorted({*everything.tolist(), *range(700, 800)} - {5, 650})
+        vector = clustered(2, 100)[0]
+        assert 700 in index.search(vector, 1).rows
+        exact = index.search(vector, 20, exact=True)
+        assert recall(index.search(vector, 20), exact) > 0.8
+        assert index.lacks(np.array([5, 6, 700, 900])).tolist() == [5, 900]
+
+
+def test_a_graph_of_which_much_is_gone_is_made_anew(small):
+    live = made(1000)
+    small.tend(live)
+    live.follow(Change(1, np.arange(350), np.empty(0, np.int64), np.empty((0, SIZE), np.float32)))
+    with live.searching() as (index, _):
+        before = index.graph
+        assert before.dead == 0.35
+    small.tend(live)
+    with live.searching() as (index, _):
+        assert index.graph is not before
+        assert (len(index), index.in_graph, index.graph.dead) == (650, 650, 0)
+
+
+def test_what_changes_while_a_graph_is_made_is_in_the_index_afterwards(small, monkeypatch):
+    live = made(1000)
+    changed = threading.Event()
+    add = GraphIndex.add
+
+    def slowly(self, rows, vectors):
+        add(self, rows, vectors)
+        if not changed.is_set():
+            changed.set()
+            live.follow(Change(1, np.array([2, 990]), np.array([1000, 1001]), clustered(5, 2)))
+
+    monkeypatch.setattr(GraphIndex, "add", slowly)
+    small.tend(live)
+    with live.searching() as (index, version):
+        assert (version, index.in_graph, len(index.rest)) == (1, 998, 2)
+        assert index.rows.tolist() == [row for row in range(1002) if row not in (2, 990)]
+
+
+def test_a_store_searches_by_its_graph_and_exactly_when_asked(tmp_path, monkeypatch):
+    for name, value in (("LARGE", 500), ("_REST", 64), ("_WAIT", 0.01)):
+        monkeypatch.setattr(grower, name, value)
+    store = SqliteStore(tmp_path)
+    store.create("a", SIZE, "Cosine")
+    vectors = clustered(0, 900)
+    store.upsert("a", [Point(i, v, {"even": i % 2 == 0}) for i, v in enumerate(vectors)])
+    store.query("a", Query(vectors[0]))  # makes the index
+    ended = threading.Event()
+
+    def watch():
+        while store.describe("a").in_graph < 800:
+            ended.wait(0.02)
+        ended.set()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    assert ended.wait(30)
+    where = {"must": [{"key": "even", "match": {"value": True}}]}
+    agreed = []
+    for vector in vectors[:40]:
+        for filter_ in (None, where):
+            near = [hit.record.id for hit in store.query("a", Query(vector, limit=10, filter=filter_))]
+            exact = [hit.record.id for hit in store.query("a", Query(vector, limit=10, filter=filter_, exact=True))]
+            agreed.append(len(set(near) & set(exact)) / 10)
+    assert np.mean(agreed) > 0.97
+    store.delete("a", Chosen(ids=range(100)))
+    assert all(hit.record.id >= 100 for hit in store.query("a", Query(vectors[5], limit=50)))
+    store.close()
