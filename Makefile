@@ -8,7 +8,7 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check client openapi bench-model bench-training bench-serving bench-overload soak \
+.PHONY: help install serve test test-slow check client openapi bench-model bench-training bench-serving bench-overload bench-retrieval soak \
 	fuzz chromium nginx wrk clean
 
 help: ## list the targets
@@ -50,6 +50,9 @@ bench-serving: .venv-bench/.stamp wrk ## measure how fast the server is, against
 
 bench-overload: .venv-dev/.stamp ## offer a server four times what it can do: ARGS="--seconds 60"
 	$(DEV)/python -m benchmarks.serving.overload $(ARGS)
+
+bench-retrieval: .venv-dev/.stamp ## measure how fast collections are, against FAISS by itself: ARGS="--points 1000000"
+	$(DEV)/python -m benchmarks.retrieval $(ARGS)
 
 soak: .venv-dev/.stamp ## half an hour of mixed load, and what memory it costs: ARGS="--minutes 30"
 	$(DEV)/python -m benchmarks.serving.soak $(ARGS)

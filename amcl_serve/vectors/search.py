@@ -7,7 +7,9 @@ import contextlib
 import logging
 import sqlite3
 import threading
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -19,6 +21,7 @@ from amcl_serve.vectors.index.exact import Found, scores
 from amcl_serve.vectors.index.grower import Grower
 from amcl_serve.vectors.index.live import Change, LiveIndex
 from amcl_serve.vectors.index.parts import Parts
+from amcl_serve.vectors.index.snapshots import Snapshot, Snapshots
 from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.database import Database
 from amcl_serve.vectors.sqlite.rows import (
@@ -42,13 +45,15 @@ _LOADED = 4096  # vectors read at once while an index is built
 class Search:
     """The indexes of a database's collections. Safe to call from any thread; `follow` is the writer's."""
 
-    def __init__(self, database: Database, threads: int) -> None:
+    def __init__(self, database: Database, threads: int, folder: Path) -> None:
+        """`folder` is where graphs are kept between runs."""
         self._reading = database.readers.reading
         self._published = database.writer.published
         self._threads = threads
         self._indexes: dict[int, LiveIndex] = {}  # by the collection's row id
         self._lock = threading.Lock()  # of `_indexes`
-        self._grower = Grower(self._made)
+        self._snapshots = Snapshots(folder)
+        self._grower = Grower(self._made, self._keep)
 
     def query(self, name: str, query: Query, budget: Budget | None) -> list[Hit]:
         """As of the store."""
@@ -75,24 +80,45 @@ class Search:
     def _live(self, collection: CollectionRow) -> LiveIndex:
         """The collection's index, made of what is stored if there is none."""
         with self._lock:
-            live = self._indexes.setdefault(collection.id, LiveIndex())
+            live = self._indexes.setdefault(collection.id, LiveIndex(collection.id))
         try:
-            live.build(partial(self._load, collection))
+            live.build(partial(self._load, live, collection))
         except BaseException:
             self._forget(collection.id, live)
             raise
         return live
 
-    def _load(self, collection: CollectionRow) -> tuple[Parts, int]:
-        index = Parts(collection.info.size, collection.info.distance, self._threads)
+    def _load(self, live: LiveIndex, collection: CollectionRow) -> tuple[Parts, int]:
+        info = collection.info
+        kept = self._snapshots.load(collection.id, info.size, info.distance)
         with self._reading() as connection:
             sql = "SELECT version FROM collections WHERE id = ?"
             (version,) = connection.execute(sql, (collection.id,)).fetchone() or (collection.version,)
-            sql = "SELECT id, vector FROM points JOIN vectors USING (id) WHERE collection = ? ORDER BY id"
-            cursor = connection.execute(sql, (collection.id,))
-            while rows := cursor.fetchmany(_LOADED):
-                index.add(row_ids(rows), vectors_of(vector for _, vector in rows))
+            if kept is not None and len(kept.rows):
+                index = Parts(info.size, info.distance, self._threads)
+                try:
+                    index.restore(kept, _stored(connection, collection.id))
+                except (ValueError, RuntimeError):
+                    _log.exception("the kept graph of collection %d does not fit, and is made anew", collection.id)
+                else:
+                    live.kept = len(kept.rows)
+                    return index, version
+            index = Parts(info.size, info.distance, self._threads)
+            for rows, vectors in _stored(connection, collection.id):
+                index.add(rows, vectors)
         return index, version
+
+    def _keep(self, live: LiveIndex) -> None:
+        """Keep the graph of an index on the disk; where that cannot be, it is made anew in the next run."""
+        with live.searching() as (index, _):
+            if index.graph is None or index.graph.added == live.kept:
+                return
+            kept, size, distance = Snapshot(*index.graph.links()), index.size, index.distance
+        try:
+            self._snapshots.save(live.collection, size, distance, kept)
+        except OSError as error:
+            _log.warning("the graph of a collection could not be kept (%s)", error.strerror)
+        live.kept = len(kept.rows)  # not tried over and over
 
     def follow(self, written: tuple[int, Change]) -> None:
         """Bring the index up to a committed write; one that cannot follow is dropped and built anew when needed."""
@@ -111,6 +137,7 @@ class Search:
         """Let go of a dropped collection's index."""
         with self._lock:
             self._indexes.pop(collection, None)
+        self._snapshots.forget(collection)
 
     def in_graph(self, collection: int) -> int:
         """Number of vectors that a graph is searched for."""
@@ -126,8 +153,11 @@ class Search:
             return list(self._indexes.values())
 
     def close(self) -> None:
-        """Let go of all of them."""
+        """Let go of all of them; their graphs are kept."""
         self._grower.close()
+        for live in self._made():
+            if live.made:
+                self._keep(live)
         with self._lock:
             self._indexes.clear()
 
@@ -135,6 +165,14 @@ class Search:
         with self._lock:
             if self._indexes.get(collection) is live:
                 del self._indexes[collection]
+
+
+def _stored(connection: sqlite3.Connection, collection: int) -> Iterator[tuple[Rows, Vectors]]:
+    """The numbers of a collection's points, ascending, and their vectors [N, size], part by part."""
+    sql = "SELECT id, vector FROM points JOIN vectors USING (id) WHERE collection = ? ORDER BY id"
+    cursor = connection.execute(sql, (collection,))
+    while rows := cursor.fetchmany(_LOADED):
+        yield row_ids(rows), vectors_of(vector for _, vector in rows)
 
 
 def _target(
@@ -195,7 +233,13 @@ def _among(
 def _ranked(
     connection: sqlite3.Connection, found: Found, without: set[str], query: Query, distance: Distance
 ) -> list[Hit]:
-    keys = dict(connection.execute(f"SELECT id, key FROM points WHERE id IN {LISTED}", (json_of(found.rows),)))
+    if len(found.rows) <= 2 * query.limit:  # all at once: most of them are answered
+        sql = f"SELECT id, key, version, vector, payload FROM points JOIN vectors USING (id) WHERE id IN {LISTED}"
+        records = {row[0]: row[1:] for row in connection.execute(sql, (json_of(found.rows),))}
+        keys = {row: key for row, (key, *_) in records.items()}
+    else:
+        records = {}
+        keys = dict(connection.execute(f"SELECT id, key FROM points WHERE id IN {LISTED}", (json_of(found.rows),)))
     badness = found.scores if distance == "Euclid" else -found.scores
     rows = found.rows.tolist()
     order = sorted(
@@ -206,4 +250,7 @@ def _ranked(
         worst = np.float32(query.score_threshold) * (1 if distance == "Euclid" else -1)
         chosen = [i for i in chosen if badness[i] <= worst]
     sql = f"{RECORD} WHERE id = ?"
-    return [Hit(found.scores[i], record(*connection.execute(sql, (rows[i],)).fetchone())) for i in chosen]
+    return [
+        Hit(found.scores[i], record(*(records.get(rows[i]) or connection.execute(sql, (rows[i],)).fetchone())))
+        for i in chosen
+    ]

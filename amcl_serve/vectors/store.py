@@ -59,6 +59,7 @@ from amcl_serve.vectors.types import (
 from amcl_serve.vectors.values import MAX_SIZE, as_vectors, check_name, encode_payload, id_to_key
 
 _NAMES = f"SELECT name FROM collections WHERE name NOT LIKE '{DROPPED}%' ORDER BY name"
+GRAPHS = "graphs"  # folder of the graphs, which are made anew where it is gone
 _PIECES = (4096, 32)  # points deleted in a transaction; the second where the disk is full, whose log the room takes
 
 
@@ -70,7 +71,7 @@ class SqliteStore:
         self._database = Database(data_dir)
         self._reading = self._database.readers.reading
         self._write = self._database.writer.write
-        self._search = Search(self._database, search_threads)
+        self._search = Search(self._database, search_threads, data_dir / GRAPHS)
         with contextlib.suppress(StorageFull):  # what a drop was killed at
             self._purge()
             self._fill()

@@ -19,6 +19,7 @@ MAX_POINTS = 10_000  # that are written or deleted by their ids at a time
 MAX_LENGTH = 1e18  # Euclidean length of a vector: squared distances stay finite in float32
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_PAYLOAD_DEPTH = 32
+_EASY = 1e150  # components whose squares are finite
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UUID = re.compile(r"(?:urn:uuid:)?[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
@@ -55,7 +56,12 @@ def key_to_id(key: str) -> PointId:
 
 
 def as_vector(values: Vector, size: int, distance: Distance) -> Vectors:
-    """`values` as float32 [size], of unit length for Cosine."""
+    """`values` as float32 [size], of unit length for Cosine, to the last bit as `as_vectors` has it."""
+    wide = np.asarray(values, dtype=np.float64)
+    if wide.shape == (size,):
+        largest = float(np.abs(wide).max())
+        if 0 < largest < _EASY and (length := largest * math.sqrt(np.square(wide / largest).sum())) <= MAX_LENGTH:
+            return (wide / length if distance == "Cosine" else wide).astype(np.float32)
     (found,) = as_vectors([values], size, distance)
     if isinstance(found, InvalidRequest):
         raise found

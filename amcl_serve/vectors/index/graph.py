@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from amcl_serve.vectors.index.exact import ExactIndex, Found, scores
 from amcl_serve.vectors.types import Distance, Rows, Vectors
@@ -22,11 +25,44 @@ class GraphIndex(ExactIndex):
     def __init__(self, size: int, distance: Distance, threads: int = 1) -> None:
         super().__init__(size, distance, threads)
         metric = faiss.METRIC_L2 if distance == "Euclid" else faiss.METRIC_INNER_PRODUCT
-        self._graph = faiss.IndexHNSWFlat(size, NEIGHBOURS, metric)
+        self._graph: faiss.IndexHNSW = faiss.IndexHNSWFlat(size, NEIGHBOURS, metric)
         self._graph.hnsw.efConstruction = BUILD_WIDTH
         flat = faiss.downcast_index(self._graph.storage)
         assert isinstance(flat, faiss.IndexFlat)
         self._index = flat
+
+    @property
+    def added(self) -> int:
+        """Number of vectors that were ever added."""
+        return len(self._rows)
+
+    def links(self) -> tuple[Rows, npt.NDArray[np.uint8]]:
+        """All ids that were ever added, in the graph's order, and the graph without its vectors, as FAISS writes it."""
+        return self._rows.copy(), faiss.serialize_index(self._graph, faiss.IO_FLAG_SKIP_STORAGE)
+
+    def link(self, rows: Rows, links: npt.NDArray[np.uint8], vectors: Iterable[tuple[Rows, Vectors]]) -> None:
+        """Become the graph that `links` gave `rows` and `links` of; what `vectors` lacks of `rows` counts as removed.
+
+        `vectors`: ids, ascending from part to part, and vectors [N, size] of each. ValueError for other links.
+        """
+        graph = faiss.deserialize_index(links, faiss.IO_FLAG_SKIP_STORAGE)
+        if not isinstance(graph, faiss.IndexHNSW) or graph.ntotal != len(rows) or graph.d != self._size:
+            raise ValueError("these are the links of another graph")
+        flat = faiss.IndexFlatL2(self._size) if self._distance == "Euclid" else faiss.IndexFlatIP(self._size)
+        self._row_at, self._alive_at = rows.copy(), np.zeros(len(rows), np.bool_)
+        for part, found in vectors:
+            places = np.searchsorted(rows, part)
+            assert (rows[places] == part).all()
+            block = np.zeros((int(places[-1]) + 1 - flat.ntotal, self._size), np.float32)  # zeros for what is gone
+            block[places - flat.ntotal] = found
+            flat.add(block)
+            self._alive_at[places] = True
+        flat.add(np.zeros((len(rows) - flat.ntotal, self._size), np.float32))
+        graph.storage, graph.own_fields = flat, False
+        graph.hnsw.efConstruction = BUILD_WIDTH
+        self._index, self._graph = flat, graph
+        self._count = int(self._alive_at.sum())
+        self._find_giants(np.flatnonzero(self._alive_at))
 
     def near(self, vector: Vectors, count: int, only: Rows | None = None, width: int | None = None) -> Found:
         """About the `count` best for `vector` [size], with the scores of `scores`; `width` is efSearch."""

@@ -22,10 +22,14 @@ _log = logging.getLogger(__name__)
 
 
 class Grower:
-    """Looks after the indexes that `indexes` names, once a second, until `close`."""
+    """Looks after the indexes that `indexes` names, once a second, until `close`.
 
-    def __init__(self, indexes: Callable[[], Iterable[LiveIndex]]) -> None:
+    `keep` is called for one whose graph has grown by a tenth since it was kept.
+    """
+
+    def __init__(self, indexes: Callable[[], Iterable[LiveIndex]], keep: Callable[[LiveIndex], None]) -> None:
         self._indexes = indexes
+        self._keep = keep
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="collections-grower", daemon=True)
         self._thread.start()
@@ -54,7 +58,10 @@ class Grower:
         if graph is None or graph.dead > _DEAD:
             if count >= LARGE:
                 self._make(live)
+                self._keep(live)
             return
+        if graph.added > 1.1 * live.kept:
+            self._keep(live)
         while rest > _REST and not self._closing.is_set():
             for _ in range(_REST // _SLICE):
                 with live.changing() as index:
@@ -78,4 +85,5 @@ class Grower:
             graph.add(part, vectors)
         with live.changing() as index:
             index.use(graph)
+            live.kept = 0
         _log.info("the graph of %d vectors is in use", len(graph))

@@ -23,8 +23,13 @@ class Change:
 
 @dataclass
 class LiveIndex:
-    """One collection's index: built once by `build`, changed by one thread, searched by any."""
+    """One collection's index: built once by `build`, changed by one thread, searched by any.
 
+    `kept` is how many vectors the graph had when it was last kept on the disk; 0 for another graph.
+    """
+
+    collection: int
+    kept: int = 0
     _index: Parts | None = None
     _version: int = 0
     _lock: threading.Condition = field(default_factory=threading.Condition)

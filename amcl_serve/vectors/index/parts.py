@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from amcl_serve.vectors.index.exact import ExactIndex, Found
 from amcl_serve.vectors.index.graph import GraphIndex
+from amcl_serve.vectors.index.snapshots import Snapshot
 from amcl_serve.vectors.types import Distance, Rows, Vectors
 
 
@@ -16,6 +19,7 @@ class Parts:
     """
 
     def __init__(self, size: int, distance: Distance, threads: int = 1) -> None:
+        self.size, self.distance = size, distance
         self._new = (size, distance, threads)
         self.rest = ExactIndex(*self._new)
         self.graph: GraphIndex | None = None
@@ -85,6 +89,23 @@ class Parts:
         rows = self.rest.rows[:count]
         self.graph.add(rows, self.rest.vectors(rows))
         self.rest.remove(rows)
+
+    def restore(self, kept: Snapshot, vectors: Iterable[tuple[Rows, Vectors]]) -> None:
+        """Become the index of `vectors`, ids that ascend from part to part and vectors of each: those that `kept` joins
+        as its graph, the others as the rest. ValueError where that is no graph of such vectors.
+        """
+        graph = self.new_graph()
+
+        def joined() -> Iterator[tuple[Rows, Vectors]]:
+            for rows, found in vectors:
+                places = np.minimum(np.searchsorted(kept.rows, rows), len(kept.rows) - 1)
+                known = kept.rows[places] == rows
+                self.rest.add(rows[~known], found[~known])
+                if known.any():
+                    yield rows[known], found[known]
+
+        graph.link(kept.rows, kept.links, joined())
+        self.graph = graph
 
     @property
     def rows(self) -> Rows:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from amcl_serve.vectors.index import grower
 from amcl_serve.vectors.index.graph import GraphIndex
 from amcl_serve.vectors.index.live import Change, LiveIndex
 from amcl_serve.vectors.index.parts import Parts
+from amcl_serve.vectors.index.snapshots import Snapshot, Snapshots
 from amcl_serve.vectors.store import SqliteStore
 from amcl_serve.vectors.types import Chosen, Point, Query
 
@@ -50,7 +52,7 @@ def test_a_graph_finds_nearly_what_is_there_and_its_scores_are_exact(distance, s
 
 
 def made(count, distance="Cosine"):
-    live = LiveIndex()
+    live = LiveIndex(1)
 
     def read():
         parts = Parts(SIZE, distance)
@@ -66,7 +68,7 @@ def small(monkeypatch):
     """Graphs of small collections, made when a test says so."""
     for name, value in (("LARGE", 500), ("_REST", 64), ("_WAIT", 1e6)):
         monkeypatch.setattr(grower, name, value)
-    keeper = grower.Grower(list)
+    keeper = grower.Grower(list, lambda live: None)
     yield keeper
     keeper._closing.set()
 
@@ -126,24 +128,99 @@ def test_what_changes_while_a_graph_is_made_is_in_the_index_afterwards(small, mo
         assert index.rows.tolist() == [row for row in range(1002) if row not in (2, 990)]
 
 
-def test_a_store_searches_by_its_graph_and_exactly_when_asked(tmp_path, monkeypatch):
+@pytest.fixture
+def eager(monkeypatch):
+    """Graphs of small collections, made at once."""
     for name, value in (("LARGE", 500), ("_REST", 64), ("_WAIT", 0.01)):
         monkeypatch.setattr(grower, name, value)
+
+
+def grown(store, count):
+    store.query("a", Query(np.ones(SIZE)))  # makes the index
+    until = time.monotonic() + 30
+    while store.describe("a").in_graph < count:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return store
+
+
+def ids(store, vector, **options):
+    return [hit.record.id for hit in store.query("a", Query(vector, limit=10, **options))]
+
+
+@pytest.fixture
+def large(eager, tmp_path):
+    """A folder with a store of 900 points and their kept graph; the store is closed."""
+    store = SqliteStore(tmp_path)
+    store.create("a", SIZE, "Cosine")
+    store.upsert("a", [Point(i, v, {}) for i, v in enumerate(clustered(0, 900))])
+    grown(store, 836).close()
+    return tmp_path
+
+
+def test_a_graph_is_kept_between_runs(large, monkeypatch):
+    made = []
+    monkeypatch.setattr(grower.Grower, "_make", lambda self, live: made.append(live))
+    vectors = clustered(0, 900)
+    for turn in range(3):
+        store = SqliteStore(large)
+        store.query("a", Query(vectors[0]))
+        assert store.describe("a").in_graph >= 700
+        near = [recall_of(ids(store, v), ids(store, v, exact=True)) for v in vectors[300:340]]
+        assert np.mean(near) > 0.95
+        alive = {*range(150 * turn // 2, 900)} | {1000 + each for each in range(50 * turn)}
+        assert store.describe("a").points == len(alive)
+        assert {*ids(store, vectors[10], exact=True)} <= alive
+        assert {*ids(store, vectors[10])} <= alive
+        store.delete("a", Chosen(ids=range(75 * turn, 75 * turn + 75)))
+        new = clustered(turn + 1, 50)
+        store.upsert("a", [Point(1000 + 50 * turn + i, v, {}) for i, v in enumerate(new)])
+        assert ids(store, new[3])[0] == 1000 + 50 * turn + 3
+        store.close()
+    assert made == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone", "another's"])
+def test_a_kept_graph_that_is_damaged_is_made_anew(large, damage, caplog):
+    (path,) = (large / "graphs").iterdir()
+    data = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(data[:-1000])
+    elif damage == "flipped":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "gone":
+        path.unlink()
+    else:
+        Snapshots(path.parent).save(1, SIZE, "Euclid", Snapshot(np.arange(5), np.frombuffer(b"x" * 50, np.uint8)))
+    store = SqliteStore(large)
+    vectors = clustered(0, 900)
+    assert ids(store, vectors[5])[0] == 5
+    grown(store, 836)
+    assert np.mean([recall_of(ids(store, v), ids(store, v, exact=True)) for v in vectors[:40]]) > 0.95
+    store.close()
+    assert len(path.read_bytes()) > 900 * 8
+
+
+def test_a_dropped_collection_s_graph_is_gone(large):
+    store = SqliteStore(large)
+    store.drop("a")
+    assert list((large / "graphs").iterdir()) == []
+    store.close()
+
+
+def recall_of(near, exact):
+    return len(set(near) & set(exact)) / len(exact)
+
+
+def test_a_store_searches_by_its_graph_and_exactly_when_asked(tmp_path, eager):
     store = SqliteStore(tmp_path)
     store.create("a", SIZE, "Cosine")
     vectors = clustered(0, 900)
     store.upsert("a", [Point(i, v, {"even": i % 2 == 0}) for i, v in enumerate(vectors)])
-    store.query("a", Query(vectors[0]))  # makes the index
-    ended = threading.Event()
-
-    def watch():
-        while store.describe("a").in_graph < 800:
-            ended.wait(0.02)
-        ended.set()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    assert ended.wait(30)
+    grown(store, 800)
     where = {"must": [{"key": "even", "match": {"value": True}}]}
     agreed = []
     for vector in vectors[:40]:
