@@ -1,17 +1,21 @@
 """`amcl-serve index`: a folder of images into a collection of a running server.
 
 A point's id is made from the file's path within the folder, its payload holds the file's hash. So a second run sends
-only what is new or changed, and a run that was cut off goes on where it stopped.
+only what is new or changed, and a run that was cut off goes on where it stopped. The payload holds the folder too, so
+that `--prune` removes what has vanished from this folder, and nothing that came from elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from amcl_serve.client import Client, Point
@@ -26,6 +30,7 @@ from amcl_serve.errors import (
     StartupError,
     TooManyItems,
 )
+from amcl_serve.model.image_files import ImageFiles
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -35,6 +40,7 @@ MAX_BATCH = 1000
 BATCH_BYTES = 32 * 1024 * 1024  # half of what a server takes by default
 
 INDEXED, PRESENT = "indexed", "already there"
+WATCH_SECONDS = 2.0  # between two looks at a watched folder; a file is sent once it is the same in two of them
 Report = Callable[[str, str, str], None]  # relative path, outcome (these or BROKEN), reason if broken
 
 
@@ -52,12 +58,19 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--batch", type=_number, default=32, metavar="N", help="images a request (default: %(default)s)"
     )
+    parser.add_argument(
+        "--prune", action="store_true", help="remove the points of files that are no longer in the folder"
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="go on: send what is added or changed from then on, until Ctrl-C"
+    )
     parser.add_argument("--recreate", action="store_true", help="remove the collection and its points first")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Index; 1 if no image could be, 130 if interrupted."""
+    sent = _signatures(args.folder) if args.watch else {}
     files = find_images(args.folder)
     progress = Progress(len(files), (INDEXED, PRESENT, BROKEN))
     again = "run the same command again to go on from here"
@@ -66,8 +79,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         with connection(args, max_items=MAX_BATCH) as client:
             prepare(client, args.collection, recreate=args.recreate)
-            index_files(client, args.collection, args.folder, files, batch=args.batch, report=progress)
+            _index(client, args, files, progress)
+            if args.prune:
+                progress.note(f"{prune(client, args.collection, args.folder, files)} removed, whose files are gone")
+            if args.watch:
+                progress.end(progress.summary())
+                watch(client, args, sent)
     except KeyboardInterrupt:
+        if args.watch and progress.done == len(files):
+            return 0
         progress.end(f"interrupted: {progress.summary()}; {again}")
         return 130
     except AmclError as error:
@@ -97,17 +117,94 @@ def prepare(client: Client, collection: str, *, recreate: bool) -> None:
         client.create_collection(collection)
 
 
-def index_files(client: Client, collection: str, folder: Path, files: list[str], *, batch: int, report: Report) -> None:
-    """Send what the collection does not have yet; `report` is called for a file once its outcome is certain."""
+def index_files(
+    client: Client,
+    collection: str,
+    folder: Path,
+    files: list[str],
+    *,
+    batch: int,
+    report: Report,
+    owned: bool = False,
+) -> None:
+    """Send what the collection does not have yet; `report` is called for a file once its outcome is certain.
+
+    `owned`: what is there as another folder's is sent too.
+    """
+    home = str(folder.resolve())
     for group in _groups(folder, files, batch, report):
         wanted = {str(item.id): item for item in group}
         stored = {"must": [{"has_id": list(wanted)}]}
         for point in client.scroll(collection, limit=len(group), filter=stored)["points"]:
             item = wanted[str(point["id"])]
-            if point["payload"].get("sha256") == item.sha256:
+            known = point["payload"].get("folder") == home or not owned
+            if point["payload"].get("sha256") == item.sha256 and known:
                 del wanted[str(item.id)]
                 report(item.path, PRESENT, "")
-        _send(client, collection, list(wanted.values()), report)
+        _send(client, collection, home, list(wanted.values()), report)
+
+
+def prune(client: Client, collection: str, folder: Path, files: list[str]) -> int:
+    """Delete the points that came from this folder and whose files are not among `files`; how many there were."""
+    kept = set(files)
+    mine = {"must": [{"key": "folder", "match": {"value": str(folder.resolve())}}]}
+    gone: list[Any] = []
+    start: Any = None
+    while True:
+        page = client.scroll(collection, limit=MAX_BATCH, offset=start, filter=mine)
+        gone += [point["id"] for point in page["points"] if point["payload"].get("path") not in kept]
+        start = page["next_page_offset"]
+        if start is None:
+            break
+    if gone:
+        client.delete(collection, gone)
+    return len(gone)
+
+
+def watch(client: Client, args: argparse.Namespace, sent: dict[str, tuple[int, int]]) -> None:
+    """Follow the folder, of which `sent` has been sent, until Ctrl-C.
+
+    A look that finds no image at all, as where a disk was taken out, is passed over.
+    """
+    print(f"watching {args.folder}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    before = sent
+    while True:
+        time.sleep(WATCH_SECONDS)
+        now = _signatures(args.folder)
+        if not now:
+            continue
+        changed = sorted(path for path, signature in now.items() if before.get(path) == signature != sent.get(path))
+        vanished = [path for path in sent if path not in now and path not in before]
+        before = now
+        if changed:
+            progress = Progress(len(changed), (INDEXED, PRESENT, BROKEN))
+            _index(client, args, changed, progress)
+            progress.end(progress.summary())
+        if vanished and args.prune:
+            client.delete(args.collection, [str(_id(path)) for path in vanished])
+            print(f"{len(vanished)} removed, whose files are gone", file=sys.stderr, flush=True)
+        sent = {path: signature for path, signature in sent.items() if path not in vanished}
+        sent |= {path: now[path] for path in changed}
+
+
+def _index(client: Client, args: argparse.Namespace, files: list[str], report: Report) -> None:
+    index_files(client, args.collection, args.folder, files, batch=args.batch, report=report, owned=args.prune)
+
+
+def _signatures(folder: Path) -> dict[str, tuple[int, int]]:
+    """When each image of the tree was changed, and its size, by its path; nothing where there are no images."""
+    found = {}
+    for path in ImageFiles(folder, unreadable=lambda _: None):
+        with contextlib.suppress(OSError, UnicodeEncodeError):
+            status = path.stat()
+            _id(name := path.relative_to(folder).as_posix())
+            found[name] = (status.st_mtime_ns, status.st_size)
+    return found
+
+
+def _id(path: str) -> UUID:
+    """A file's point; UnicodeEncodeError for a name that is not UTF-8."""
+    return uuid5(NAMESPACE, path)
 
 
 @dataclass(frozen=True)
@@ -124,7 +221,7 @@ def _groups(folder: Path, files: list[str], batch: int, report: Report) -> Itera
     for path in files:
         try:
             data = (folder / path).read_bytes()
-            item = _Item(path, uuid5(NAMESPACE, path), hashlib.sha256(data).hexdigest(), data)
+            item = _Item(path, _id(path), hashlib.sha256(data).hexdigest(), data)
         except OSError as error:
             report(path, BROKEN, f"cannot be read: {error.strerror}")
             continue
@@ -139,16 +236,19 @@ def _groups(folder: Path, files: list[str], batch: int, report: Report) -> Itera
         yield group
 
 
-def _send(client: Client, collection: str, group: list[_Item], report: Report) -> None:
+def _send(client: Client, collection: str, folder: str, group: list[_Item], report: Report) -> None:
     """Upsert a group, without its broken images, and in halves where it is too large for the server."""
     while group:
-        points = [Point(item.id, {"path": item.path, "sha256": item.sha256}, image=item.data) for item in group]
+        points = [
+            Point(item.id, {"path": item.path, "folder": folder, "sha256": item.sha256}, image=item.data)
+            for item in group
+        ]
         try:
             client.upsert(collection, points)
         except AmclError as error:
             if isinstance(error, BodyTooLarge | TooManyItems) and len(group) > 1:
                 half = len(group) // 2
-                _send(client, collection, group[:half], report)
+                _send(client, collection, folder, group[:half], report)
                 group = group[half:]
                 continue
             at_fault = error.items if error.status < 500 else ()  # else the server is

@@ -54,6 +54,10 @@ class Progress:
         counts += [f"{self._before} done before"] if self._before else []
         return f"{', '.join(counts)}, of {self._total} images in {time.monotonic() - self._started:.1f} s"
 
+    def note(self, sentence: str) -> None:
+        """Say something in between."""
+        self._line(sentence)
+
     def end(self, sentence: str = "") -> None:
         """Leave the renewed line and print a last one."""
         self._line(sentence)
