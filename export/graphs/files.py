@@ -42,6 +42,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         onnx.save(model, path)
         return
     onnx.save(model, path, save_as_external_data=True, location=weights_file(path).name, convert_attribute=True)
+    weights_file(path).chmod(path.stat().st_mode)  # onnx writes it for its owner alone
     onnx.checker.check_model(path)
     onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
 

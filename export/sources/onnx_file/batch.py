@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from export.graphs.nodes import reads
 
 Constants = Mapping[str, npt.NDArray[np.generic]]
 
@@ -25,7 +28,8 @@ def freed(model: onnx.ModelProto, name: str, batch: int) -> onnx.ModelProto:
     for value in (*graph.input, *graph.output):
         if value.type.tensor_type.shape.dim:
             value.type.tensor_type.shape.dim[0].dim_param = "N"
-    change = _Change(name, batch, {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer})
+    of_images = _dependent(graph, name)
+    change = _Change(of_images, batch, _constants(free, of_images))
     for node in model.graph.node:
         change.take(node)
     del graph.node[:]
@@ -38,12 +42,40 @@ def freed(model: onnx.ModelProto, name: str, batch: int) -> onnx.ModelProto:
     return free
 
 
+def _dependent(graph: onnx.GraphProto, name: str) -> set[str]:
+    """The tensors that depend on the images, the input `name`."""
+    found = {name}
+    for node in graph.node:
+        if not found.isdisjoint(reads(node)):
+            found.update(node.output)
+    return found
+
+
+def _constants(model: onnx.ModelProto, of_images: Set[str]) -> Constants:
+    """The tensors that depend on no image and are asked about below: weights, and what is computed from constants."""
+    graph = model.graph
+    found: dict[str, npt.NDArray[np.generic]] = {w.name: numpy_helper.to_array(w) for w in graph.initializer}
+    asked = {name for node in graph.node if node.op_type in ("Reshape", "Expand", "Concat") for name in node.input}
+    fixed = [node for node in graph.node if of_images.isdisjoint(node.output)]
+    wanted = sorted(asked.intersection(name for node in fixed for name in node.output))
+    used = {name for node in fixed for name in reads(node)}
+    weights = [weight for weight in graph.initializer if weight.name in used]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in wanted]
+    part = helper.make_model(
+        helper.make_graph(fixed, "fixed", [], outputs, weights), opset_imports=model.opset_import, ir_version=10
+    )
+    try:
+        values = ReferenceEvaluator(part).run(None, {})
+    except Exception:  # of operators that it does not know, in many ways
+        return found
+    return found | dict(zip(wanted, values, strict=True))
+
+
 class _Change:
     """The nodes taken so far, as they are for N images rather than `batch`."""
 
-    def __init__(self, name: str, batch: int, constants: Constants) -> None:
-        self.batch, self.constants = batch, dict(constants)
-        self.of_images = {name}  # tensors that depend on the images
+    def __init__(self, of_images: Set[str], batch: int, constants: Constants) -> None:
+        self.of_images, self.batch, self.constants = of_images, batch, constants
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.counts = False  # whether N is asked for
@@ -53,11 +85,7 @@ class _Change:
         node.CopyFrom(given)
         inputs, constants = list(node.input), self.constants
         of_images = not self.of_images.isdisjoint(inputs)
-        if of_images:
-            self.of_images.update(node.output)
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        elif node.op_type == "Reshape" and of_images and self._is_shape(inputs[1]):
+        if node.op_type == "Reshape" and of_images and self._is_shape(inputs[1]):
             node.input[1] = self._shape(constants[inputs[1]], free=-1)
         elif node.op_type == "Expand" and self._is_shape(inputs[1]) and constants[inputs[1]][0] == self.batch:
             node.input[1] = self._shape(constants[inputs[1]])

@@ -22,6 +22,9 @@ def test_large_weights_go_beside_the_graph_and_are_hashed(tmp_path, monkeypatch)
     whole, split = (Bundle.open(tmp_path / name) for name in ("whole", "split"))
     assert {"encoder.fp32.onnx.data", "encoder.fp16.onnx.data"} <= set(split.card.files)
     assert split.encoder_path("fp32").stat().st_size < 0.5 * whole.encoder_path("fp32").stat().st_size
+    graph, weights = (tmp_path / "split" / f"encoder.fp32.onnx{end}" for end in ("", ".data"))
+    assert weights.stat().st_mode == graph.stat().st_mode
+    assert split.encoder_bytes("fp32") == graph.stat().st_size + weights.stat().st_size
     pixels = photos(4, seed=1)
     for precision in ("fp32", "fp16"):
         found = [Encoder.load(b, precision=precision, session_threads=1).encode(pixels) for b in (whole, split)]

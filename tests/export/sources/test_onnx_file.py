@@ -123,19 +123,25 @@ def test_a_network_beyond_float16_is_only_stored_in_it(tmp_path, capsys, times):
     assert np.abs(found - features).max() <= 2e-3 * np.abs(features).max()
 
 
+@pytest.mark.parametrize("computed", [False, True])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_fixed_batch_is_freed_of_rows_beside_the_images(tmp_path, batch):
+def test_a_fixed_batch_is_freed_of_rows_beside_the_images(tmp_path, batch, computed):
     """A class token for each image, and a shape that holds a multiple of the batch, as exporters fold them."""
     model = graphs.encoder(batch=batch, flat="tokens")
     places = (SIZE // 4) ** 2
     row = np.random.default_rng(3).normal(size=(1, 1, DIM)).astype(np.float32)
     for name, value in {
-        "class": np.repeat(row, batch, axis=0),
+        "token" if computed else "class": row if computed else np.repeat(row, batch, axis=0),
+        "times": np.array([batch], np.int64),
+        "rest": np.array([1, DIM], np.int64),
         "windows": np.array([batch * 13, -1, DIM], np.int64),
         "back": np.array([batch, -1, DIM], np.int64),
     }.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     assert (places + 1) % 13 == 0
+    if computed:
+        model.graph.node.append(helper.make_node("Concat", ["times", "rest"], ["rows"], axis=0))
+        model.graph.node.append(helper.make_node("Expand", ["token", "rows"], ["class"]))
     model.graph.node.extend(
         [
             helper.make_node("Concat", ["class", "tokens"], ["all"], axis=1),
