@@ -4,42 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from amcl_serve.model.bundle import Bundle, InputSpec
 from amcl_serve.model.encoder import Encoder
-from export.__main__ import main
 from export.graphs.files import OPSET
 from export.graphs.nodes import opset
 from tests.export.sources import graphs
 from tests.export.sources.graphs import DIM, SIZE
+from tests.export.sources.running import COLOURS, agree, expected, export, served
 from tests.export.tiny import make_photo_folder, photos
-
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-COLOURS = ("--mean", "0.4,0.5,0.6", "--std", "0.2,0.25,0.3")
-
-
-def export(*arguments) -> int:
-    return main([str(a) for a in arguments])
-
-
-def expected(path, pixels, *, output="features", layout="NCHW"):
-    """What onnxruntime makes of the file itself, one image at a time."""
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    x = ((pixels / 255 - np.array(MEAN)) / np.array(STD)).astype(np.float32)
-    x = x.transpose(0, 3, 1, 2) if layout == "NCHW" else x
-    return np.concatenate([session.run([output], {"image": image[None]})[0] for image in x])
-
-
-def served(folder, pixels, precision="fp32"):
-    return Encoder.load(Bundle.open(folder), precision=precision, session_threads=1).encode(pixels)
-
-
-def agree(found, features):
-    assert found.shape == features.shape
-    assert np.abs(found - features).max() <= 1e-4 * np.abs(features).max()
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -68,111 +43,6 @@ def test_a_shape_that_leaves_all_open_is_tried(tmp_path, layout):
     assert export("--onnx", tmp_path / "open.onnx", *options) == 0
     pixels = photos(3, seed=2)
     agree(served(tmp_path / "model", pixels).features, expected(tmp_path / "open.onnx", pixels, layout=layout))
-
-
-@pytest.mark.parametrize("flat", [[1, -1], [1, DIM], [-1, DIM]])
-def test_a_fixed_batch_is_freed_of_the_shapes_that_say_it(tmp_path, flat):
-    path = graphs.write(tmp_path, batch=1, flat=flat)
-    assert export("--onnx", path, "--out", tmp_path / "model", *COLOURS, "--precision", "fp32") == 0
-    pixels = photos(5, seed=2)
-    agree(served(tmp_path / "model", pixels).features, expected(path, pixels))
-
-
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("flat", ["flatten", "tokens"])
-def test_a_file_of_float16_is_served_from_float32(tmp_path, layout, flat):
-    path = graphs.write(tmp_path, layout=layout, flat=flat, kind=TensorProto.FLOAT16)
-    images = make_photo_folder(tmp_path / "photos", 70, seed=4)
-    options = [*COLOURS, "--images", images, "--whiten", "none"] + (["--pool", "mean"] if flat == "tokens" else [])
-    assert export("--onnx", path, "--out", tmp_path / "model", *options) == 0
-    bundle = Bundle.open(tmp_path / "model")
-    assert bundle.precisions == ("fp32", "fp16", "int8")
-    kinds = {weight.data_type for weight in onnx.load(bundle.encoder_path("fp32")).graph.initializer}
-    assert TensorProto.FLOAT16 not in kinds
-    pixels = photos(5, seed=1)
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    x = ((pixels / 255 - np.array(MEAN)) / np.array(STD)).astype(np.float16)
-    x = x.transpose(0, 3, 1, 2) if layout == "NCHW" else x
-    features = session.run(None, {"image": x})[0].astype(np.float32)
-    features = features.mean(1) if flat == "tokens" else features
-    found = served(tmp_path / "model", pixels).features
-    assert np.abs(found - features).max() <= 2e-3 * np.abs(features).max()
-
-
-@pytest.mark.parametrize("times", [1.0, 1e4])  # the weights fit, the sums over them do not
-def test_a_network_beyond_float16_is_only_stored_in_it(tmp_path, capsys, times):
-    model = graphs.encoder()
-    kernel, bias = (numpy_helper.to_array(weight) * np.float32(times) for weight in model.graph.initializer)
-    del model.graph.initializer[:]
-    for name, values in (("kernel", kernel), ("bias", bias), ("down", np.float32(1 / times))):
-        model.graph.initializer.append(numpy_helper.from_array(values, name))
-    model.graph.node.append(helper.make_node("Mul", ["features", "down"], ["scaled"]))
-    model.graph.output[0].name = "scaled"
-    onnx.save(model, tmp_path / "wide.onnx")
-    options = (*COLOURS, "--precision", "fp16")
-    assert export("--onnx", tmp_path / "wide.onnx", "--out", tmp_path / "model", *options) == 0
-    said = capsys.readouterr().out
-    written = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "model" / "encoder.fp16.onnx")).graph
-    kinds = {value.name: value.type.tensor_type.elem_type for value in written.value_info}
-    (conv,) = (node for node in written.node if node.op_type == "Conv")
-    assert kinds[conv.output[0]] == (TensorProto.FLOAT16 if times == 1 else TensorProto.FLOAT)
-    assert ("rounded as a device does" if times == 1 else "weights alone are float16; computed in it, fp16") in said
-    pixels = photos(3, seed=3)
-    features = expected(tmp_path / "wide.onnx", pixels, output="scaled")
-    found = served(tmp_path / "model", pixels, "fp16").features
-    assert np.abs(found - features).max() <= 2e-3 * np.abs(features).max()
-
-
-@pytest.mark.parametrize("computed", [False, True])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_a_fixed_batch_is_freed_of_rows_beside_the_images(tmp_path, batch, computed):
-    """A class token for each image, and a shape that holds a multiple of the batch, as exporters fold them."""
-    model = graphs.encoder(batch=batch, flat="tokens")
-    places = (SIZE // 4) ** 2
-    row = np.random.default_rng(3).normal(size=(1, 1, DIM)).astype(np.float32)
-    for name, value in {
-        "token" if computed else "class": row if computed else np.repeat(row, batch, axis=0),
-        "times": np.array([batch], np.int64),
-        "rest": np.array([1, DIM], np.int64),
-        "windows": np.array([batch * 13, -1, DIM], np.int64),
-        "back": np.array([batch, -1, DIM], np.int64),
-    }.items():
-        model.graph.initializer.append(numpy_helper.from_array(value, name))
-    assert (places + 1) % 13 == 0
-    if computed:
-        model.graph.node.append(helper.make_node("Concat", ["times", "rest"], ["rows"], axis=0))
-        model.graph.node.append(helper.make_node("Expand", ["token", "rows"], ["class"]))
-    model.graph.node.extend(
-        [
-            helper.make_node("Concat", ["class", "tokens"], ["all"], axis=1),
-            helper.make_node("Reshape", ["all", "windows"], ["parts"]),
-            helper.make_node("Relu", ["parts"], ["positive"]),
-            helper.make_node("Reshape", ["positive", "back"], ["joined"]),
-        ]
-    )
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("joined", TensorProto.FLOAT, [batch, places + 1, DIM]))
-    onnx.save(model, tmp_path / "fixed.onnx")
-    options = (*COLOURS, "--precision", "fp32", "--pool", "cls")
-    assert export("--onnx", tmp_path / "fixed.onnx", "--out", tmp_path / "model", *options) == 0
-    pixels = photos(5, seed=2)
-    np.testing.assert_allclose(served(tmp_path / "model", pixels).features, np.repeat(row[0].clip(0), 5, 0), atol=1e-6)
-    options = (*COLOURS, "--precision", "fp32", "--pool", "mean")
-    assert export("--onnx", tmp_path / "fixed.onnx", "--out", tmp_path / "mean", *options) == 0
-    session = ort.InferenceSession(tmp_path / "fixed.onnx", providers=["CPUExecutionProvider"])
-    x = ((pixels / 255 - np.array(MEAN)) / np.array(STD)).astype(np.float32).transpose(0, 3, 1, 2)
-    expected = [session.run(None, {"image": np.repeat(image[None], batch, 0)})[0][0].mean(0) for image in x]
-    agree(served(tmp_path / "mean", pixels).features, np.stack(expected))
-
-
-def test_a_batch_that_cannot_be_freed_is_refused(tmp_path, capsys):
-    model = graphs.encoder(batch=2)
-    token = graphs.weight("token", 2, DIM)
-    model.graph.initializer.append(token)
-    model.graph.node.append(helper.make_node("Concat", ["features", "token"], ["both"], axis=1))
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("both", TensorProto.FLOAT, [2, 2 * DIM]))
-    onnx.save(model, tmp_path / "two.onnx")
-    assert export("--onnx", tmp_path / "two.onnx", "--out", tmp_path / "model", *COLOURS) == 2
-    assert "takes 2 images at a time" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("version", [11, 13, OPSET, 21])
