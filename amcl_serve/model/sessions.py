@@ -50,17 +50,17 @@ def open_session(
             session = ort.InferenceSession(path, settings, providers=given, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class
         if first != CPU:
-            raise unavailable(first, f"onnxruntime could not start it ({_first_line(error)})") from error
+            why = f"onnxruntime could not start it{_missing(nvidia)} ({_first_line(error)})"
+            raise unavailable(first, why) from error
         raise BundleError(
             f"{path.parent.name}/{path.name} is no graph that onnxruntime {ort.__version__} can load"
         ) from error
     # A provider whose libraries are missing is listed as available all the same; the session falls back to the next.
     if session.get_providers()[0] != first:
-        missing = missing_libraries(cuda_libraries(CUDA_VERSION)) if nvidia else []
-        named = f" ({', '.join(missing)} cannot be loaded)" if missing else ""
+        why = f"its libraries or its device did not load{_missing(nvidia)}"
         if options and options.get(first):
-            named += " with " + ", ".join(f"{option}={value}" for option, value in options[first].items())
-        raise unavailable(first, f"its libraries or its device did not load{named}")
+            why += " with " + ", ".join(f"{option}={value}" for option, value in options[first].items())
+        raise unavailable(first, why)
     placed = placement(session)
     if placed is not None and first not in placed:
         raise unavailable(first, f"it takes no node of {path.name}, which would run on {', '.join(sorted(placed))}")
@@ -101,6 +101,12 @@ def check_version(name: str, least: str | None) -> None:
 def _numbers(version: str) -> tuple[int, ...]:
     """`1.24.1+cu13` -> (1, 24, 1), as versions compare."""
     return tuple(map(int, re.findall(r"\d+", version.partition("+")[0])[:3]))
+
+
+def _missing(nvidia: bool) -> str:
+    """Which of CUDA's libraries are not here, in words, if they are needed."""
+    missing = missing_libraries(cuda_libraries(CUDA_VERSION)) if nvidia else []
+    return f" ({', '.join(missing)} cannot be loaded)" if missing else ""
 
 
 @contextlib.contextmanager
