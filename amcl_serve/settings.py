@@ -57,8 +57,12 @@ class Settings(BaseSettings):
     )
     provider: str = Field(
         "auto",
-        description="onnxruntime execution provider: cpu, cuda, or its full name; "
+        description="onnxruntime execution provider: cpu, cuda, tensorrt, openvino, coreml, its full name, or several "
+        "with commas, each for what those before it do not take; tensorrt has cuda behind it; "
         "auto: CUDA where it loads, else the CPU, with a warning if this onnxruntime is built for CUDA",
+    )
+    provider_options: str = Field(
+        "", description="options of providers with commas, such as openvino.device_type=GPU,cuda.device_id=1"
     )
     require_provider: str | None = Field(
         None,

@@ -20,12 +20,15 @@ from amcl_serve.model.bundle import (
     Whitening,
     encoder_file,
 )
-from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.encoder import Embeddings, Encoder
 from amcl_serve.model.pair_scorer import PairScorer
-from export import graphs, quantize, whiten
+from export import whiten
 from export.card import Words, card
 from export.errors import ToleranceError, UsageError
 from export.folder import check_target, entries, new_folder, write_card
+from export.graphs import float16, int8
+from export.graphs.files import least_onnxruntime, remove
+from export.graphs.nodes import opset
 from export.images import ImageSet
 from export.metrics import measure_knn, measure_pairs
 from export.networks import BATCH, Network, Pixels, embed, onnx_network, served_network
@@ -123,8 +126,13 @@ def _encoders(
     refuse_misses(parities)  # the others are made from this one
     for precision in ("fp16", "int8"):
         if precision in request.precisions:
-            _make(precision, folder, ranges)
-            networks[precision] = onnx_network(folder / encoder_file(precision))
+            print(f"writing {precision}", flush=True)
+            target = folder / encoder_file(precision)
+            if precision == "fp16":
+                _write_fp16(first, target, checked, reference)
+            else:
+                _write_int8(first, target, ranges)
+            networks[precision] = onnx_network(target)
             parities[precision] = parity(reference, embed(networks[precision], checked))
     print(f"parity with {name} on {'held-out' if held_out else 'synthetic'} images")
     print(table(parities), flush=True)
@@ -132,36 +140,43 @@ def _encoders(
         if missed := misses(precision, parities[precision]):
             print(f"warning: {precision} is left out: {'; '.join(missed)}", file=sys.stderr)
             del networks[precision], parities[precision]
-            graphs.remove(folder / encoder_file(precision))
+            remove(folder / encoder_file(precision))
     refuse_misses(parities)
 
     if "fp32" not in request.precisions:
-        graphs.remove(first)
+        remove(first)
     kept = {p: networks[p] for p in request.precisions if p in networks}
     written = card(about, request.words, spec, whitening, {p: parities[p] for p in kept}, kept)
     models = [onnx.load(path, load_external_data=False) for path in folder.glob("*.onnx")]
     update = {
-        "opset": max(graphs.opset(model) for model in models),
-        "onnxruntime": graphs.least_onnxruntime(models),
+        "opset": max(opset(model) for model in models),
+        "onnxruntime": least_onnxruntime(models),
         "files": entries(folder),
         "metrics": {} if decoding is None else {"scaled_decoding_cosine": decoding},
     }
     return networks, written.model_copy(update=update)
 
 
-def _make(precision: Precision, folder: Path, ranges: Pixels) -> None:
-    source, target = folder / encoder_file("fp32"), folder / encoder_file(precision)
-    print(f"writing {precision}", flush=True)
-    if precision == "fp16":
-        quantize.to_fp16(source, target)
-        return
+def _write_fp16(source: Path, target: Path, checked: Pixels, reference: Embeddings) -> None:
+    """Compute in float16; store only the weights so where what a device would round then misses the tolerance."""
+    with np.errstate(invalid="ignore"):  # of infinities, which miss it
+        found = parity(reference, embed(served_network(lambda path: float16.to_rounded(source, path)), checked))
+    missed = misses("fp16", found)
+    if missed:
+        print(f"  weights alone are float16; computed in it, {'; '.join(missed)}")
+    else:
+        print(f"  computed in float16; rounded as a device does, smallest cosine {found.features_min_cosine:.6f}")
+    float16.to_fp16(source, target, computed=not missed)
+
+
+def _write_int8(source: Path, target: Path, ranges: Pixels) -> None:
     reference = embed(onnx_network(source), ranges)
 
     def quality(candidate: Path) -> float:
         found = parity(reference, embed(onnx_network(candidate), ranges))
         return min(found.features_p01_cosine, 1 if found.heads_p01_cosine is None else found.heads_p01_cosine)
 
-    print(f"  ranges by {quantize.to_int8(source, target, ranges, quality)}", flush=True)
+    print(f"  ranges by {int8.to_int8(source, target, ranges, quality)}", flush=True)
 
 
 def _measured(

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from amcl_serve.model.encoder import Embeddings
-from amcl_serve.model.sessions import CPU, open_session
-from export.onnx import ServedEncoder
+from amcl_serve.model.sessions import open_session
+from export.graphs.traced import ServedEncoder
 from training.machine import cores
 
 BATCH = 32
@@ -39,7 +39,7 @@ def torch_network(served: ServedEncoder) -> Network:
 
 def onnx_network(path: Path) -> Network:
     """An encoder file in onnxruntime on the CPU."""
-    session = open_session(path, provider=CPU, threads=cores())
+    session = open_session(path, threads=cores())
     outputs = ["features", "heads"][: len(session.get_outputs())]
 
     def run(pixels: Pixels) -> Embeddings:

@@ -214,6 +214,10 @@ class FakeEncoder(Encoder):
     def provider(self) -> str:
         return self._provider
 
+    @property
+    def placement(self) -> None:
+        return None
+
     def encode(self, pixels: npt.NDArray[np.uint8]) -> Embeddings:
         self.batches.append(len(pixels))
         self.gate.wait(10)

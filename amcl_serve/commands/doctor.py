@@ -29,7 +29,7 @@ from amcl_serve.vectors.sqlite.database import check_data_dir
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu")  # both install the module `onnxruntime`
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")  # all install the module `onnxruntime`
 INSTALL_GPU = "uninstall onnxruntime and onnxruntime-gpu, then pip install 'amcl-serve[gpu]', which brings them"
 
 PROCESS_BYTES = 150 * 2**20  # before a model; 100 MiB measured
@@ -102,7 +102,7 @@ def _runtime() -> Finding:
     if not found:
         return Finding("fail", "onnxruntime", "not installed; pip install 'amcl-serve[cpu]', or [gpu]")
     return Finding(
-        "fail", "onnxruntime", f"{said} overwrite each other's files: uninstall both, then install the one you need"
+        "fail", "onnxruntime", f"{said} overwrite each other's files: uninstall them, then install the one you need"
     )
 
 
@@ -117,16 +117,21 @@ def _providers(settings: Settings) -> Iterator[Finding]:
     try:
         import onnxruntime as ort
 
-        from amcl_serve.model.sessions import CUDA, provider_name
+        from amcl_serve.model.providers import CUDA, TENSORRT, absent_providers, provider_names
     except ImportError:
         yield Finding("fail", "providers", "onnxruntime cannot be imported; uninstall it and install it again")
         return
     built = ort.get_available_providers()
-    asked = {provider_name(name) for name in (settings.provider, settings.require_provider or "auto")} - {"auto"}
+    try:
+        given = [provider_names(text) for text in (settings.provider, settings.require_provider or "auto")]
+    except StartupError as error:
+        yield Finding("fail", "providers", error.detail)
+        return
+    asked = {name for names in given for name in names} - {"auto"}
     said = ", ".join(built)
-    absent = sorted(asked - set(built))
+    absent = sorted(absent_providers(asked))
     if absent:
-        remedy = INSTALL_GPU if CUDA in absent else "choose one of them"
+        remedy = INSTALL_GPU if {CUDA, TENSORRT} & set(absent) else "choose one of them"
         yield Finding("fail", "providers", f"{', '.join(absent)} is asked for, this onnxruntime has {said}: {remedy}")
     elif CUDA in built and asked and CUDA not in asked:
         yield Finding("warn", "providers", f"{said}; --provider {settings.provider} leaves the GPU, cuda would use it")
@@ -206,6 +211,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     try:
         from amcl_serve.hosting.lifecycle import warm_up
         from amcl_serve.hosting.opening import load_models
+        from amcl_serve.model.sessions import left_to_the_cpu
     except ImportError:
         yield Finding("fail", "model", "not tried: onnxruntime cannot be imported")
         return
@@ -215,10 +221,9 @@ def _models(settings: Settings) -> Iterator[Finding]:
             warm_up(model, settings.max_batch)
             model.encoder.verify_probe()
             encoder = model.encoder
-            yield Finding(
-                "ok", "model",
-                f"{model.name}, {encoder.precision} on {encoder.provider}: files, hashes and probe as on the card",
-            )  # fmt: skip
+            said = f"{model.name}, {encoder.precision} on {encoder.provider}: files, hashes and probe as on the card"
+            left = None if encoder.placement is None else left_to_the_cpu(encoder.placement)
+            yield Finding("warn" if left else "ok", "model", f"{said}; {left}" if left else said)
     except StartupError as error:
         yield Finding("fail", "model", error.detail)
 

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from amcl_serve.settings import Settings
 
 MODEL = (
-    "model", "model_dir", "precision", "provider", "require_provider",
+    "model", "model_dir", "precision", "provider", "provider_options", "require_provider",
     "session_threads", "decode_threads", "max_batch", "max_pixels", "accept_truncated",
 )  # fmt: skip
 

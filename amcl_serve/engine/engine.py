@@ -30,7 +30,7 @@ from amcl_serve.engine.workers import Workers
 from amcl_serve.errors import AmclError, DeadlineExceeded, NotReady, Overloaded, TooManyItems
 from amcl_serve.model import pixels as decoding
 from amcl_serve.model.encoder import Embeddings, Encoder
-from amcl_serve.model.sessions import CPU
+from amcl_serve.model.providers import CPU
 from amcl_serve.settings import Settings
 
 logger = logging.getLogger(__name__)

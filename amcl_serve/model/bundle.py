@@ -233,6 +233,11 @@ class Bundle:
             raise BundleError(f"bundle {self.card.name} has no {precision} encoder; it has {have}")
         return self.folder / encoder_file(precision)
 
+    def encoder_bytes(self, precision: Precision) -> int:
+        """Size of the encoder at `precision`, with weights that stand beside its graph."""
+        name = self.encoder_path(precision).name
+        return sum((self.folder / file).stat().st_size for file in self.card.files if file.startswith(name))
+
     @property
     def temperature_path(self) -> Path:
         """Path of temperature.onnx, which a bundle of a model without heads has not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -14,7 +15,16 @@ import onnxruntime as ort
 from amcl_serve.errors import BundleError
 from amcl_serve.machine import cores
 from amcl_serve.model.bundle import Bundle, Precision, encoder_file, probe_image
-from amcl_serve.model.sessions import CPU, FLOAT, UINT8, check_graph, open_session, provider_name
+from amcl_serve.model.providers import CPU, Options, provider_names
+from amcl_serve.model.sessions import (
+    FLOAT,
+    UINT8,
+    Placement,
+    check_graph,
+    check_version,
+    open_session,
+    placement,
+)
 
 _SLOW = 0.005  # seconds of an image on one core
 
@@ -41,13 +51,23 @@ def unit_norm(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
 
 
 class Encoder:
-    """A bundle's encoder at one precision on one execution provider; `encode` may be called from any thread."""
+    """A bundle's encoder at one precision; `encode` may be called from any thread.
 
-    def __init__(self, bundle: Bundle, precision: Precision, provider: str, session_threads: int) -> None:
+    Of `providers`, onnxruntime's names, the first runs it, and those behind it what it does not take.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: Precision,
+        session_threads: int,
+        providers: Sequence[str],
+        options: Options | None = None,
+    ) -> None:
         self.bundle = bundle
         self.precision = precision
         self.session_threads = session_threads
-        self._open = partial(_open, bundle, precision, provider, session_threads)
+        self._open = partial(_open, bundle, precision, session_threads, providers, options)
         self._session = self._open()
 
     @classmethod
@@ -57,9 +77,12 @@ class Encoder:
         *,
         precision: Literal["auto", "fp32", "fp16", "int8"] = "auto",
         provider: str = "cpu",
+        options: Options | None = None,
         session_threads: int | None = None,
     ) -> Encoder:
         """Load the encoder at `precision` ("auto": int8 on CPU, fp16 elsewhere, else the first there is) on `provider`.
+
+        `provider` is a name or a list (`provider_names`), `options` those of each by onnxruntime's name.
 
         `session_threads` None: every core for a network that is slow on one, else one. What threads save of a call of
         a few milliseconds, waking them costs, and cores that share a call do less than cores with a call each.
@@ -67,11 +90,11 @@ class Encoder:
         Raises ProviderUnavailable when onnxruntime would use another provider than the one asked for, and BundleError
         when the bundle has no such precision or its graph does not fit its card.
         """
-        provider = provider_name(provider)
-        chosen = _choose_precision(bundle, provider) if precision == "auto" else precision
-        encoder = cls(bundle, chosen, provider, session_threads or 1)
-        if session_threads is None and provider == CPU and cores() > 1 and encoder._seconds() > _SLOW:
-            return cls(bundle, chosen, provider, cores())
+        providers = provider_names(provider)
+        chosen = _choose_precision(bundle, providers[0]) if precision == "auto" else precision
+        encoder = cls(bundle, chosen, session_threads or 1, providers, options)
+        if session_threads is None and providers[0] == CPU and cores() > 1 and encoder._seconds() > _SLOW:
+            return cls(bundle, chosen, cores(), providers, options)
         return encoder
 
     def _seconds(self) -> float:
@@ -95,6 +118,11 @@ class Encoder:
     def provider(self) -> str:
         """The execution provider that onnxruntime really uses, by its own name."""
         return str(self._session.get_providers()[0])
+
+    @property
+    def placement(self) -> Placement | None:
+        """Which operators run on which provider; None on the CPU, and where onnxruntime does not say."""
+        return placement(self._session)
 
     def encode(self, pixels: npt.NDArray[np.uint8]) -> Embeddings:
         """Embed `pixels`, uint8 [N, S, S, 3] with S the card's input size; ValueError for any other array."""
@@ -128,9 +156,13 @@ class Encoder:
             )
 
 
-def _open(bundle: Bundle, precision: Precision, provider: str, session_threads: int) -> ort.InferenceSession:
-    session = open_session(bundle.encoder_path(precision), provider=provider, threads=session_threads)
+def _open(
+    bundle: Bundle, precision: Precision, session_threads: int, providers: Sequence[str], options: Options | None
+) -> ort.InferenceSession:
     card = bundle.card
+    check_version(card.name, card.onnxruntime)
+    path = bundle.encoder_path(precision)
+    session = open_session(path, threads=session_threads, providers=providers, options=options)
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
         "pixels": (UINT8, (card.input.size, card.input.size, 3)),
         "features": (FLOAT, (card.feature_dim,)),

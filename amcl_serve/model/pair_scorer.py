@@ -23,7 +23,7 @@ from amcl_serve.evaluation.calibration import probability
 from amcl_serve.evaluation.head_score import head_score
 from amcl_serve.model.bundle import TEMPERATURE_FILE, Bundle, ModelCard
 from amcl_serve.model.encoder import Embeddings, unit_norm
-from amcl_serve.model.sessions import CPU, FLOAT, check_graph, open_session
+from amcl_serve.model.sessions import FLOAT, check_graph, open_session
 
 Floats = npt.NDArray[np.float32]
 
@@ -72,7 +72,7 @@ class PairScorer:
         card = bundle.card
         if not card.num_heads:
             return cls(card, None)
-        session = open_session(bundle.temperature_path, provider=CPU, threads=1)
+        session = open_session(bundle.temperature_path, threads=1)
         heads = (FLOAT, (card.num_heads, card.head_dim))
         expected = {"heads_a": heads, "heads_b": heads, "temperature": (FLOAT, (card.num_heads,))}
         check_graph(f"bundle {card.name}, {TEMPERATURE_FILE}", session, expected)

@@ -2,7 +2,8 @@
 
     python -m benchmarks.serving.onnx_cuda [--provider cuda] [--bundle default] [--only agreement,speed,server,commands]
 
-Needs `amcl-serve[gpu]`, or `[cpu]` to rehearse with `--provider cpu`. With CUDA, TensorRT is tried at the end.
+Needs `amcl-serve[gpu]`, or `[cpu]` to rehearse with `--provider cpu`. With CUDA, TensorRT is tried at the end. Other
+providers are measured by it too: `--provider openvino --only agreement,speed,server`, with onnxruntime-openvino.
 
 - `agreement`: features and heads of drawn photographs against the CPU's at the same precision: least and mean cosine,
   largest absolute difference. They agree when the least cosine is `TOLERANCE` or more.
@@ -40,13 +41,12 @@ from amcl_serve.hosting.opening import find_bundle
 from amcl_serve.model.bundle import Bundle
 from amcl_serve.model.encoder import Embeddings, Encoder, unit_norm
 from amcl_serve.model.pixels import decode
-from amcl_serve.model.sessions import CPU, CUDA, provider_name
+from amcl_serve.model.providers import CPU, CUDA, TENSORRT, provider_name
 from benchmarks.processes import free_port, serving
 from benchmarks.serving.closed_loop import answers
 from benchmarks.serving.load import draw_image, write_bodies
 from benchmarks.study.budget import RESULTS, ROOT, append, commit
 
-TENSORRT = "TensorrtExecutionProvider"
 PARTS = ("agreement", "speed", "server", "commands")
 IMAGES = 64
 TOLERANCE = 0.999  # the card's own for its probe image
@@ -86,7 +86,7 @@ def _findings(bundle: Bundle, options: argparse.Namespace) -> Iterator[Finding]:
 def _of_provider(
     bundle: Bundle, provider: str, batches: Sequence[int], options: argparse.Namespace
 ) -> Iterator[Finding]:
-    finding, encoder = load(bundle, provider)
+    finding, encoder = load(bundle, provider, options.precision)
     yield finding
     if encoder and "agreement" in options.only:
         images = [decode(draw_image(seed), bundle.card.input, max_pixels=10**7) for seed in range(IMAGES)]
@@ -95,12 +95,12 @@ def _of_provider(
         yield speed(encoder, batches, options.seconds)
 
 
-def load(bundle: Bundle, provider: str) -> tuple[Finding, Encoder | None]:
+def load(bundle: Bundle, provider: str, precision: str = "auto") -> tuple[Finding, Encoder | None]:
     """Whether the encoder runs on the provider: it has to embed the probe image as the card says."""
     finding: Finding = {"part": "provider", "provider": provider, "available": ort.get_available_providers()}
     began = time.perf_counter()
     try:
-        encoder = Encoder.load(bundle, provider=provider)
+        encoder = Encoder.load(bundle, precision=precision, provider=provider)
         encoder.verify_probe()
     except StartupError as error:
         return finding | {"loads": False, "error": f"{error.code}: {error.detail}"}, None
@@ -111,6 +111,7 @@ def load(bundle: Bundle, provider: str) -> tuple[Finding, Encoder | None]:
         "loads": True,
         "used": encoder.provider,
         "precision": encoder.precision,
+        "nodes": encoder.placement,
         "seconds": seconds,
     }, encoder
 
@@ -172,8 +173,9 @@ def through_server(bundle: Bundle, options: argparse.Namespace) -> Finding:
     finding: Finding = {"part": "server", "provider": options.provider, "clients": options.clients}
     with tempfile.TemporaryDirectory() as folder:
         bodies = write_bodies(Path(folder), [draw_image(seed) for seed in range(8)])
+        words = ("--require-provider", options.provider, "--precision", options.precision)
         try:
-            with serving(bundle.folder, Path(folder) / "server", "--require-provider", options.provider) as server:
+            with serving(bundle.folder, Path(folder) / "server", *words) as server:
                 port = server.port
                 for kind, images in (("raw", 1), ("multipart32", 32)):
                     files = [file.read_bytes() for file in bodies[kind].files]
@@ -254,7 +256,8 @@ def _gpu() -> str | None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.onnx_cuda", description="onnxruntime on CUDA.")
-    parser.add_argument("--provider", default="cuda", help="cuda, or cpu to rehearse")
+    parser.add_argument("--provider", default="cuda", help="cuda, another such as openvino, or cpu to rehearse")
+    parser.add_argument("--precision", default="auto", help="as of amcl-serve serve")
     parser.add_argument("--bundle", default="default", help="a bundle's folder, or the name of a shipped one")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a batch size")

@@ -7,8 +7,8 @@ from typing import Any
 
 from amcl_serve.model.bundle import InputSpec, TemperatureSpec
 from export.errors import UsageError
+from export.graphs.traced import ServedEncoder, write_encoder, write_temperature
 from export.networks import Network, torch_network
-from export.onnx import ServedEncoder, write_encoder, write_temperature
 from export.sources import About
 from export.whiten import Whitening
 from training.config import Config, to_dict

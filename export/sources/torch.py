@@ -10,8 +10,8 @@ from torch import nn
 
 from amcl_serve.model.bundle import Interpolation, file_entry
 from export.errors import UsageError
+from export.graphs.traced import ServedEncoder, write_encoder
 from export.networks import Network, torch_network
-from export.onnx import ServedEncoder, write_encoder
 from export.sources import About
 from export.sources.preprocessing import Preprocessing, Wishes, preprocessing
 from export.whiten import Whitening

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from amcl_serve.model.bundle import Bundle
-from amcl_serve.model.sessions import CPU, CUDA
+from amcl_serve.model.providers import CPU, CUDA
 from benchmarks.serving import onnx_cuda
 from benchmarks.serving.onnx_cuda import TOLERANCE, agreement, doctor_says, load, serve_says, through_server
 

@@ -14,9 +14,9 @@ from onnx import TensorProto, numpy_helper
 
 from amcl_serve.model.bundle import Bundle
 from export.__main__ import main
+from export.graphs.float16 import to_fp16
+from export.graphs.traced import write_encoder
 from export.networks import embed, onnx_network, torch_network
-from export.onnx import write_encoder
-from export.quantize import to_fp16
 from export.sources.checkpoint import served
 from export.verify import misses, parity
 from tests.export.tiny import make_photo_folder, make_run, photos, save

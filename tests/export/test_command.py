@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from PIL import Image
 
 from amcl_serve.model.bundle import CARD_FILE, Bundle, encoder_file
 from amcl_serve.model.encoder import Encoder
 from amcl_serve.model.pair_scorer import PairScorer
-from export import quantize
 from export.__main__ import main
+from export.graphs import float16, int8
 from export.verify import SCALED_DECODING_COSINE
 from tests.export.tiny import SIZE, make_photo_folder, make_run, photos, save
 from training import methods
@@ -98,18 +98,18 @@ def test_a_damaged_file_is_refused_with_its_figures_and_the_old_bundle_stands(ru
     out = tmp_path / "model"
     assert export("--checkpoint", run, "--out", out, "--precision", "fp32") == 0
     before = (out / CARD_FILE).read_bytes()
-    honest = quantize.to_fp16
+    honest = float16.to_fp16
 
-    def damaged(source, target):
-        honest(source, target)
+    def damaged(source, target, **options):
+        honest(source, target, **options)
         model = onnx.load(target)
-        weight = next(w for w in model.graph.initializer if w.name.endswith(".fp16"))
+        weight = next(w for w in model.graph.initializer if w.data_type == TensorProto.FLOAT16 and len(w.dims) > 1)
         values = numpy_helper.to_array(weight).copy()
         values[: len(values) // 2] *= -1
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
         onnx.save(model, target)
 
-    monkeypatch.setattr(quantize, "to_fp16", damaged)
+    monkeypatch.setattr(float16, "to_fp16", damaged)
     assert export("--checkpoint", run, "--out", out) == 1
     error = capsys.readouterr().err
     assert error.startswith("export: no bundle was written: fp16 features_min_cosine is 0.")
@@ -128,7 +128,7 @@ def test_a_coarse_int8_is_left_out_unless_asked_for(run, photo_folder, tmp_path,
         onnx.save(model, target)
         return "nothing"
 
-    monkeypatch.setattr(quantize, "to_int8", useless)
+    monkeypatch.setattr(int8, "to_int8", useless)
     given = ("--checkpoint", run, "--images", photo_folder)
     assert export(*given, "--out", tmp_path / "model") == 0
     error = capsys.readouterr().err

@@ -10,9 +10,9 @@ import torch
 from amcl_serve.model.bundle import Bundle, Whitening
 from amcl_serve.model.encoder import Encoder
 from export.__main__ import main
+from export.graphs.int8 import to_int8
+from export.graphs.traced import write_encoder
 from export.networks import embed, onnx_network, torch_network
-from export.onnx import write_encoder
-from export.quantize import to_int8
 from export.sources.checkpoint import served
 from export.whiten import fit
 from tests.export.tiny import SIZE, make_photo_folder, make_run, photos

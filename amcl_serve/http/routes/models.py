@@ -69,7 +69,7 @@ async def unload(request: Request, name: str) -> ModelUnload:
 
 
 def _summary(model: LoadedModel, registry: Registry) -> ModelSummary:
-    card = model.bundle.card
+    card, placed = model.bundle.card, model.encoder.placement
     return ModelSummary(
         name=model.name,
         digest=model.bundle.digest,
@@ -80,4 +80,5 @@ def _summary(model: LoadedModel, registry: Registry) -> ModelSummary:
         head_dim=card.head_dim,
         precision=model.encoder.precision,
         provider=model.encoder.provider,
+        nodes=None if placed is None else {name: sum(operators.values()) for name, operators in placed.items()},
     )

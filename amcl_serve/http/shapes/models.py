@@ -22,6 +22,9 @@ class ModelSummary(Shape):
     head_dim: int = Field(description="d'; 0 likewise")
     precision: Precision = Field(description="of the encoder that is loaded")
     provider: str = Field(description="what onnxruntime really runs it on")
+    nodes: dict[str, int] | None = Field(
+        description="of the encoder's graph, by the provider that runs them; null on the CPU and where it is not known"
+    )
 
 
 class ModelList(Shape):

@@ -9,17 +9,21 @@ import numpy.typing as npt
 import onnx
 
 from amcl_serve.model.bundle import file_entry
-from amcl_serve.model.encoder import Embeddings
-from export import graphs
+from amcl_serve.model.encoder import Embeddings, unit_norm
 from export.errors import UsageError
+from export.graphs.files import OPSET, save
+from export.graphs.nodes import opset
 from export.images import synthetic_pixels
 from export.networks import Network, Pixels, headless, served_network
 from export.sources import About
-from export.sources.onnx_file.compose import encoder, freed
+from export.sources.onnx_file.batch import freed
+from export.sources.onnx_file.compose import encoder
 from export.sources.onnx_file.ends import POOLS, Exit, Pool, choose, entry
 from export.sources.onnx_file.original import Original
 from export.sources.onnx_file.reading import modernised, read, refuse_old
+from export.sources.onnx_file.widen import widened
 from export.sources.preprocessing import Preprocessing, Wishes, preprocessing
+from export.verify import TOLERANCE
 from export.whiten import Whitening
 
 __all__ = ["POOLS", "OnnxSource"]
@@ -30,9 +34,9 @@ _CLASSES = 1000  # of ImageNet
 
 
 class OnnxSource:
-    """The encoder in the graph `model`, which is as the file was but for its opset and its batch.
+    """The encoder in the graph `model`, which is as the file was but for its opset, its batch, and float16 in it.
 
-    It is compared with the file itself, `original`, in onnxruntime.
+    It is compared with the file itself, `original`, in onnxruntime; with that in float32 where it computes in float16.
     """
 
     def __init__(
@@ -48,17 +52,21 @@ class OnnxSource:
 
         UsageError where the file is no image encoder, takes no batch of any size, or leaves doubt.
         """
-        model = read(path)
-        given = entry(model, path)
+        as_it_is = read(path)
+        wide = widened(as_it_is, path)
+        model = as_it_is if wide is None else wide
+        given = entry(as_it_is, path)
         if given.size is not None and wishes.size not in (None, given.size):
             raise UsageError(f"--image-size {wishes.size}: the graph takes images of {given.size} pixels a side")
         how = preprocessing(wishes, Wishes(size=given.size), path.name)
-        original = Original(path, model, given, how, output)
+        original = Original(path, model, given, how, output, rewritten=wide is not None)
         tried = synthetic_pixels(_TRIED, how.spec.size)
         found = original.first(tried)
         exit_ = choose(found, given.batch or len(tried), pool, path)
         if exit_.dim == _CLASSES and output is None:
             print(f"note: {_CLASSES} numbers look like ImageNet's classes; --output names the tensor before them")
+        if wide is not None:
+            _refuse_unlike(Original(path, as_it_is, original.entry, how, output), original, exit_, tried, path)
         config = {"onnx": path.name, "sha256": file_entry(path).sha256, "output": exit_.name, "pool": pool}
         about = About("not stated", "onnx", config | how.config(), "onnx", exit_.dim)
         return cls(original, _served(model, original, exit_, how, tried, path), exit_, how, about)
@@ -81,7 +89,7 @@ class OnnxSource:
 
     def write(self, path: Path) -> None:
         """Write the features."""
-        graphs.save(encoder(self._model, (self._original.entry, self._exit), self._how, self._whitening), path)
+        save(encoder(self._model, (self._original.entry, self._exit), self._how, self._whitening), path)
 
     def write_temperature(self, path: Path) -> None:
         """Nothing: there are no heads."""
@@ -98,12 +106,12 @@ def _served(
     UsageError where it takes a fixed number of images and cannot be freed of it, or is too old.
     """
     given = original.entry
-    free = model if given.batch is None else freed(model, given.batch)
+    free = model if given.batch is None else freed(model, given.name, given.batch)
     expected = exit_.pooled(original(exit_.name, tried))
 
     def agrees(candidate: onnx.ModelProto) -> bool:
         try:
-            network = served_network(lambda file: graphs.save(encoder(candidate, (given, exit_), how, None), file))
+            network = served_network(lambda file: save(encoder(candidate, (given, exit_), how, None), file))
             found = network(tried).features
         except Exception:  # what onnx and onnxruntime raise of a graph that does not hold together
             return False
@@ -112,9 +120,9 @@ def _served(
     converted = modernised(free)
     if converted is not None and agrees(converted):
         return converted
-    if graphs.opset(free) < graphs.OPSET:
+    if opset(free) < OPSET:
         refuse_old(free, path)
-        print(f"note: {path.name} stays in opset {graphs.opset(free)}; it cannot be converted to {graphs.OPSET}")
+        print(f"note: {path.name} stays in opset {opset(free)}; it cannot be converted to {OPSET}")
     if agrees(free):
         return free
     if given.batch is not None:
@@ -123,6 +131,17 @@ def _served(
             "freed of that; export the network anew with a dynamic batch"
         )
     raise UsageError(f"--onnx {path}: with its pixels normalised within the graph it gives other features")
+
+
+def _refuse_unlike(as_it_is: Original, wide: Original, exit_: Exit, tried: Pixels, path: Path) -> None:
+    """UsageError where a file of float16 gives other features than it does in float32."""
+    a, b = (unit_norm(exit_.pooled(each(exit_.name, tried))) for each in (as_it_is, wide))
+    cosine = float((a * b).sum(-1).min())
+    if not cosine >= TOLERANCE["fp16"]["features_min_cosine"]:  # NaN fails too
+        raise UsageError(
+            f"--onnx {path}: it computes in float16, and in float32 its features differ (a cosine of {cosine:.4f}); "
+            "export the network anew in float32"
+        )
 
 
 def _difference(expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from export.graphs import opset
+from export.graphs.nodes import opset, reads
 from export.sources.onnx_file.ends import Entry, Exit
 from export.sources.preprocessing import Preprocessing
 from export.whiten import Whitening
@@ -33,7 +33,7 @@ def encoder(
     nodes = _needed(nodes, "features")
     for index, node in enumerate(nodes):  # a quantiser tells them apart by names, which many files lack
         node.name = f"{node.op_type}_{index}"
-    used = {name for node in nodes for name in _names(node)}
+    used = {name for node in nodes for name in reads(node)}
     size, features = how.spec.size, helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", last.dim])
     graph = helper.make_graph(
         nodes,
@@ -61,37 +61,6 @@ def with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto | None:
     del found.graph.output[:]
     found.graph.output.append(known[name])
     return found
-
-
-def freed(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """`model` for any number of images, as far as it is `batch` only by what its shapes say; not checked by running.
-
-    Shapes that a Reshape is told get their first number from the data, where that holds the batch.
-    """
-    free = copy.deepcopy(model)
-    graph = free.graph
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.shape.dim:
-            value.type.tensor_type.shape.dim[0].dim_param = "N"
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    for index, node in enumerate(graph.node):
-        if node.op_type != "Reshape" or node.input[0] in constants or node.input[1] not in constants:
-            continue
-        shape = constants[node.input[1]].copy()
-        if not len(shape):
-            continue
-        if -1 not in shape:
-            shape[0] = -1
-        elif shape[0] == batch:
-            shape[0] = 0  # as in the data
-        name = f"{node.input[1]}/free{index}"
-        graph.initializer.append(numpy_helper.from_array(shape, name))
-        node.input[1] = name
-    return free
 
 
 def _before(entry: Entry, how: Preprocessing, weights: list[TensorProto]) -> Iterator[onnx.NodeProto]:
@@ -144,16 +113,6 @@ def _needed(nodes: list[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
     wanted, kept = {output}, []
     for node in reversed(nodes):
         if not wanted.isdisjoint(node.output):
-            wanted.update(_names(node))
+            wanted.update(reads(node))
             kept.append(node)
     return kept[::-1]
-
-
-def _names(node: onnx.NodeProto) -> Iterator[str]:
-    """What `node` reads, in inner graphs too."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            yield from (value.name for value in graph.output)
-            for inner in graph.node:
-                yield from _names(inner)

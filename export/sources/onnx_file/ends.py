@@ -62,8 +62,8 @@ def entry(model: onnx.ModelProto, path: Path) -> Entry:
         raise UsageError(f"--onnx {path}: an image encoder has one input; this has {names}")
     tensor = inputs[0].type.tensor_type
     kind = TensorProto.DataType.Name(tensor.elem_type).lower()
-    if tensor.elem_type != TensorProto.FLOAT:
-        raise UsageError(f"--onnx {path}: the input {inputs[0].name} is {kind}; it has to be float, of 32 bits")
+    if tensor.elem_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        raise UsageError(f"--onnx {path}: the input {inputs[0].name} is {kind}; it has to be float, of 32 or 16 bits")
     dims = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
     shape = "[" + ", ".join("?" if dim is None else str(dim) for dim in dims) + "]"
     layouts = tuple(layout for layout in _SPACE if _allows(dims, layout))

@@ -14,9 +14,9 @@ import onnx
 import onnxruntime as ort
 
 from amcl_serve.errors import AmclError
-from amcl_serve.model.sessions import CPU, open_session
-from export import graphs
+from amcl_serve.model.sessions import open_session
 from export.errors import UsageError
+from export.graphs.files import save
 from export.networks import Pixels
 from export.sources.onnx_file.compose import with_output
 from export.sources.onnx_file.ends import Entry
@@ -27,11 +27,25 @@ Outputs = Mapping[str, npt.NDArray[Any]]
 
 
 class Original:
-    """The graph in `path`, entered at `entry`; of its outputs, or of `output` alone, which may be an inner tensor."""
+    """The graph in `path`, entered at `entry`; of its outputs, or of `output` alone, which may be an inner tensor.
 
-    def __init__(self, path: Path, model: onnx.ModelProto, entry: Entry, how: Preprocessing, output: str | None):
+    `model` is that graph, or, where it is `rewritten`, takes its place.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        model: onnx.ModelProto,
+        entry: Entry,
+        how: Preprocessing,
+        output: str | None,
+        *,
+        rewritten: bool = False,
+    ) -> None:
         self.entry, self._how, self._path = entry, how, path
-        self._session = _session(model, path, output)
+        self._session = _session(model, path, output, rewritten)
+        (given,) = (each.type for each in self._session.get_inputs() if each.name == entry.name)
+        self._kind = np.float16 if given == "tensor(float16)" else np.float32
         self._names = [each.name for each in self._session.get_outputs()] if output is None else [output]
 
     def first(self, pixels: Pixels) -> Outputs:
@@ -66,19 +80,22 @@ class Original:
         x = self._how.normalised(pixels)
         if self.entry.layouts == ("NCHW",):
             x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-        return dict(zip(self._names, self._session.run(self._names, {self.entry.name: x}), strict=True))
+        found = self._session.run(self._names, {self.entry.name: x.astype(self._kind, copy=False)})
+        return dict(zip(self._names, found, strict=True))
 
 
-def _session(model: onnx.ModelProto, path: Path, output: str | None) -> ort.InferenceSession:
+def _session(model: onnx.ModelProto, path: Path, output: str | None, rewritten: bool) -> ort.InferenceSession:
     try:
-        if output is None or output in {value.name for value in model.graph.output}:
-            return open_session(path, provider=CPU, threads=cores())
-        extended = with_output(model, output)
-        if extended is None:
-            raise UsageError(f"--output {output}: the graph has no such tensor of a known type")
+        if output is not None and output not in {value.name for value in model.graph.output}:
+            extended = with_output(model, output)
+            if extended is None:
+                raise UsageError(f"--output {output}: the graph has no such tensor of a known type")
+            model = extended
+        elif not rewritten:
+            return open_session(path, threads=cores())
         with tempfile.TemporaryDirectory() as folder:
-            graphs.save(extended, Path(folder) / path.name)
-            return open_session(Path(folder) / path.name, provider=CPU, threads=cores())
+            save(model, Path(folder) / path.name)
+            return open_session(Path(folder) / path.name, threads=cores())
     except AmclError as error:
         reason = _first_line(error.__cause__ or error)
         raise UsageError(f"--onnx {path}: onnxruntime cannot load it: {reason}") from None

@@ -10,7 +10,8 @@ from onnx import TensorProto
 from onnx.version_converter import convert_version
 
 from export.errors import UsageError
-from export.graphs import OPSET, forget_sources, opset
+from export.graphs.files import OPSET, forget_sources
+from export.graphs.nodes import opset
 
 _LARGEST_FILE = 2**31 - 1  # bytes, of a protobuf message
 _LARGEST_WEIGHTS = 2**34  # bytes, beside the file
@@ -29,9 +30,9 @@ def read(path: Path) -> onnx.ModelProto:
         raise UsageError(f"--onnx {path}: it is no ONNX file, or is damaged") from None
     if not model.graph.node or not opset(model):
         raise UsageError(f"--onnx {path}: it is no ONNX file: there is no graph in it")
-    _load_weights(model, path)
+    beside = _load_weights(model, path)
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(path if beside else model)  # with its weights it may be beyond protobuf's 2 GiB
     except Exception as error:
         raise UsageError(f"--onnx {path}: {_first_line(error)}") from None
     forget_sources(model)
@@ -60,8 +61,9 @@ def refuse_old(model: onnx.ModelProto, path: Path) -> None:
         )
 
 
-def _load_weights(model: onnx.ModelProto, path: Path) -> None:
-    outside = [tensor for tensor in _tensors(model) if tensor.data_location == TensorProto.EXTERNAL]
+def _load_weights(model: onnx.ModelProto, path: Path) -> bool:
+    """Load the weights that stand beside the file; whether there are any."""
+    outside = [tensor for tensor in tensors(model) if tensor.data_location == TensorProto.EXTERNAL]
     total = 0
     for tensor in outside:
         about = {entry.key: entry.value for entry in tensor.external_data}
@@ -78,13 +80,14 @@ def _load_weights(model: onnx.ModelProto, path: Path) -> None:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     except Exception as error:
         raise UsageError(f"--onnx {path}: its weights cannot be read: {_first_line(error)}") from None
+    return bool(outside)
 
 
 def _length(text: str | None, size: int) -> int:
     return min(int(text), size) if text is not None and text.isascii() and text.isdigit() else size
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Every tensor, of inner graphs and of functions too."""
     yield from _of_graph(model.graph)
     for function in model.functions:

@@ -15,7 +15,7 @@ from amcl_serve.errors import AmclError, DeadlineExceeded, NotReady, Overloaded,
 from amcl_serve.model import pixels as decoding
 from amcl_serve.model.bundle import Bundle
 from amcl_serve.model.encoder import Encoder
-from amcl_serve.model.sessions import CPU
+from amcl_serve.model.providers import CPU
 from amcl_serve.settings import Settings
 from tests import images
 from tests.amcl_serve.engine.running import PHOTOS, running, until

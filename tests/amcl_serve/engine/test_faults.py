@@ -8,7 +8,7 @@ import pytest
 from amcl_serve.engine.submissions import Embedded, EmbedResult
 from amcl_serve.errors import AmclError, NotReady
 from amcl_serve.model import pixels as decoding
-from amcl_serve.model.sessions import CPU
+from amcl_serve.model.providers import CPU
 from tests.amcl_serve.engine.running import PHOTOS, running, until
 from tests.fakes import FakeEncoder
 

@@ -7,11 +7,12 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 
-from amcl_serve.errors import BundleError, ModelNotFound, ProviderUnavailable
+from amcl_serve.errors import BundleError, ModelNotFound, ProviderUnavailable, StartupError
 from amcl_serve.hosting import opening
 from amcl_serve.hosting.opening import find_bundle, load_model, load_models
 from amcl_serve.hosting.registry import Registry
-from amcl_serve.model import sessions
+from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.providers import CPU, CUDA, TENSORRT
 from amcl_serve.settings import Settings
 from tests.fakes import make_bundle
 
@@ -66,11 +67,11 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What a machine without a GPU does under onnxruntime-gpu: CUDA is listed, the session runs on the CPU."""
     real, asked = ort.InferenceSession, []
 
-    def session(path: Path, options: ort.SessionOptions | None = None, *, providers: list[str]) -> Any:
+    def session(path: Path, options: ort.SessionOptions | None = None, *, providers: list[str], **_: int) -> Any:
         asked.append(providers)
-        return real(path, options, providers=[sessions.CPU])
+        return real(path, options, providers=[CPU])
 
-    monkeypatch.setattr(ort, "get_available_providers", lambda: [sessions.CUDA, sessions.CPU])
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(ort, "preload_dlls", lambda directory: None, raising=False)
     monkeypatch.setattr(ort, "InferenceSession", session)
     return asked
@@ -82,13 +83,13 @@ def test_auto_goes_to_the_cpu_with_a_warning(
     folder = make_bundle(tmp_path / "tiny", precisions=("fp32", "fp16", "int8"))
     no_gpu.clear()
     encoder = load_model(Settings(model=str(folder), session_threads=1)).encoder
-    assert (encoder.provider, encoder.precision) == (sessions.CPU, "int8")
-    assert no_gpu == [[sessions.CUDA], [sessions.CPU], [sessions.CPU]]  # the last is the temperature
+    assert (encoder.provider, encoder.precision) == (CPU, "int8")
+    assert no_gpu == [[CUDA], [CPU], [CPU]]  # the last is the temperature
     assert "model tiny runs on the CPU: the provider CUDAExecutionProvider is not available" in caplog.text
 
 
 def test_auto_does_not_try_what_is_not_built_in(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert load_model(Settings(model=str(tiny_bundle), session_threads=1)).encoder.provider == sessions.CPU
+    assert load_model(Settings(model=str(tiny_bundle), session_threads=1)).encoder.provider == CPU
     assert not caplog.records
 
 
@@ -100,7 +101,7 @@ def test_a_required_provider_is_not_fallen_back_from(
     settings = Settings(model=str(tiny_bundle), provider=provider, require_provider=required, session_threads=1)
     with pytest.raises(ProviderUnavailable, match="CUDAExecutionProvider is not available: its libraries"):
         load_model(settings)
-    assert no_gpu == [[sessions.CUDA]]
+    assert no_gpu == [[CUDA]]
 
 
 def test_a_required_provider_that_is_not_asked_for(tiny_bundle: Path) -> None:
@@ -109,7 +110,42 @@ def test_a_required_provider_that_is_not_asked_for(tiny_bundle: Path) -> None:
         load_model(settings)
     for provider in ("auto", "cpu"):
         settings = Settings(model=str(tiny_bundle), provider=provider, require_provider="cpu", session_threads=1)
-        assert load_model(settings).encoder.provider == sessions.CPU
+        assert load_model(settings).encoder.provider == CPU
+
+
+@pytest.mark.parametrize(("provider", "asked"), [("cpu", "cpu"), ("auto", "auto"), ("cuda", "cuda")])
+def test_options_of_a_provider_that_is_not_used(tiny_bundle: Path, provider: str, asked: str) -> None:
+    settings = Settings(model=str(tiny_bundle), provider=provider, provider_options="openvino.device_type=GPU")
+    with pytest.raises(StartupError, match=f"options of OpenVINOExecutionProvider, and the provider {asked} does not"):
+        load_model(settings)
+
+
+def test_options_are_for_the_provider_that_auto_tries(tiny_bundle: Path, no_gpu: list[Any]) -> None:
+    load_model(Settings(model=str(tiny_bundle), provider_options="cuda.device_id=3", session_threads=1))
+    assert no_gpu[:2] == [[(CUDA, {"device_id": "3"})], [CPU]]
+
+
+def test_tensorrt_is_asked_for_with_cuda_behind_it(tiny_bundle: Path, no_gpu: list[Any], tmp_path: Path) -> None:
+    names = [TENSORRT, CUDA, CPU]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ort, "get_available_providers", lambda: names)
+        for given in ({"provider": "tensorrt"}, {"require_provider": "tensorrt"}):
+            with pytest.raises(ProviderUnavailable, match=r"Tensorrt.* is not available: its libraries"):
+                load_model(Settings(model=str(tiny_bundle), session_threads=1, **given))
+    assert no_gpu == [[TENSORRT, CUDA]] * 2
+
+
+def test_nodes_that_are_left_to_the_cpu_are_warned_of(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    placed = {CUDA: {"Conv": 2}, CPU: {"Resize": 1}}
+    monkeypatch.setattr(Encoder, "placement", property(lambda _: placed))
+    load_model(Settings(model=str(tiny_bundle), session_threads=1))
+    assert "model tiny on CPUExecutionProvider: 1 of 3 nodes run on the CPU (1 Resize)" in caplog.text
+    caplog.clear()
+    del placed[CPU]
+    load_model(Settings(model=str(tiny_bundle), session_threads=1))
+    assert not caplog.records
 
 
 def test_the_only_shipped_bundle_is_the_default(shipped: Path) -> None:

@@ -8,9 +8,9 @@ import onnxruntime as ort
 import pytest
 
 from amcl_serve.errors import BundleError, ProviderUnavailable
-from amcl_serve.model import sessions
 from amcl_serve.model.bundle import Bundle, Precision, file_entry
 from amcl_serve.model.encoder import Encoder
+from amcl_serve.model.providers import CPU, CUDA
 from tests.fakes import HEAD_DIM, C, D, encoder_graph, make_bundle
 
 RNG = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def test_unknown_provider_lists_what_there_is(tiny_bundle: Path, provider: str) 
 
 
 def test_cuda_that_is_not_built_in_says_what_to_install(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ort, "get_available_providers", lambda: [sessions.CPU])
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
     with pytest.raises(ProviderUnavailable, match=r"amcl-serve\[gpu\]"):
         Encoder.load(Bundle.open(tiny_bundle), provider="cuda", session_threads=1)
 
@@ -111,11 +111,11 @@ def test_a_silent_fallback_is_an_error(tiny_bundle: Path, monkeypatch: pytest.Mo
     """What a machine without a GPU does under onnxruntime-gpu: CUDA is listed, the session runs on the CPU."""
     real = ort.InferenceSession
 
-    def fall_back(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
-        assert providers == [sessions.CUDA]
-        return real(path, options, providers=[sessions.CPU])
+    def fall_back(path: Path, options: ort.SessionOptions, providers: list[str], **_: int) -> ort.InferenceSession:
+        assert providers == [CUDA]
+        return real(path, options, providers=[CPU])
 
-    monkeypatch.setattr(ort, "get_available_providers", lambda: [sessions.CUDA, sessions.CPU])
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(ort, "InferenceSession", fall_back)
     with pytest.raises(ProviderUnavailable, match="its libraries or its device did not load"):
         Encoder.load(Bundle.open(tiny_bundle), provider="cuda", session_threads=1)
@@ -127,17 +127,17 @@ def test_cudas_libraries_are_loaded_from_where_pip_puts_them(
     real = ort.InferenceSession
     calls: list[str] = []
 
-    def session(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+    def session(path: Path, options: ort.SessionOptions, providers: list[str], **_: int) -> ort.InferenceSession:
         calls.append(providers[0])
-        return real(path, options, providers=[sessions.CPU])
+        return real(path, options, providers=[CPU])
 
-    monkeypatch.setattr(ort, "get_available_providers", lambda: [sessions.CUDA, sessions.CPU])
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(ort, "InferenceSession", session)
     monkeypatch.setattr(ort, "preload_dlls", lambda directory: calls.append(f"preload {directory!r}"), raising=False)
     Encoder.load(Bundle.open(tiny_bundle), session_threads=1)
     with pytest.raises(ProviderUnavailable):  # this session runs on the CPU
         Encoder.load(Bundle.open(tiny_bundle), provider="cuda", session_threads=1)
-    assert calls == [sessions.CPU, "preload ''", sessions.CUDA]
+    assert calls == [CPU, "preload ''", CUDA]
 
 
 def test_no_graph_at_all(tmp_path: Path) -> None:

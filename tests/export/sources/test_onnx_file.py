@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
 from amcl_serve.model.bundle import Bundle, InputSpec
 from amcl_serve.model.encoder import Encoder
-from export.__main__ import main
-from export.graphs import OPSET, opset
+from export.graphs.files import OPSET
+from export.graphs.nodes import opset
 from tests.export.sources import graphs
 from tests.export.sources.graphs import DIM, SIZE
+from tests.export.sources.running import COLOURS, agree, expected, export, served
 from tests.export.tiny import make_photo_folder, photos
-
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-COLOURS = ("--mean", "0.4,0.5,0.6", "--std", "0.2,0.25,0.3")
-
-
-def export(*arguments) -> int:
-    return main([str(a) for a in arguments])
-
-
-def expected(path, pixels, *, output="features", layout="NCHW"):
-    """What onnxruntime makes of the file itself, one image at a time."""
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    x = ((pixels / 255 - np.array(MEAN)) / np.array(STD)).astype(np.float32)
-    x = x.transpose(0, 3, 1, 2) if layout == "NCHW" else x
-    return np.concatenate([session.run([output], {"image": image[None]})[0] for image in x])
-
-
-def served(folder, pixels, precision="fp32"):
-    return Encoder.load(Bundle.open(folder), precision=precision, session_threads=1).encode(pixels)
-
-
-def agree(found, features):
-    assert found.shape == features.shape
-    assert np.abs(found - features).max() <= 1e-4 * np.abs(features).max()
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -67,25 +43,6 @@ def test_a_shape_that_leaves_all_open_is_tried(tmp_path, layout):
     assert export("--onnx", tmp_path / "open.onnx", *options) == 0
     pixels = photos(3, seed=2)
     agree(served(tmp_path / "model", pixels).features, expected(tmp_path / "open.onnx", pixels, layout=layout))
-
-
-@pytest.mark.parametrize("flat", [[1, -1], [1, DIM], [-1, DIM]])
-def test_a_fixed_batch_is_freed_of_the_shapes_that_say_it(tmp_path, flat):
-    path = graphs.write(tmp_path, batch=1, flat=flat)
-    assert export("--onnx", path, "--out", tmp_path / "model", *COLOURS, "--precision", "fp32") == 0
-    pixels = photos(5, seed=2)
-    agree(served(tmp_path / "model", pixels).features, expected(path, pixels))
-
-
-def test_a_batch_that_cannot_be_freed_is_refused(tmp_path, capsys):
-    model = graphs.encoder(batch=2)
-    token = graphs.weight("token", 2, DIM)
-    model.graph.initializer.append(token)
-    model.graph.node.append(helper.make_node("Concat", ["features", "token"], ["both"], axis=1))
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("both", TensorProto.FLOAT, [2, 2 * DIM]))
-    onnx.save(model, tmp_path / "two.onnx")
-    assert export("--onnx", tmp_path / "two.onnx", "--out", tmp_path / "model", *COLOURS) == 2
-    assert "takes 2 images at a time" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("version", [11, 13, OPSET, 21])
@@ -190,7 +147,7 @@ def test_what_is_no_encoder_is_one_line_and_status_2(tmp_path, capsys):
         "grey": graphs.encoder(colours=1),
         "wide": graphs.encoder(),
         "bytes": graphs.encoder(),
-        "half": graphs.encoder(kind=TensorProto.FLOAT16),
+        "brain": graphs.encoder(),
         "two": graphs.encoder(),
         "both": graphs.encoder(extra=("logits",)),
         "tokens": graphs.encoder(flat="tokens"),
@@ -199,6 +156,7 @@ def test_what_is_no_encoder_is_one_line_and_status_2(tmp_path, capsys):
     }
     models["wide"].graph.input[0].type.tensor_type.shape.dim[3].dim_value = 2 * SIZE
     models["bytes"].graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    models["brain"].graph.input[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
     models["two"].graph.input.append(helper.make_tensor_value_info("text", TensorProto.INT64, ["N", 7]))
     models["foreign"].graph.node[1].domain = "com.example"
     models["foreign"].opset_import.append(helper.make_opsetid("com.example", 1))
@@ -213,7 +171,7 @@ def test_what_is_no_encoder_is_one_line_and_status_2(tmp_path, capsys):
         ("grey", (), "three colours"),
         ("wide", (), "three colours of a square image"),
         ("bytes", (), "is uint8; it has to be float"),
-        ("half", (), "is float16; it has to be float, of 32 bits"),
+        ("brain", (), "is bfloat16; it has to be float, of 32 or 16 bits"),
         ("two", (), "one input; this has image, text"),
         ("both", (), "features could be features, logits; name one with --output"),
         ("tokens", (), "--pool cls takes the first token"),

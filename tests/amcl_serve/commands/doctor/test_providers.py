@@ -9,14 +9,15 @@ import pytest
 
 from amcl_serve import machine
 from amcl_serve.commands import doctor
-from amcl_serve.model.sessions import CPU, CUDA, CUDA_VERSION
+from amcl_serve.model.providers import CPU, CUDA
+from amcl_serve.model.sessions import CUDA_VERSION
 from tests.amcl_serve.commands.doctor.asking import Doctor
 
 CUDNN, CUBLAS, DRIVER = "libcudnn.so.9", f"libcublas.so.{CUDA_VERSION.partition('.')[0]}", "libcuda.so.1"
 
 
 @pytest.mark.parametrize(
-    ("installed", "said"), [(doctor.RUNTIMES, "uninstall both, then install the one you need"), ((), "pip install")]
+    ("installed", "said"), [(doctor.RUNTIMES, "uninstall them, then install the one you need"), ((), "pip install")]
 )
 def test_both_wheels_or_none(
     ask: Doctor, monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], said: str
@@ -54,17 +55,40 @@ def test_a_provider_that_this_onnxruntime_does_not_have(ask: Doctor, flag: str) 
     assert re.match("fail NoSuchExecutionProvider is asked for, .*choose one of them", lines["providers"])
 
 
+def test_lists_of_providers(ask: Doctor) -> None:
+    code, lines = ask("--provider", "tensorrt")
+    assert code == 1
+    assert re.match(
+        r"fail CUDAExecutionProvider, TensorrtExecutionProvider is asked for, .*amcl-serve\[gpu\]", lines["providers"]
+    )
+    assert lines["model"].startswith("fail the provider TensorrtExecutionProvider is not available")
+    code, lines = ask("--provider", "cuda,cuda")
+    assert code == 1
+    assert lines["providers"].startswith("fail the provider 'cuda,cuda': a name is there twice")
+    code, lines = ask("--provider-options", "device_type=GPU")
+    assert code == 1
+    assert lines["model"].startswith("fail the provider options 'device_type=GPU': give PROVIDER.OPTION=VALUE")
+
+
+def test_nodes_that_are_left_to_the_cpu(ask: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from amcl_serve.model.encoder import Encoder
+
+    monkeypatch.setattr(Encoder, "placement", property(lambda _: {CUDA: {"Conv": 2}, CPU: {"Resize": 1}}))
+    code, lines = ask()
+    assert code == 0
+    assert re.match(r"warn tiny, .*; 1 of 3 nodes run on the CPU \(1 Resize\)$", lines["model"])
+
+
 @pytest.fixture
 def gpu_build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes this look like onnxruntime-gpu where libraries are missing and the driver gives some GPUs."""
     import onnxruntime as ort
 
     from amcl_serve.hosting import opening
-    from amcl_serve.model import sessions
 
     real = ort.InferenceSession
 
-    def session(path: Path, options: Any, providers: list[str]) -> Any:
+    def session(path: Path, options: Any, providers: list[str], **_: int) -> Any:
         return real(path, options, providers=[CPU])
 
     def pretend(*missing: str, gpus: int = 0) -> None:
@@ -74,7 +98,7 @@ def gpu_build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(machine, "_loads", lambda name: name not in missing)
         monkeypatch.setattr(machine, "gpus", lambda: gpus)
 
-    assert opening.CUDA == sessions.CUDA
+    assert opening.CUDA == CUDA
     return pretend
 
 

@@ -1,4 +1,4 @@
-"""The graph and its smaller forms."""
+"""The graph and its int8 form."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from export.graphs.int8 import to_int8
+from export.graphs.traced import write_encoder, write_temperature
 from export.networks import embed, onnx_network
-from export.onnx import write_encoder, write_temperature
-from export.quantize import to_fp16, to_int8
 from export.sources.checkpoint import served
 from tests.export.tiny import SIZE, make_run, photos
 from training.run.checkpoint import load_model
@@ -40,45 +40,6 @@ def test_the_graph_is_lean(fp32):
     assert counts["Gemm"] == 6  # two layers of three heads
     assert counts["BatchNormalization"] == 0
     assert counts["Gather"] == counts["Shape"] == counts["Expand"] == 0
-
-
-def test_fp16_is_half_the_file_with_each_weight_rounded_once(fp32, tmp_path):
-    to_fp16(fp32, tmp_path / "fp16.onnx")
-    assert (tmp_path / "fp16.onnx").stat().st_size < 0.55 * fp32.stat().st_size
-    full = {w.name: numpy_helper.to_array(w) for w in onnx.load(fp32).graph.initializer}
-    half = {w.name: numpy_helper.to_array(w) for w in onnx.load(tmp_path / "fp16.onnx").graph.initializer}
-    for name, values in full.items():
-        if name in half:
-            assert np.array_equal(half[name], values)
-        else:
-            assert np.array_equal(half[name + ".fp16"], values.astype(np.float16))
-    assert sum(name.endswith(".fp16") for name in half) == 16  # all but the first, small layers
-
-
-def test_onnxruntime_casts_fp16_weights_once_and_computes_in_float32(fp32, tmp_path):
-    to_fp16(fp32, tmp_path / "fp16.onnx")
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
-    ort.InferenceSession(tmp_path / "fp16.onnx", options, providers=["CPUExecutionProvider"])
-    assert operators(tmp_path / "loaded.onnx")["Cast"] == 1  # of the pixels
-    kinds = {w.data_type for w in onnx.load(tmp_path / "loaded.onnx").graph.initializer}
-    assert TensorProto.FLOAT16 not in kinds
-
-
-def test_weights_beyond_float16_do_not_become_infinite(tmp_path):
-    weight = numpy_helper.from_array(np.full((64, 64), 1e6, np.float32), "w")
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "big",
-        [onnx.helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 64])],
-        [onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 64])],
-        [weight],
-    )
-    onnx.save(onnx.helper.make_model(graph, ir_version=9), tmp_path / "big.onnx")
-    to_fp16(tmp_path / "big.onnx", tmp_path / "half.onnx")
-    half = numpy_helper.to_array(onnx.load(tmp_path / "half.onnx").graph.initializer[0])
-    assert np.isfinite(half).all()
 
 
 def test_int8_quantises_every_layer_and_keeps_the_better_method(fp32, tmp_path):

@@ -9,16 +9,13 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
+from export.graphs.nodes import opset
+
 OPSET = 20  # of all that is exported here: the first with Gelu, which ViTs need; a graph from elsewhere may be newer
 
 # (opset, IR version) -> the first onnxruntime that loads such a file: tried with each release from 1.15 to 1.24.
 _READERS = {(19, 9): "1.15", (20, 9): "1.17", (21, 10): "1.18", (22, 10): "1.21", (23, 11): "1.23", (25, 13): "1.24"}
 _WEIGHTS_INSIDE = 2**31 - 2**26  # bytes; a protobuf file ends at 2 GiB
-
-
-def opset(model: onnx.ModelProto) -> int:
-    """The version of the standard operators that `model` is written in; 0 where it names none."""
-    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def least_onnxruntime(models: Sequence[onnx.ModelProto]) -> str:
@@ -45,6 +42,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         onnx.save(model, path)
         return
     onnx.save(model, path, save_as_external_data=True, location=weights_file(path).name, convert_attribute=True)
+    weights_file(path).chmod(path.stat().st_mode)  # onnx writes it for its owner alone
     onnx.checker.check_model(path)
     onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
 

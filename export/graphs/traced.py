@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from export.graphs import OPSET, forget_sources, save
+from export.graphs.files import OPSET, forget_sources, save
 from export.whiten import Whitening
 from training.model.model import AmclModel
 

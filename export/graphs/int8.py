@@ -1,4 +1,4 @@
-"""Smaller encoders from the float32 one: fp16 weights, and static int8."""
+"""Static int8 from the float32 encoder; what stays float is stored as float16."""
 
 from __future__ import annotations
 
@@ -13,35 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
-from export.graphs import save, weights_file
+from export.graphs.files import save, weights_file
+from export.graphs.float16 import store_in_float16
+from export.graphs.nodes import whitening
 from export.networks import BATCH, Pixels
-
-_MIN_WEIGHTS = 4096  # smaller tensors (biases, scales) stay float32: nothing to gain, and scales must be exact
-
-
-def to_fp16(source: Path, target: Path) -> None:
-    """Rewrite the graph with its large float32 weights stored as float16, each cast back where it is used.
-
-    Half the file. The casts have constant inputs, so onnxruntime does them once, when it loads the graph; the
-    arithmetic is the float32 graph's, and so is its speed.
-    """
-    model = onnx.load(source)
-    casts, weights = [], []
-    for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < _MIN_WEIGHTS:
-            weights.append(weight)
-            continue
-        half = weight.name + ".fp16"
-        values = np.clip(numpy_helper.to_array(weight), -65504, 65504).astype(np.float16)  # the parity check judges
-        weights.append(numpy_helper.from_array(values, half))
-        casts.append(helper.make_node("Cast", [half], [weight.name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    for field, items in (("initializer", weights), ("node", nodes)):
-        model.graph.ClearField(field)
-        getattr(model.graph, field).extend(items)
-    save(model, target)
 
 
 def to_int8(source: Path, target: Path, pixels: Pixels, quality: Callable[[Path], float]) -> str:
@@ -73,7 +49,9 @@ def to_int8(source: Path, target: Path, pixels: Pixels, quality: Callable[[Path]
             found = quality(candidate)
             if found > best:
                 best, chosen = found, name
-                to_fp16(candidate, target)
+                model = onnx.load(candidate)
+                store_in_float16(model)
+                save(model, target)
     return chosen
 
 
@@ -92,16 +70,6 @@ class _Ranges:
 def _normalisation(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """What lies before the first layer of weights: one pass over the pixels, exact and faster in float32."""
     return itertools.takewhile(lambda node: node.op_type not in ("Conv", "Gemm", "MatMul"), model.graph.node)
-
-
-def _whitening(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """The layer behind the backbone's features, if there is one: its small directions would drown in 8 bits."""
-    producers = {name: node for node in model.graph.node for name in node.output}
-    last = producers["features"]
-    before = producers.get(last.input[0])
-    if last.op_type == "MatMul" and before is not None and before.op_type == "Sub":  # of the mean
-        yield last
-        yield before
 
 
 def _quantised(model: onnx.ModelProto) -> list[str] | None:
@@ -135,7 +103,7 @@ def _quantize(source: Path, target: Path, pixels: Pixels, options: dict[str, Any
                 use_external_data_format=weights_file(source).exists(),
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[node.name for node in (*_normalisation(graph), *_whitening(graph))],
+                nodes_to_exclude=[node.name for node in (*_normalisation(graph), *whitening(graph))],
                 **options,
             )
     finally:
@@ -147,7 +115,7 @@ def _whiten_in_float(path: Path) -> None:
     """Give the whitening the features before they are rounded to 8 bits, which is done for the heads beside it."""
     model = onnx.load(path)
     producers = {name: node for node in model.graph.node for name in node.output}
-    if not (nodes := list(_whitening(model))):
+    if not (nodes := list(whitening(model))):
         return
     centring = nodes[-1]
     rounded = producers.get(centring.input[0])
