@@ -78,13 +78,20 @@ class Plan:
         return f"{self.name.replace(' ', '-')}-{hashlib.sha256(' '.join(self.words).encode()).hexdigest()[:8]}"
 
 
-EPOCHS = 6
-RATE = "0.006"
+EPOCHS = 4
+RATE, KEPT_RATE = "0.06", "0.02"  # by the trials, half whitened
+_KEPT = "train.keep_norms=true"
 PLANS = (
+    Plan("trial, published", True, 0, trial=True),
     *(Plan(f"trial {rate}", True, 1, (f"train.lr={rate}",), trial=True) for rate in ("0.006", "0.02", "0.06")),
+    *(
+        Plan(f"trial {rate}, norms kept", True, 1, (f"train.lr={rate}", _KEPT), trial=True)
+        for rate in ("0.006", "0.02")
+    ),
     Plan("published", True, 0),
     Plan("published, norms alone", True, 1, ("train.lr=1e-30", "train.max_steps=40")),
     Plan("AMCL from published", True, EPOCHS, (f"train.lr={RATE}",)),
+    Plan("AMCL from published, norms kept", True, EPOCHS, (f"train.lr={KEPT_RATE}", _KEPT)),
     Plan("random", False, 0),
     Plan("AMCL from random", False, EPOCHS),
 )

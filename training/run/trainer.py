@@ -63,6 +63,7 @@ class Trainer:
         self.config = config = length.resolve_epochs(config, len(self.images))
         self.cache = data.open_cache(config.data.cache, self.out, config.data.cache_gib)
         length.check_batch(config, len(self.images), distributed.world_size())
+        weights.check_norms(config, distributed.world_size())
         self.fingerprint = self.images.fingerprint()
         torch.set_num_threads(config.train.threads)
         torch.manual_seed(config.train.seed)
