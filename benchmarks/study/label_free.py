@@ -26,9 +26,10 @@ from benchmarks.study.budget import Budget, Failed, OutOfTime, add_budget, appen
 from benchmarks.study.label_free_plan import PLANS, Plan, make_images
 from benchmarks.study.label_free_print import render
 from training import data
+from training.judging import inference
 from training.report.measure import measure_network, pair_images
 from training.report.runs import Run, open_run, untrained
-from training.run import checkpoint, inference
+from training.run import checkpoint
 
 OUT_OF_TIME = 3
 K = 20

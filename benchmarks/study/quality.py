@@ -27,10 +27,11 @@ from export.pairs import Pairs, judge
 from training import data
 from training.config import serialization
 from training.data import Subset
+from training.judging import inference
+from training.judging.pairs import measure_pairs
 from training.report.measure import pair_images
 from training.report.runs import Run, open_run
-from training.run import checkpoint, inference, journal
-from training.run.pairs import measure_pairs
+from training.run import checkpoint, journal
 
 KNN = (20, 200)
 PAIRS = 4000  # images

@@ -21,8 +21,9 @@ import torch
 
 from training import data
 from training.config import Config, recipes, serialization
+from training.judging import inference
 from training.model.model import AmclModel
-from training.run import checkpoint, inference, journal
+from training.run import checkpoint, journal
 
 RESULTS, FIGURE = Path("benchmarks/results/six_methods.jsonl"), Path("docs/images/six_methods.svg")
 COMMON = ["data.image_size=32", "eval.bank_limit=20000", "eval.every=3"]

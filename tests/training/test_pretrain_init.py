@@ -127,6 +127,7 @@ def test_a_run_begins_from_another_run(folder: Path, tmp_path: Path, capsys: pyt
         (["--init={files}/resnet18.pth", *RESNET18, "backbone.name=resnet34"], "missing: layer1.2.conv1.weight"),
         (["can", "--init={files}/resnet18.pth"], "no name fits"),
         (["train.init=somewhere"], "are set by --init"),
+        (["train.keep_norms=true"], "keeps what --init brings"),
         (["backbone.name=torchvision:resnet18"], "has a shape of its own; leave out backbone.width"),
         (["backbone.name=resnet19"], "none of resnet18, resnet34, resnet50, vit, torchvision:NAME, timm:NAME"),
         (["can", "backbone.name=timm:resnet18"], "can hides patches from a ViT of its own"),
@@ -175,6 +176,23 @@ def test_a_named_networks_normalisation_is_its_own(folder: Path, tmp_path: Path)
     assert train_named(folder, tmp_path / "given", "timm:test_vit", *words) == 0
     data = checkpoint.load_model(tmp_path / "given")[1].data
     assert (data.mean, data.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
+
+
+def test_norms_keep_what_the_file_brought_and_the_rest_learns(folder: Path, tmp_path: Path, files: Path) -> None:
+    given = load_file(files / "test_resnet.safetensors")
+    words = [f"--init={files / 'test_resnet.safetensors'}", "train.epochs=2", f"--eval=folder:{folder}"]
+    words += ["train.keep_norms=true", "momentum.queue=40", "train.precision=fp32"]
+    assert train_named(folder, tmp_path / "whole", TIMM, *words, recipe="moco") == 0
+    assert train_named(folder, tmp_path / "parts", TIMM, *words, "train.max_steps=4", recipe="moco") == 0
+    assert main(["--resume", f"--out={tmp_path / 'parts'}", "train.max_steps=0"]) == 0
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")  # with verdicts in between
+    state = checkpoint.load(tmp_path / "parts")["method"]
+    for place in ("model.backbone", "key.backbone"):
+        for name in ("conv1.1.running_mean", "layer4.0.bn1.running_var"):
+            assert torch.equal(state[f"{place}.{name}"], given[name])
+        assert not torch.equal(state[f"{place}.conv1.1.weight"], given["conv1.1.weight"])
+    assert train_named(folder, tmp_path / "new", TIMM, *words[:-3], "train.max_steps=1") == 0
+    assert not torch.equal(backbone(tmp_path / "new")["conv1.1.running_mean"], given["conv1.1.running_mean"])
 
 
 @pytest.mark.slow

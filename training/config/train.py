@@ -49,9 +49,17 @@ class TrainConfig:
         """Whether `torch.compile` translates the network."""
         return False
 
+    @property
+    def keep_norms(self) -> bool:
+        """Whether the backbone's batch norms keep the statistics that `--init` brought."""
+        return False
+
 
 @dataclass(frozen=True)
 class ResNetTrainConfig(TrainConfig):
     """For a network that `torch.compile` makes faster."""
 
     compile: bool = field(default=False, metadata={"help": "torch.compile the network: minutes at first, faster steps"})
+    keep_norms: bool = field(
+        default=False, metadata={"help": "the backbone's batch norms keep the statistics that --init brought"}
+    )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from training.augment import Augmentation
+from training.data.cache import Cache
+from training.data.reduced import reduced
+from training.data.sample import prepared, sample
 from training.data.sources import FolderImages, Images, Unlabelled
 from training.data.specification import Labelled, Subset, open_labelled, open_queries
 from training.data.tar import TarImages
@@ -20,6 +24,21 @@ class HeldOut:
     images: Subset
     labelled: Labelled | None
     note: str = ""
+
+    def reduced(self, augmentation: Augmentation, cache: Cache | None) -> HeldOut:
+        """The same images, read as training reads for crops by `augmentation`: reduced, and large ones kept in `cache`.
+
+        A few are read to see whether any is large. ValueError for a cache that cannot be used.
+        """
+        if self.labelled is None:
+            return replace(self, images=_reduced(self.images, augmentation, cache))
+        bank, queries = (_reduced(part, augmentation, cache) for part in (self.labelled.bank, self.labelled.queries))
+        return replace(self, images=queries, labelled=Labelled(bank, queries))
+
+
+def _reduced(subset: Subset, augmentation: Augmentation, cache: Cache | None) -> Subset:
+    source = reduced(subset.images, augmentation, cache)
+    return subset if source is None else replace(subset, source=prepared(source, sample(subset.images, source)))
 
 
 def open_held_out(spec: str, *, bank_limit: int) -> HeldOut:

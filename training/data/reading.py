@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from amcl_serve.errors import AmclError
 from amcl_serve.model.pixels import fit
-from training.data.sources import Images, Numbers
+from training.data.sources import Numbers
 
 
 def leave_signals_to_the_parent(_worker: int) -> None:
@@ -41,7 +41,7 @@ def read(images: Loads, index: int) -> Image.Image | None:
 class Plain(Dataset[tuple[Tensor, bool]]):
     """The images as the server sees them, uint8 [S, S, 3], with whether each could be read; a broken one is black."""
 
-    def __init__(self, images: Images, indices: Numbers, size: int) -> None:
+    def __init__(self, images: Loads, indices: Numbers, size: int) -> None:
         self.images, self.indices, self.size = images, indices, size
 
     def __len__(self) -> int:

@@ -58,6 +58,20 @@ def sample(images: Images, source: Images | Reduced) -> Sample | None:
     return Sample(found, cold, _copying(large), share, kept / tried, keeps)
 
 
+def prepared(source: Reduced, found: Sample | None) -> Reduced:
+    """`source` for worker processes: without its cache where none of the sample is large, so that no look is in vain.
+
+    ValueError for a cache that cannot be used.
+    """
+    if source.cache is None:
+        return source
+    if found is None or not found.large:
+        return Reduced(source.images, source.side)
+    source.cache.check()
+    source.cache.close()  # before workers fork
+    return source
+
+
 def _decoded(source: Reduced, index: int) -> Image.Image | None:
     try:
         return source.decode(index)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from training.data.reading import Loads
 from training.data.sources import FolderImages, Images, Labels, Numbers, Unlabelled, cifar, stl10
 from training.data.tar import TarImages, find_shards
 
@@ -31,14 +32,24 @@ def open_images(spec: str) -> Images:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some of the images of a set, with their labels."""
+    """Some of the images of a set, with their labels; read through `source` where there is one, such as a cache."""
 
     images: Images
     indices: Numbers
+    source: Loads | None = None
+
+    def of(self, indices: Numbers) -> Subset:
+        """Others of the same set."""
+        return replace(self, indices=indices)
 
     def spaced(self, limit: int) -> Subset:
         """At most so many of them, evenly spaced."""
-        return Subset(self.images, _evenly(self.indices, limit))
+        return self.of(_evenly(self.indices, limit))
+
+    @property
+    def reader(self) -> Loads:
+        """What loads them, by their numbers in `images`."""
+        return self.source or self.images
 
     @property
     def labels(self) -> Labels:

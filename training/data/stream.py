@@ -25,7 +25,7 @@ from training.data.plan import Plan
 from training.data.reading import Loads, leave_signals_to_the_parent, read
 from training.data.reduced import Reduced, reduced
 from training.data.resident import NotResident, Resident, load
-from training.data.sample import sample
+from training.data.sample import prepared, sample
 from training.data.sources import Images, Numbers
 
 _AHEAD = 2  # batches a worker prepares before they are wanted
@@ -105,13 +105,8 @@ class Read:
         self, plan: Plan, augmentation: Augmentation, reduced: Reduced | None, steps: range, workers: int, pinned: bool
     ) -> None:
         self.sample = sample(plan.images, reduced or plan.images)
-        if reduced is not None and (cache := reduced.cache) is not None:
-            if self.sample is None or not self.sample.large:  # nothing to keep, and each look costs
-                reduced = Reduced(reduced.images, reduced.side)
-            else:
-                cache.check()
-                cache.close()  # before workers fork
-        self._steps = _Steps(plan, augmentation, reduced or plan.images)
+        source: Loads = plan.images if reduced is None else prepared(reduced, self.sample)
+        self._steps = _Steps(plan, augmentation, source)
         self._loader = DataLoader(
             self._steps,
             batch_size=None,

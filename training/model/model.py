@@ -8,6 +8,7 @@ from torch import Tensor
 
 from training.config import Config
 from training.model import backbones, temperature
+from training.model.backbones.kept_norms import keep_norms
 from training.model.heads import Heads
 from training.model.parts import in_parts
 
@@ -24,6 +25,8 @@ class AmclModel(nn.Module):
         self.backbone, self.feature_dim = backbones.build(config.backbone, config.data.image_size)
         if config.backbone.named and config.data.early_size:
             backbones.check_size(self.backbone, config.data.early_size, f"data.early_size: {config.backbone.name}")
+        if config.train.keep_norms:
+            keep_norms(self.backbone)
         self.heads = Heads(self.feature_dim, config.heads)
         self.temperature = temperature.build(config.heads, config.temperature)
         self.parts = config.train.accumulate

@@ -15,10 +15,10 @@ from amcl_serve.evaluation.label_free import LabelFree
 from amcl_serve.evaluation.linear_probe import LinearProbe, linear_probe
 from amcl_serve.evaluation.retrieval import Retrieval, retrieval
 from training.data import Labelled, Subset
+from training.judging import inference
+from training.judging.label_free import label_free
+from training.judging.pairs import Pairs, PairScores, measure_pairs
 from training.report.runs import Run
-from training.run import inference
-from training.run.label_free import label_free
-from training.run.pairs import Pairs, PairScores, measure_pairs
 
 PRESETS = ("a", "abc", "abcde")  # the poster's
 KNN = (1, 5, 20, 200)

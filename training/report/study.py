@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from training.data import Labelled, Subset
+from training.judging.pairs import Pairs
 from training.report.measure import KNN_TEMPERATURE, PRESETS, Measures, head_agreement, measure_network, pair_images
 from training.report.runs import Run, untrained
-from training.run.pairs import Pairs
 
 SCHEMA = 2
 

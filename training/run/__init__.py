@@ -1,1 +1,1 @@
-"""A run: the loop over its steps, its optimiser, what it writes, and what it looks at on the way."""
+"""A run: the loop over its steps, its optimiser, what it writes and what it says."""

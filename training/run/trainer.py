@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from training import config as configs
 from training import data, machine, methods
 from training.augment import Augmentation
 from training.config import Config
+from training.judging.monitor import collapse, statistics, stuck
 from training.machine import distributed
 from training.machine.precision import mixed_precision
 from training.methods.base import Seen, Step
@@ -24,9 +24,8 @@ from training.model.backbones.named import with_joint_norms
 from training.model.normalise import normalise
 from training.run import checkpoint, estimate, length, optim, weights
 from training.run.announcement import announcement
-from training.run.judge import Judge
-from training.run.monitor import collapse, statistics, stuck
 from training.run.reporter import Reporter
+from training.run.verdicts import Verdicts
 
 _MAX_BROKEN = 0.01  # of the images
 _MAX_SKIPPED = 5  # steps in a row
@@ -64,8 +63,7 @@ class Trainer:
         self.config = config = length.resolve_epochs(config, len(self.images))
         self.cache = data.open_cache(config.data.cache, self.out, config.data.cache_gib)
         length.check_batch(config, len(self.images), distributed.world_size())
-        self.judge = Judge(config, self.images) if config.data.eval_spec and self.first else None
-        self.verdict = ""  # the last one, in words
+        weights.check_norms(config, distributed.world_size())
         self.fingerprint = self.images.fingerprint()
         torch.set_num_threads(config.train.threads)
         torch.manual_seed(config.train.seed)
@@ -83,7 +81,7 @@ class Trainer:
         self.per_epoch = len(self.images) // config.train.batch_size
         self.ends = list(accumulate(epochs * self.per_epoch for epochs in self.method.stages()))
         self.step, self.saved, self.seconds = 0, 0, 0.0  # saved: the step of the checkpoint
-        self.evaluated = 0  # the step of the last verdict
+        self.verdicts = Verdicts(config, self.images, self.cache, self.per_epoch, first=self.first)
         self._clock = time.perf_counter()
         self.broken: set[int] = set()
         self.skipped = 0  # steps in a row
@@ -108,7 +106,7 @@ class Trainer:
         self.step, self.seconds, self.broken = state["step"], state["seconds"], set(state["broken"])
         self.saved = self.step
         self._good = not state.get("collapsed", False)
-        self.evaluated = state["evaluated"]
+        self.verdicts.at = state["evaluated"]
 
     def save(self) -> None:
         """Everything that the next step depends on; order, augmentation and masks are functions of (seed, step)."""
@@ -126,7 +124,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "evaluated": self.evaluated,
+            "evaluated": self.verdicts.at,
             "broken": sorted(self.broken),
             "collapsed": self._collapsed_at is not None,
             "data": self.fingerprint,
@@ -149,7 +147,7 @@ class Trainer:
         with distributed.together(RunFailed):
             stream = self._open_stream(last)
         self._announce(last)
-        self._evaluate_if_due(last)  # a run that was stopped before it could
+        self._judge_if_due(last)  # a run that was stopped before it could
         way = estimate.Way(self.step, last, tuple(self.ends), self._grown, self.per_epoch)
         if text := estimate.of(way, self.method, self.config, stream, self.device):
             self.reporter.say(text)
@@ -172,10 +170,10 @@ class Trainer:
                 again = f"; go on: python -m training.pretrain --resume --out {self.out}" if self.saved else ""
                 self.reporter.say(f"stopped at step {self.step}; {self._kept()}{again}")
                 return 128 + signal
-            self._evaluate_if_due(last)
+            self._judge_if_due(last)
         self.save()
         done = f"done: {self.step} steps in {self.seconds / 60:.1f} min; {self._kept()}"
-        self.reporter.say("; ".join(filter(None, (done, self.verdict))))
+        self.reporter.say("; ".join(filter(None, (done, self.verdicts.text))))
         return 0
 
     @property
@@ -243,42 +241,22 @@ class Trainer:
             raise RunFailed(f"{text}, like the {_MAX_SKIPPED - 1} before it: start a new run with a lower train.lr")
         self.reporter.warn(self.step, f"{text}; the step is left out")
 
-    def _evaluate_if_due(self, last: int) -> None:
-        """A verdict every so many epochs and after the last step, if there are images for it, by the first process."""
-        period = self.config.eval.every * self.per_epoch
-        due = self.step == last or (period and self.step % period == 0)
-        if not self.config.data.eval_spec or not self.step or self.evaluated == self.step or not due:
+    def _judge_if_due(self, last: int) -> None:
+        """By the first process, while the others wait."""
+        if not self.verdicts.is_due(self.step, last):
             return
-        with distributed.together(RunFailed):
-            if self.judge is not None:
-                self._evaluate(self.judge)
-        self.evaluated = self.step
-        self.reporter.restart_clock()
-
-    def _evaluate(self, judge: Judge) -> None:
-        """The verdict to journal and terminal; RunFailed."""
-        began, epoch = time.perf_counter(), self.step / self.per_epoch
         try:
-            # Other sizes, which would be compiled anew; where nothing is compiled, the compiler stays out of memory.
-            with torch.compiler.set_stance("force_eager") if self.config.train.compile else nullcontext():
-                found = judge(self.method.model, self.device)
+            with distributed.together(ValueError):
+                self.verdicts.give(self.step, self.method.model, self.device, self.reporter)
         except ValueError as error:
             raise RunFailed(f"no verdict after step {self.step}: {error}") from None
-        self.reporter.record(self.step, epoch=epoch, **found.numbers)
-        note = f"; {found.broken} images could not be read" if found.broken else ""
-        self.verdict = found.text
-        self.reporter.say(f"epoch {epoch:.1f}: {found.text}, {time.perf_counter() - began:.0f} s{note}")
+        self.reporter.restart_clock()
 
     def _announce(self, last: int) -> None:
-        for line in announcement(
-            self.config, self.method, len(self.images), (self.step, last, self.ends[-1]), self.out
-        ):
+        steps = self.step, last, self.ends[-1]
+        for line in announcement(self.config, self.method, self.images, steps, self.begun, self.out):
             self.reporter.say(line)
-        for line in self.begun.lines() if self.begun else ():
-            self.reporter.say(line)
-        if self.images.note:
-            self.reporter.say(f"{self.config.data.spec}: {self.images.note}")
-        for text in self.judge.warnings if self.judge else ():
+        for text in self.verdicts.warnings:
             self.reporter.warn(self.step, text)
         for doubt in [] if self.step else length.doubts(self.config, len(self.images), self.ends[-1]):
             self.reporter.warn(self.step, doubt)

@@ -76,6 +76,14 @@ def normalised_as_published(config: C, given: set[str]) -> C:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, mean=mean, std=std))
 
 
+def check_norms(config: Config, processes: int) -> None:
+    """ValueError where `train.keep_norms` has nothing to keep, or several processes, whose norms are joint on GPUs."""
+    if config.train.keep_norms and not config.train.init:
+        raise ValueError("train.keep_norms=true keeps what --init brings: give --init, or leave it out")
+    if config.train.keep_norms and processes > 1:
+        raise ValueError("train.keep_norms=true is for one process; leave it or torchrun out")
+
+
 @dataclass(frozen=True)
 class Begun:
     """What a method took over from a source: of the backbone by name, of heads and temperature each whole or not."""

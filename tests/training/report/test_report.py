@@ -10,11 +10,11 @@ import pytest
 
 from amcl_serve.evaluation.separation import separation
 from training.data import FolderImages, Subset
+from training.judging.pairs import Pairs, PairScores
 from training.report import figures, pages
 from training.report.figures import HistogramRow, TemperatureRow
 from training.report.measure import head_agreement, pair_images
 from training.report.sections import FigureFile, Section, Table
-from training.run.pairs import Pairs, PairScores
 
 RNG = np.random.default_rng(0)
 

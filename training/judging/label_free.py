@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from amcl_serve.evaluation import label_free as metrics
 from amcl_serve.evaluation.label_free import LabelFree, ViewScores
-from training.run.pairs import Pairs
+from training.judging.pairs import Pairs
 
 
 def label_free(features: npt.ArrayLike, pairs: Mapping[str, Pairs]) -> LabelFree:

@@ -21,10 +21,10 @@ from amcl_serve.evaluation.separation import Separation, auroc, separation
 from training.augment import views
 from training.config import Config
 from training.data import Subset, leave_signals_to_the_parent, read
+from training.judging import inference
 from training.machine.precision import mixed_precision
 from training.model.model import AmclModel
 from training.model.normalise import normalise
-from training.run import inference
 
 _BOOTSTRAP = 500
 _BATCH = 192  # views in a step of the network
@@ -116,7 +116,7 @@ class _Views(Dataset[tuple[Tensor, bool]]):
 
     def __getitem__(self, position: int) -> tuple[Tensor, bool]:
         index, size = int(self.subset.indices[position]), self.size
-        image = read(self.subset.images, index)
+        image = read(self.subset.reader, index)
         if image is None:
             return torch.zeros(2 * len(self.presets), size, size, 3, dtype=torch.uint8), False
         pixels = np.asarray(image)

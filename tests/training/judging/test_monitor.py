@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from training.config import HeadsConfig, PairTemperatureConfig
+from training.judging.monitor import collapse, statistics, stuck
 from training.methods.base import Seen
 from training.model.temperature import AdaptiveTemperature, ConstantTemperature
-from training.run.monitor import collapse, statistics, stuck
 
 CONSTANT, ADAPTIVE = PairTemperatureConfig(), PairTemperatureConfig(kind="adaptive")
 NUMBERS = HeadsConfig(dim=4)

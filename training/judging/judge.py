@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,13 @@ import torch
 
 from amcl_serve.evaluation.label_free import LEAST_IMAGES, PRESETS, LabelFree
 from training import data
-from training.config import Config
-from training.data import Images, Subset
+from training.augment import Augmentation
+from training.config import AugmentConfig, Config
+from training.data import Cache, HeldOut, Images, Subset
+from training.judging import inference
+from training.judging.label_free import in_words, label_free
+from training.judging.pairs import measure_pairs
 from training.model.model import AmclModel, untrained
-from training.run import inference
-from training.run.label_free import in_words, label_free
-from training.run.pairs import measure_pairs
 
 IMAGES, PAIRS = 1024, 256  # at most: for RankMe and its like, and of them in pairs, which are twelve views each
 
@@ -32,21 +34,22 @@ class Verdict:
 class Judge:
     """Judges networks of one config by the images that `config.data.eval_spec` names.
 
-    ValueError when there are none, or too few.
+    Photographs are read as training reads them: reduced unless `config.data.reduce` forbids it, and kept in `cache`.
+    ValueError when there are no images, or too few.
     """
 
-    def __init__(self, config: Config, trained: Images) -> None:
-        self.config = config
+    def __init__(self, config: Config, trained: Images, cache: Cache | None = None) -> None:
+        self.config, self._cache = config, cache
         self.held_out = data.open_held_out(config.data.eval_spec, bank_limit=config.eval.bank_limit)
         self._floor: LabelFree | None = None
         count = len(self.held_out.images.indices)
+        self._count = min(IMAGES, count)
         if count < LEAST_IMAGES and self.held_out.labelled is None:
             raise ValueError(
                 f"{config.data.eval_spec} holds {count} images without labels; judging without labels "
                 f"needs {LEAST_IMAGES} or more"
             )
-        self._judged = self.held_out.images.spaced(IMAGES)
-        self._in_common = data.shared(trained, self._judged)
+        self._in_common = data.shared(trained, self.held_out.images.spaced(IMAGES))
 
     @property
     def warnings(self) -> list[str]:
@@ -54,27 +57,37 @@ class Judge:
         found = [f"no kNN: {self.held_out.note}"] if self.held_out.note else []
         if self._in_common:
             found.append(
-                f"{self._in_common} of the {len(self._judged.indices)} images that judge the run are among those it "
-                "learns from, so its figures flatter it: keep some images apart, and give those to --eval"
+                f"{self._in_common} of the {self._count} images that judge the run are among those it learns from, so "
+                "its figures flatter it: keep some images apart, and give those to --eval"
             )
         return found
+
+    @cached_property
+    def _as_read(self) -> HeldOut:
+        """Found out at the first verdict, before which no cache is made."""
+        if self.config.data.reduce != "auto":
+            return self.held_out
+        largest = Augmentation(AugmentConfig(kinds=PRESETS[-1]), self.config.data.image_size)
+        return self.held_out.reduced(largest, self._cache)
 
     def __call__(self, model: AmclModel, device: torch.device) -> Verdict:
         """ValueError when features are no numbers, or too few images can be read."""
         numbers: dict[str, float] = {}
         texts: list[str] = []
-        if self.held_out.labelled is None:
-            features, read = inference.features(model.backbone, self._judged, self.config, device)
-            features, indices, broken = features[read], self._judged.indices[read], int((~read).sum())
+        held_out = self._as_read
+        if held_out.labelled is None:
+            chosen = held_out.images.spaced(IMAGES)
+            features, read = inference.features(model.backbone, chosen, self.config, device)
+            features, indices, broken = features[read], chosen.indices[read], int((~read).sum())
         else:
-            found = inference.knn(model.backbone, self.held_out.labelled, self.config, device)
+            found = inference.knn(model.backbone, held_out.labelled, self.config, device)
             numbers |= {"knn": found.accuracy, "k": found.k}
             texts.append(f"kNN {found.accuracy:.4f} (k={found.k}, cosine, exp(s/0.1))")
             rows = np.linspace(0, len(found.indices) - 1, min(IMAGES, len(found.indices))).round().astype(np.int64)
             features, indices, broken = found.queries[rows], found.indices[rows], found.broken
             if len(rows) < LEAST_IMAGES:
                 return Verdict(numbers, texts[0], broken)
-        judged = Subset(self._judged.images, indices)
+        judged = held_out.images.of(indices)
         here, floor = self._figures(model, features, judged, device), self._untrained(judged, device)
         numbers |= {f"label_free/{name}": value for name, value in here.numbers().items()}
         numbers |= {f"untrained/{name}": value for name, value in floor.numbers().items()}
@@ -84,7 +97,7 @@ class Judge:
         self, model: AmclModel, features: npt.NDArray[np.float32], judged: Subset, device: torch.device
     ) -> LabelFree:
         chosen = judged.indices[np.random.default_rng(0).permutation(len(judged.indices))[:PAIRS]]
-        pairs = measure_pairs(model, Subset(judged.images, chosen), PRESETS, self.config, device, seed=0)
+        pairs = measure_pairs(model, judged.of(chosen), PRESETS, self.config, device, seed=0)
         return label_free(features, pairs)
 
     def _untrained(self, judged: Subset, device: torch.device) -> LabelFree:

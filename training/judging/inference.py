@@ -50,7 +50,7 @@ def features(
     The backbone keeps the mode it was in.
     """
     loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(
-        Plain(subset.images, subset.indices, config.data.image_size),
+        Plain(subset.reader, subset.indices, config.data.image_size),
         batch_size=256,
         num_workers=config.data.workers,
         worker_init_fn=leave_signals_to_the_parent,
