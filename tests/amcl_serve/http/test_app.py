@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from amcl_serve.errors import BundleError
 from amcl_serve.http.app import create_app
+from amcl_serve.http.server import server_in
 from amcl_serve.http.shapes.models import ModelDetail, ModelList
 from amcl_serve.settings import Settings
 from tests.amcl_serve.http.conftest import picture
@@ -209,3 +210,13 @@ def test_the_whole_server_imports_no_torch_and_no_gradio() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_server_whose_collections_cannot_be_written_is_not_ready(settings: Settings, tmp_path: Path) -> None:
+    with TestClient(create_app(settings.model_copy(update={"data_dir": tmp_path}))) as client:
+        assert client.get("/readyz").status_code == 200
+        store = server_in(client.app).store  # type: ignore[arg-type]
+        assert store is not None
+        store.close()
+        response = client.get("/readyz")
+        assert (response.status_code, response.json()["code"]) == (503, "not_ready")

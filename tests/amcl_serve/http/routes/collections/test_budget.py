@@ -58,6 +58,7 @@ def test_nobody_waits_for_such_searches(server: Server) -> None:
             waiting[-1].sendall(head)
         time.sleep(0.3)
         began = time.monotonic()
+        assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
         files = [("a", ("a.png", picture(1))), ("b", ("b.png", picture(2)))]
         assert httpx.post(f"{server.url}/similarity", files=files, timeout=30).status_code == 200
         assert time.monotonic() - began < 5  # of the engine's work beside sixteen threads that search
