@@ -31,6 +31,7 @@ def study(tmp_path_factory):
     return home
 
 
+@pytest.mark.slow
 def test_the_whole_study(study, capsys):
     arguments = ["--data", str(study / "data"), "--bundle", str(study / "bundle"), "--pairs", "40"]
     assert main([*arguments, "--results", str(study / "found.jsonl")]) == 0
@@ -44,6 +45,7 @@ def test_the_whole_study(study, capsys):
     assert "| itself | 0 | 1.000 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_constant_temperature_is_refused(study, capsys):
     run = make_run(study / "constant", standard=True)
     out = study / "constant-bundle"

@@ -14,6 +14,7 @@ from export.graphs.nodes import opset
 from tests.export.tiny import make_run, photos
 
 
+@pytest.mark.slow
 def test_large_weights_go_beside_the_graph_and_are_hashed(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run")
     assert main(["--checkpoint", str(run), "--out", str(tmp_path / "whole")]) == 0

@@ -101,6 +101,7 @@ def test_flags_override_what_is_known(resnet, tmp_path):
     network.fc = fc
 
 
+@pytest.mark.slow
 def test_a_vit_of_timm_in_int8(tmp_path):
     import timm
 
