@@ -26,17 +26,16 @@ from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.database import Database
 from amcl_serve.vectors.sqlite.rows import (
     LISTED,
-    RECORD,
     CollectionRow,
     collection_row,
     json_of,
+    no_vectors,
     point_record,
-    record,
     row_ids,
     vectors_of,
 )
-from amcl_serve.vectors.types import Distance, Examples, Hit, PointId, Query, Rows, Vector, Vectors
-from amcl_serve.vectors.values import as_vector, id_to_key
+from amcl_serve.vectors.types import CollectionInfo, Distance, Examples, Hit, PointId, Query, Record, Rows, Vector, Vectors
+from amcl_serve.vectors.values import as_vector, id_to_key, key_to_id
 
 _log = logging.getLogger(__name__)
 _LOADED = 4096  # vectors read at once while an index is built
@@ -53,7 +52,7 @@ class Search:
         self._indexes: dict[int, LiveIndex] = {}  # by the collection's row id
         self._lock = threading.Lock()  # of `_indexes`
         self._snapshots = Snapshots(folder)
-        self._grower = Grower(self._made, self._keep)
+        self._grower = Grower(self._made, self._keep, self._fetch)
 
     def query(self, name: str, query: Query, budget: Budget | None) -> list[Hit]:
         """As of the store."""
@@ -61,6 +60,7 @@ class Search:
         for gate in (contextlib.nullcontext(), contextlib.nullcontext(), self._published):
             with gate, self._reading(budget) as connection:
                 collection = collection_row(connection, name)
+                info = collection.info
                 without, vector = _target(connection, collection, query.target)
                 reach = query.limit + query.offset + len(without)
                 live = self._live(collection)
@@ -68,13 +68,14 @@ class Search:
                     with live.searching() as (index, version):
                         if version != collection.version:
                             continue
-                        found = index.search(vector, reach, exact=query.exact, width=query.width)
+                        fetch = partial(_fetched, connection, info.size)
+                        found = index.search(vector, reach, exact=query.exact, width=query.width, fetch=fetch)
                 else:
                     condition = compile_filter(query.filter, fields.usable(connection, collection.id))
                     sql = f"SELECT id FROM points WHERE {condition.of_collection} AND {condition.text}"
                     only = row_ids(connection.execute(sql, (collection.id, *condition.parameters)))
-                    found = _among(connection, live, vector, reach, only, query, collection.info.distance)
-                return _ranked(connection, found, without, query, collection.info.distance)
+                    found = _among(connection, live, vector, reach, only, query, info)
+                return _ranked(connection, found, without, query, info.distance)
         raise NotReady("the collection's index is being made anew; try again soon")
 
     def _live(self, collection: CollectionRow) -> LiveIndex:
@@ -90,20 +91,25 @@ class Search:
 
     def _load(self, live: LiveIndex, collection: CollectionRow) -> tuple[Parts, int]:
         info = collection.info
-        kept = self._snapshots.load(collection.id, info.size, info.distance)
+        kept = self._snapshots.load(collection.id, info.size, info.distance, info.index)
         with self._reading() as connection:
             sql = "SELECT version FROM collections WHERE id = ?"
             (version,) = connection.execute(sql, (collection.id,)).fetchone() or (collection.version,)
             if kept is not None and len(kept.rows):
-                index = Parts(info.size, info.distance, self._threads)
+                index = Parts(info.size, info.distance, self._threads, info.index)
                 try:
-                    index.restore(kept, _stored(connection, collection.id))
+                    if info.index.coded:
+                        sql = "SELECT id FROM points WHERE collection = ?"
+                        rows = row_ids(connection.execute(sql, (collection.id,)))
+                        index.restore_coded(kept, rows, partial(_fetched, connection, info.size))
+                    else:
+                        index.restore(kept, _stored(connection, collection.id))
                 except (ValueError, RuntimeError):
                     _log.exception("the kept graph of collection %d does not fit, and is made anew", collection.id)
                 else:
                     live.kept = len(kept.rows)
                     return index, version
-            index = Parts(info.size, info.distance, self._threads)
+            index = Parts(info.size, info.distance, self._threads, info.index)
             for rows, vectors in _stored(connection, collection.id):
                 index.add(rows, vectors)
         return index, version
@@ -113,12 +119,17 @@ class Search:
         with live.searching() as (index, _):
             if index.graph is None or index.graph.added == live.kept:
                 return
-            kept, size, distance = Snapshot(*index.graph.links()), index.size, index.distance
+            kept, said = Snapshot(*index.graph.links()), (index.size, index.distance, index.choice)
         try:
-            self._snapshots.save(live.collection, size, distance, kept)
+            self._snapshots.save(live.collection, *said, kept)
         except OSError as error:
             _log.warning("the graph of a collection could not be kept (%s)", error.strerror)
         live.kept = len(kept.rows)  # not tried over and over
+
+    def _fetch(self, rows: Rows) -> tuple[Rows, Vectors]:
+        """Those of the rows that there are, ascending, and their vectors, which no row ever changes."""
+        with self._reading() as connection:
+            return _fetched(connection, 0, rows)
 
     def follow(self, written: tuple[int, Change]) -> None:
         """Bring the index up to a committed write; one that cannot follow is dropped and built anew when needed."""
@@ -175,6 +186,17 @@ def _stored(connection: sqlite3.Connection, collection: int) -> Iterator[tuple[R
         yield row_ids(rows), vectors_of(vector for _, vector in rows)
 
 
+def _fetched(connection: sqlite3.Connection, size: int, rows: Rows) -> tuple[Rows, Vectors]:
+    """Those of the rows that there are, ascending, and their vectors [N, size]."""
+    if not len(rows):
+        return rows, no_vectors(size)
+    sql = f"SELECT id, vector FROM vectors WHERE id IN {LISTED} ORDER BY id"
+    found = connection.execute(sql, (json_of(rows),)).fetchall()
+    if not found:
+        return rows[:0], no_vectors(size)
+    return row_ids(found), vectors_of(vector for _, vector in found)
+
+
 def _target(
     connection: sqlite3.Connection, collection: CollectionRow, target: Vector | PointId | Examples
 ) -> tuple[set[str], Vectors]:
@@ -216,41 +238,37 @@ def _among(
     count: int,
     only: Rows,
     query: Query,
-    distance: Distance,
+    info: CollectionInfo,
 ) -> Found:
     """The best of the rows `only`, those among them that the index does not have, or no more, included."""
     with live.searching() as (index, _):
-        found = index.search(vector, count, only, exact=query.exact, width=query.width)
+        fetch = partial(_fetched, connection, info.size)
+        found = index.search(vector, count, only, exact=query.exact, width=query.width, fetch=fetch)
         missing = index.lacks(only)
     if not len(missing):
         return found
-    sql = f"SELECT id, vector FROM vectors WHERE id IN {LISTED} ORDER BY id"
-    rows = connection.execute(sql, (json_of(missing),)).fetchall()
-    others = scores(vector, vectors_of(blob for _, blob in rows), distance)
-    return Found(np.concatenate([found.rows, row_ids(rows)]), np.concatenate([found.scores, others]))
+    rows, others = fetch(missing)
+    return found + Found(rows, scores(vector, others, info.distance), others)
 
 
 def _ranked(
     connection: sqlite3.Connection, found: Found, without: set[str], query: Query, distance: Distance
 ) -> list[Hit]:
-    if len(found.rows) <= 2 * query.limit:  # all at once: most of them are answered
-        sql = f"SELECT id, key, version, vector, payload FROM points JOIN vectors USING (id) WHERE id IN {LISTED}"
-        records = {row[0]: row[1:] for row in connection.execute(sql, (json_of(found.rows),))}
-        keys = {row: key for row, (key, *_) in records.items()}
-    else:
-        records = {}
-        keys = dict(connection.execute(f"SELECT id, key FROM points WHERE id IN {LISTED}", (json_of(found.rows),)))
-    badness = found.scores if distance == "Euclid" else -found.scores
+    few = len(found.rows) <= 2 * query.limit  # most of them are answered: all at once
+    sql = f"SELECT id, key{', version, payload' if few else ''} FROM points WHERE id IN {LISTED}"
+    stored = {row: values for row, *values in connection.execute(sql, (json_of(found.rows),))}
+    badness = (found.scores if distance == "Euclid" else -found.scores).tolist()
     rows = found.rows.tolist()
     order = sorted(
-        (i for i, row in enumerate(rows) if keys[row] not in without), key=lambda i: (badness[i], keys[rows[i]])
+        (i for i, row in enumerate(rows) if stored[row][0] not in without), key=lambda i: (badness[i], stored[rows[i]])
     )
     chosen = order[query.offset :][: query.limit]
     if query.score_threshold is not None:
         worst = np.float32(query.score_threshold) * (1 if distance == "Euclid" else -1)
         chosen = [i for i in chosen if badness[i] <= worst]
-    sql = f"{RECORD} WHERE id = ?"
-    return [
-        Hit(found.scores[i], record(*(records.get(rows[i]) or connection.execute(sql, (rows[i],)).fetchone())))
-        for i in chosen
-    ]
+    sql = "SELECT key, version, payload FROM points WHERE id = ?"
+    hits = []
+    for i in chosen:
+        key, version, payload = stored[rows[i]] if few else connection.execute(sql, (rows[i],)).fetchone()
+        hits.append(Hit(found.scores[i], Record(key_to_id(key), version, found.vectors[i], payload)))
+    return hits

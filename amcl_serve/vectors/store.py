@@ -44,6 +44,7 @@ from amcl_serve.vectors.types import (
     Field,
     Filter,
     Hit,
+    IndexChoice,
     ModelRef,
     Order,
     Page,
@@ -87,19 +88,21 @@ class SqliteStore:
             raise NotReady("the collections cannot be written")
         self.names()
 
-    def create(self, name: str, size: int, distance: Distance) -> None:
+    def create(self, name: str, size: int, distance: Distance, *, index: IndexChoice = IndexChoice()) -> None:
         """Make an empty collection."""
         check_name(name)
         if not 1 <= size <= MAX_SIZE:
             raise InvalidRequest(f"vectors.size: 1 to {MAX_SIZE}, not {size}")
+        if index.kind == "exact" and index.precision != "float32":
+            raise InvalidRequest(f"index: an exact search has float32, not {index.precision}; take hnsw or ivf for that")
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone():
                 raise CollectionExists(f"collection {name!r} exists already")
             if connection.execute("SELECT 1 FROM aliases WHERE name = ?", (name,)).fetchone():
                 raise CollectionExists(f"{name!r} is an alias of another collection")
-            sql = "INSERT INTO collections (name, size, distance) VALUES (?, ?, ?)"
-            connection.execute(sql, (name, size, distance))
+            sql = "INSERT INTO collections (name, size, distance, kind, precision) VALUES (?, ?, ?, ?, ?)"
+            connection.execute(sql, (name, size, distance, index.kind, index.precision))
 
         self._write(work)
 

@@ -34,6 +34,26 @@ class ModelRef:
     size: int
 
 
+IndexKind = Literal["auto", "exact", "hnsw", "ivf"]
+Precision = Literal["float32", "float16", "int8"]
+
+
+@dataclass(frozen=True)
+class IndexChoice:
+    """How a large collection is searched, and what its index keeps of each number; the store keeps float32.
+
+    auto: exact while it is small, then hnsw.
+    """
+
+    kind: IndexKind = "auto"
+    precision: Precision = "float32"
+
+    @property
+    def coded(self) -> bool:
+        """Whether the index has codes in place of the vectors."""
+        return self.kind == "ivf" or self.precision != "float32"
+
+
 @dataclass(frozen=True)
 class CollectionInfo:
     """A collection: `model` is None until an image is embedded into it."""
@@ -43,7 +63,15 @@ class CollectionInfo:
     distance: Distance
     model: ModelRef | None
     points: int
+    index: IndexChoice = IndexChoice()
     in_graph: int = 0  # points that are searched for approximately
+
+    @property
+    def used(self) -> Literal["exact", "hnsw", "ivf"]:
+        """How most of the points are searched now."""
+        if not self.in_graph:
+            return "exact"
+        return "ivf" if self.index.kind == "ivf" else "hnsw"
 
 
 @dataclass(frozen=True)
@@ -175,7 +203,7 @@ class VectorStore(Protocol):
     def check(self) -> None:
         """NotReady or StorageDamaged where it could not do its work."""
 
-    def create(self, name: str, size: int, distance: Distance) -> None:
+    def create(self, name: str, size: int, distance: Distance, *, index: IndexChoice = ...) -> None:
         """Make an empty collection; raises CollectionExists."""
 
     def drop(self, name: str) -> bool:

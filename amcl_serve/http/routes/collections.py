@@ -48,7 +48,7 @@ async def create(request: Request, name: str, body: CreateRequest, started: Star
     """Make an empty collection; without a size, its vectors are as long as the model's features."""
     server = server_of(request)
     size = body.vectors.size or server.models.get(wanted).bundle.card.feature_dim
-    await call(server, server.collections.create, name, size, body.vectors.distance)
+    await call(server, server.collections.create, name, size, body.vectors.distance, index=body.choice)
     return enveloped(True, started)
 
 
@@ -74,6 +74,7 @@ async def describe(request: Request, name: str, started: Started) -> Response:
             },
             "optimizer_config": _OPTIMIZER,
         },
+        "index": {"kind": info.index.kind, "precision": info.index.precision, "used": info.used},
         "payload_schema": {field.name: {"data_type": field.schema, "points": field.points} for field in fields},
         "model": None if info.model is None else {"name": info.model.name, "digest": info.model.digest},
     }

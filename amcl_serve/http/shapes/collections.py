@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field, model_validator
 
 from amcl_serve.http.shapes.base import Shape
-from amcl_serve.vectors.types import Distance
+from amcl_serve.vectors.types import Distance, IndexChoice, IndexKind, Precision
 from amcl_serve.vectors.values import MAX_SIZE
 
 Result = TypeVar("Result")
@@ -20,14 +20,41 @@ class VectorParams(Shape, strict=True):
 
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = Field(None, description="default: the model's D")
     distance: Distance
+    datatype: Literal["float32", "float16"] | None = Field(None, description="Qdrant's way to say `index.precision`")
     on_disk: bool | None = Field(None, description=_HINT)
     hnsw_config: dict[str, Any] | None = Field(None, description=_HINT)
+
+
+class IndexParams(Shape, strict=True):
+    """How a collection of 20,000 points or more is searched; smaller ones are searched exactly."""
+
+    kind: IndexKind = Field("auto", description="auto: hnsw. exact: every vector is looked at")
+    precision: Precision = Field(
+        "float32",
+        description="of the numbers that the index keeps in memory; what it finds is scored by float32 all the same",
+    )
+
+
+class ScalarQuantization(Shape, strict=True):
+    """Qdrant's: 8 bits a number."""
+
+    type: Literal["int8"]
+    quantile: float | None = Field(None, description=_HINT)
+    always_ram: bool | None = Field(None, description=_HINT)
+
+
+class QuantizationConfig(Shape, strict=True):
+    """Qdrant's way to say `index.precision`."""
+
+    scalar: ScalarQuantization
 
 
 class CreateRequest(Shape, strict=True):
     """Body of PUT /collections/{name}."""
 
     vectors: VectorParams
+    index: IndexParams | None = None
+    quantization_config: QuantizationConfig | None = None
     shard_number: Literal[1] | None = None
     replication_factor: Literal[1] | None = None
     write_consistency_factor: Literal[1] | None = None
@@ -35,6 +62,19 @@ class CreateRequest(Shape, strict=True):
     hnsw_config: dict[str, Any] | None = Field(None, description=_HINT)
     optimizers_config: dict[str, Any] | None = Field(None, description=_HINT)
     wal_config: dict[str, Any] | None = Field(None, description=_HINT)
+
+    @model_validator(mode="after")
+    def _said_once(self) -> CreateRequest:
+        if self.index and (self.quantization_config or self.vectors.datatype):
+            raise ValueError("say `index.precision`, or Qdrant's vectors.datatype or quantization_config, not both")
+        return self
+
+    @property
+    def choice(self) -> IndexChoice:
+        """What it says about the index, in either way."""
+        if self.index:
+            return IndexChoice(self.index.kind, self.index.precision)
+        return IndexChoice("auto", "int8" if self.quantization_config else self.vectors.datatype or "float32")
 
 
 class Envelope(BaseModel, Generic[Result]):
@@ -115,6 +155,14 @@ class EmbeddedBy(BaseModel):
     digest: str
 
 
+class IndexDetail(BaseModel):
+    """How the collection was said to be searched, and how it is."""
+
+    kind: IndexKind
+    precision: Precision
+    used: Literal["exact", "hnsw", "ivf"] = Field(description="now, for all points but the latest")
+
+
 class CollectionDetail(BaseModel):
     """Result of GET /collections/{name}."""
 
@@ -124,6 +172,7 @@ class CollectionDetail(BaseModel):
     indexed_vectors_count: int = Field(description="that are searched for by the graph")
     segments_count: int
     config: Config
+    index: IndexDetail
     payload_schema: dict[str, PayloadIndex]
     model: EmbeddedBy | None = Field(description="null until an image is embedded into the collection")
 

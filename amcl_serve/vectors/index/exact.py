@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
 import faiss
 import numpy as np
 import numpy.typing as npt
 
+from amcl_serve.vectors.index.places import Places, Selector
 from amcl_serve.vectors.types import Distance, Rows, Vectors
 
 _GIANTS = 64  # longest vectors, whose rounding errors would hide what all others are worth
@@ -18,10 +17,19 @@ _EPS = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True)
 class Found:
-    """Rows [K] and their scores float32 [K], in no set order."""
+    """Rows [K], their scores float32 [K] and vectors [K, size], in no set order."""
 
     rows: Rows
     scores: npt.NDArray[np.float32]
+    vectors: Vectors
+
+    def __add__(self, other: Found) -> Found:
+        """Both."""
+        return Found(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.vectors, other.vectors]),
+        )
 
 
 class ExactIndex:
@@ -38,9 +46,7 @@ class ExactIndex:
         self._distance = distance
         self._threads = threads
         self._index: faiss.IndexFlat = faiss.IndexFlatL2(size) if distance == "Euclid" else faiss.IndexFlatIP(size)
-        self._row_at: Rows = np.empty(0, np.int64)  # by place in FAISS, ascending; with room to grow, as the next
-        self._alive_at = np.empty(0, np.bool_)
-        self._count = 0
+        self._at = Places()
         # Of Dot alone, whose vectors may have any length:
         self._giants = np.empty(0, np.int64)  # places
         self._longest = 1.0 if distance == "Cosine" else 0.0  # length of a vector that is none of them, at most
@@ -49,49 +55,40 @@ class ExactIndex:
 
     def __len__(self) -> int:
         """Number of vectors."""
-        return self._count
+        return len(self._at)
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
         """Add vectors [N, size] under the ids rows [N], which ascend from beyond all that were ever added."""
         if not len(rows):
             return
-        assert (np.diff(rows) > 0).all()
-        assert not len(self._rows) or rows[0] > self._rows[-1]
-        first = len(self._rows)
-        self._row_at = _grown(self._row_at, first + len(rows))
-        self._alive_at = _grown(self._alive_at, first + len(rows))
+        first = self._index.ntotal
         self._append(np.ascontiguousarray(vectors))
-        self._rows[first:], self._alive[first:] = rows, True
-        self._count += len(rows)
-        self._find_giants(np.arange(first, len(self._rows)))
+        self._at.append(rows)
+        self._find_giants(np.arange(first, first + len(rows)))
 
     def remove(self, rows: Rows) -> None:
         """Remove these ids; one that is not there is no error."""
-        places, _ = self._places(rows)
-        self._alive[places] = False
-        self._count -= len(places)
+        self._at.remove(rows)
         if self._compacts and self.dead > _DEAD:
-            kept = self._rows[self._alive]
-            bits = np.packbits(~self._alive, bitorder="little")
-            self._index.remove_ids(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)))  # keeps the order
-            self._rows[:], self._alive[:] = kept, True
+            dead = Selector(~self._at.alive)
+            self._index.remove_ids(dead.sel)  # keeps the order
+            self._at.compact()
             self._giants, self._longest = np.empty(0, np.int64), min(self._longest, 1.0)
-            self._find_giants(np.arange(len(kept)))
+            self._find_giants(np.arange(len(self)))
 
     @property
     def dead(self) -> float:
         """Share of vectors that are removed and still there."""
-        return 1 - self._count / len(self._rows) if len(self._rows) else 0.0
+        return self._at.dead
 
     @property
     def rows(self) -> Rows:
         """The ids that are there, ascending; a copy."""
-        return self._rows[self._alive]
+        return self._at.rows
 
     def vectors(self, rows: Rows) -> Vectors:
         """The vectors [N, size] of these ids, which are there."""
-        places, _ = self._places(rows)
-        return self._vectors(places)
+        return self._vectors(self._at.find(rows)[0])
 
     def search(self, vector: Vectors, count: int, only: Rows | None = None) -> Found:
         """The `count` best for `vector` [size], and all others that tie with the last of them.
@@ -100,56 +97,37 @@ class ExactIndex:
         `scores`: FAISS rounds its sums and breaks ties by position, so it only proposes. In the worst case, a
         collection of equal vectors, all of them are looked at.
         """
-        chosen, eligible = None if self._count == len(self._rows) else self._alive, self._count
-        if only is not None:
-            places, _ = self._places(only)
-            chosen, eligible = np.zeros(len(self._rows), np.bool_), len(places)
-            chosen[places] = True
+        chosen, eligible = self._at.chosen(only)
         count = min(count, eligible)
         if count == 0:
-            return Found(np.empty(0, np.int64), np.empty(0, np.float32))
+            return self._found(np.empty(0, np.int64), vector)
         giants = self._giants if chosen is None else self._giants[chosen[self._giants]]
         parameters = faiss.SearchParameters()
         if chosen is not None:
-            bits = np.packbits(chosen, bitorder="little")
-            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            parameters.sel = selector  # a bare pointer, as that to `bits`: both have names of their own
+            selector = Selector(chosen)
+            parameters.sel = selector.sel
         faiss.omp_set_num_threads(self._threads)  # of the calling thread alone
         fetched = min(eligible, count + 8)
         while True:
             near, at = self._index.search(vector[None], fetched, params=parameters)
-            places = np.union1d(at[0], giants)
-            found = scores(vector, self._vectors(places), self._distance)
-            badness = found if self._distance == "Euclid" else -found
+            found = self._found(np.union1d(at[0], giants) if len(giants) else at[0], vector)
+            badness = found.scores if self._distance == "Euclid" else -found.scores
             last = np.partition(badness, count - 1)[count - 1]
             if fetched == eligible or self._beyond(vector, float(near[0, -1])) > last:
                 good = badness <= last
-                return Found(self._rows[places[good]], found[good])
+                return Found(found.rows[good], found.scores[good], found.vectors[good])
             fetched = min(eligible, fetched * 4)
 
     def _append(self, vectors: Vectors) -> None:
         self._index.add(vectors)
 
-    @property
-    def _rows(self) -> Rows:
-        return self._row_at[: self._index.ntotal]
-
-    @property
-    def _alive(self) -> npt.NDArray[np.bool_]:
-        return self._alive_at[: self._index.ntotal]
-
     def lacks(self, rows: Rows) -> Rows:
         """Those of `rows` that are not there."""
-        _, missing = self._places(rows)
-        return missing
+        return self._at.find(rows)[1]
 
-    def _places(self, rows: Rows) -> tuple[Rows, Rows]:
-        """The places of those rows that are there, and the others."""
-        if not len(self._rows):
-            return np.empty(0, np.int64), rows
-        places = np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)
-        there = (self._rows[places] == rows) & self._alive[places]
-        return places[there].astype(np.int64), rows[~there]
+    def _found(self, places: Rows, vector: Vectors) -> Found:
+        vectors = self._vectors(places)
+        return Found(self._at.all[places], scores(vector, vectors, self._distance), vectors)
 
     def _vectors(self, places: Rows) -> Vectors:
         everything = faiss.rev_swig_ptr(self._index.get_xb(), self._index.ntotal * self._size)
@@ -179,15 +157,6 @@ class ExactIndex:
         order = np.argpartition(lengths, len(places) - _GIANTS - 1)
         self._giants = places[order[-_GIANTS:]]
         self._longest = max(self._longest, float(lengths[order[-_GIANTS - 1]]))
-
-
-def _grown(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
-    """`array`, or a copy with room for `length` and a half more."""
-    if length <= len(array):
-        return array
-    larger = np.empty(length + length // 2, array.dtype)
-    larger[: len(array)] = array
-    return larger
 
 
 def _parts(places: Rows) -> list[Rows]:

@@ -8,7 +8,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.vectors.index.exact import ExactIndex, Found, scores
+from amcl_serve.vectors.index.exact import ExactIndex, Found
+from amcl_serve.vectors.index.places import Places, Selector
 from amcl_serve.vectors.types import Distance, Rows, Vectors
 
 NEIGHBOURS = 16  # M: of a vector on each layer but the lowest, which has twice as many
@@ -21,6 +22,7 @@ class GraphIndex(ExactIndex):
     """An ExactIndex, whose `search` looks at all vectors, with a graph beside them that `near` follows."""
 
     _compacts = False  # the graph names vectors by their places
+    outgrown = False  # a graph is as good for any number of vectors
 
     def __init__(self, size: int, distance: Distance, threads: int = 1) -> None:
         super().__init__(size, distance, threads)
@@ -34,11 +36,11 @@ class GraphIndex(ExactIndex):
     @property
     def added(self) -> int:
         """Number of vectors that were ever added."""
-        return len(self._rows)
+        return self._index.ntotal
 
     def links(self) -> tuple[Rows, npt.NDArray[np.uint8]]:
         """All ids that were ever added, in the graph's order, and the graph without its vectors, as FAISS writes it."""
-        return self._rows.copy(), faiss.serialize_index(self._graph, faiss.IO_FLAG_SKIP_STORAGE)
+        return self._at.all.copy(), faiss.serialize_index(self._graph, faiss.IO_FLAG_SKIP_STORAGE)
 
     def link(self, rows: Rows, links: npt.NDArray[np.uint8], vectors: Iterable[tuple[Rows, Vectors]]) -> None:
         """Become the graph that `links` gave `rows` and `links` of; what `vectors` lacks of `rows` counts as removed.
@@ -49,42 +51,42 @@ class GraphIndex(ExactIndex):
         if not isinstance(graph, faiss.IndexHNSW) or graph.ntotal != len(rows) or graph.d != self._size:
             raise ValueError("these are the links of another graph")
         flat = faiss.IndexFlatL2(self._size) if self._distance == "Euclid" else faiss.IndexFlatIP(self._size)
-        self._row_at, self._alive_at = rows.copy(), np.zeros(len(rows), np.bool_)
+        alive = np.zeros(len(rows), np.bool_)
         for part, found in vectors:
             places = np.searchsorted(rows, part)
             assert (rows[places] == part).all()
             block = np.zeros((int(places[-1]) + 1 - flat.ntotal, self._size), np.float32)  # zeros for what is gone
             block[places - flat.ntotal] = found
             flat.add(block)
-            self._alive_at[places] = True
+            alive[places] = True
         flat.add(np.zeros((len(rows) - flat.ntotal, self._size), np.float32))
         graph.storage, graph.own_fields = flat, False
         graph.hnsw.efConstruction = BUILD_WIDTH
-        self._index, self._graph = flat, graph
-        self._count = int(self._alive_at.sum())
-        self._find_giants(np.flatnonzero(self._alive_at))
+        self._index, self._graph, self._at = flat, graph, Places.of(rows, alive)
+        self._find_giants(np.flatnonzero(alive))
+
+    def best(
+        self, vector: Vectors, count: int, only: Rows | None, *, exact: bool, width: int | None, fetch: object
+    ) -> Found:
+        """`search` for `exact`, else `near`. It has its vectors, and fetches none."""
+        return self.search(vector, count, only) if exact else self.near(vector, count, only, width)
 
     def near(self, vector: Vectors, count: int, only: Rows | None = None, width: int | None = None) -> Found:
         """About the `count` best for `vector` [size], with the scores of `scores`; `width` is efSearch."""
-        chosen, eligible = None if self._count == len(self._rows) else self._alive, self._count
-        if only is not None:
-            places, _ = self._places(only)
-            chosen, eligible = np.zeros(len(self._rows), np.bool_), len(places)
-            chosen[places] = True
-        if eligible <= max(count, _FEW * len(self._rows)):
+        chosen, eligible = self._at.chosen(only)
+        if eligible <= max(count, _FEW * self.added):
             return self.search(vector, count, only)
         parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]  # the stubs lack it
         parameters.efSearch = max(width or SEARCH_WIDTH, 2 * count)
         if chosen is not None:
-            bits = np.packbits(chosen, bitorder="little")
-            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            parameters.sel = selector  # a bare pointer, as that to `bits`: both have names of their own
+            selector = Selector(chosen)
+            parameters.sel = selector.sel
         faiss.omp_set_num_threads(self._threads)
         _, at = self._graph.search(vector[None], count, params=parameters)
         places = at[0][at[0] >= 0]
         if len(places) < count:  # the graph's ways did not lead to as many
             return self.search(vector, count, only)
-        return Found(self._rows[places], scores(vector, self._vectors(places), self._distance))
+        return self._found(places, vector)
 
     def _append(self, vectors: Vectors) -> None:
         faiss.omp_set_num_threads(1)

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 
-from amcl_serve.vectors.index.graph import GraphIndex
+from amcl_serve.vectors.index.coded import Fetch
 from amcl_serve.vectors.index.live import LiveIndex
 
 LARGE = 20_000  # vectors; a graph of fewer saves little
@@ -24,12 +24,16 @@ _log = logging.getLogger(__name__)
 class Grower:
     """Looks after the indexes that `indexes` names, once a second, until `close`.
 
-    `keep` is called for one whose graph has grown by a tenth since it was kept.
+    `keep` is called for one whose graph has grown by a tenth since it was kept, `fetch` for vectors that an index has
+    not got itself.
     """
 
-    def __init__(self, indexes: Callable[[], Iterable[LiveIndex]], keep: Callable[[LiveIndex], None]) -> None:
+    def __init__(
+        self, indexes: Callable[[], Iterable[LiveIndex]], keep: Callable[[LiveIndex], None], fetch: Fetch
+    ) -> None:
         self._indexes = indexes
         self._keep = keep
+        self._fetch = fetch
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="collections-grower", daemon=True)
         self._thread.start()
@@ -55,8 +59,9 @@ class Grower:
             return
         with live.searching() as (index, _):
             graph, count, rest = index.graph, len(index), len(index.rest)
-        if graph is None or graph.dead > _DEAD:
-            if count >= LARGE:
+            choice = index.choice
+        if graph is None or graph.dead > _DEAD or graph.outgrown:
+            if count >= LARGE and choice.kind != "exact":
                 self._make(live)
                 self._keep(live)
             return
@@ -74,14 +79,14 @@ class Grower:
     def _make(self, live: LiveIndex) -> None:
         """A graph of all vectors, beside the index; then it takes its place."""
         with live.searching() as (index, _):
-            graph: GraphIndex = index.new_graph()
+            graph = index.new_graph(self._fetch)
             rows = index.rows
         _log.info("making a graph of %d vectors", len(rows))
         for start in range(0, len(rows), _PIECE):
             if self._closing.is_set():
                 return
             with live.searching() as (index, _):
-                part, vectors = index.vectors(rows[start : start + _PIECE])
+                part, vectors = index.vectors(rows[start : start + _PIECE], self._fetch)
             graph.add(part, vectors)
         with live.changing() as index:
             index.use(graph)

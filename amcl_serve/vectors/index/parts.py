@@ -1,4 +1,4 @@
-"""The index of a collection: a graph of most of a large one, and the rest, which is looked at one by one."""
+"""The index of a collection: that of most of a large one, and the rest, which is looked at one by one."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from amcl_serve.vectors.index.coded import SAMPLED, CodedIndex, Fetch, lists
 from amcl_serve.vectors.index.exact import ExactIndex, Found
 from amcl_serve.vectors.index.graph import GraphIndex
 from amcl_serve.vectors.index.snapshots import Snapshot
-from amcl_serve.vectors.types import Distance, Rows, Vectors
+from amcl_serve.vectors.types import Distance, IndexChoice, Rows, Vectors
+
+_SAMPLE = 20_000  # vectors, from which a graph's codes learn their range
+_READ = 4096  # vectors read at once
 
 
 class Parts:
-    """What is added comes to the rest, which whoever grows the graph moves into it.
+    """What is added comes to the rest, which whoever grows the graph (or the lists: `choice`) moves into it.
 
     Any number of threads may search at a time, none while one changes anything.
     """
 
-    def __init__(self, size: int, distance: Distance, threads: int = 1) -> None:
-        self.size, self.distance = size, distance
-        self._new = (size, distance, threads)
-        self.rest = ExactIndex(*self._new)
-        self.graph: GraphIndex | None = None
+    def __init__(
+        self, size: int, distance: Distance, threads: int = 1, choice: IndexChoice = IndexChoice()
+    ) -> None:
+        self.size, self.distance, self.choice = size, distance, choice
+        self._threads = threads
+        self.rest = self._empty()
+        self.graph: GraphIndex | CodedIndex | None = None
 
     def __len__(self) -> int:
         """Number of vectors."""
@@ -44,43 +50,64 @@ class Parts:
             self.graph.remove(rows)
 
     def search(
-        self, vector: Vectors, count: int, only: Rows | None = None, *, exact: bool = False, width: int | None = None
+        self,
+        vector: Vectors,
+        count: int,
+        only: Rows | None = None,
+        *,
+        exact: bool = False,
+        width: int | None = None,
+        fetch: Fetch,
     ) -> Found:
         """The `count` best and all that tie with the last of them, in no set order; but for `exact`, about those.
 
-        `only` restricts the search to these rows.
+        `only` restricts the search to these rows; `fetch` reads vectors, of which an index may have codes alone.
         """
         found = self.rest.search(vector, count, only)
         if self.graph is None:
             return found
-        others = self.graph.search(vector, count, only) if exact else self.graph.near(vector, count, only, width)
-        return Found(np.concatenate([found.rows, others.rows]), np.concatenate([found.scores, others.scores]))
+        return found + self.graph.best(vector, count, only, exact=exact, width=width, fetch=fetch)
 
     def lacks(self, rows: Rows) -> Rows:
         """Those of `rows` that are not there."""
         missing = self.rest.lacks(rows)
         return missing if self.graph is None else self.graph.lacks(missing)
 
-    def new_graph(self) -> GraphIndex:
-        """An empty graph for the same vectors."""
-        return GraphIndex(*self._new)
-
-    def vectors(self, rows: Rows) -> tuple[Rows, Vectors]:
+    def vectors(self, rows: Rows, fetch: Fetch) -> tuple[Rows, Vectors]:
         """Those of `rows`, ascending, that are there, and their vectors [N, size]."""
         here = np.setdiff1d(rows, self.rest.lacks(rows), assume_unique=True)
         if self.graph is None or len(here) == len(rows):
             return here, self.rest.vectors(here)
         there = np.setdiff1d(rows, self.graph.lacks(rows), assume_unique=True)
-        both = np.concatenate([there, here])  # those of the graph came before all of the rest
-        return both, np.concatenate([self.graph.vectors(there), self.rest.vectors(here)])
+        if isinstance(self.graph, CodedIndex):
+            there, vectors = fetch(there)
+        else:
+            vectors = self.graph.vectors(there)
+        # Those of the graph came before all of the rest.
+        return np.concatenate([there, here]), np.concatenate([vectors, self.rest.vectors(here)])
 
-    def use(self, graph: GraphIndex) -> None:
-        """Search by this graph, which has some of the vectors, from now on; the rest is what it lacks."""
+    def new_graph(self, fetch: Fetch) -> GraphIndex | CodedIndex:
+        """An empty graph for these vectors."""
+        if not self.choice.coded:
+            return GraphIndex(self.size, self.distance, self._threads)
+        graph = CodedIndex(self.size, self.distance, self.choice, self._threads)
+        rows = self.rows
+        wanted = min(len(rows), max(_SAMPLE, SAMPLED * lists(len(rows)) if self.choice.kind == "ivf" else 0))
+        chosen = np.sort(np.random.default_rng(0).choice(rows, wanted, replace=False))
+        graph.train(self.vectors(chosen, fetch)[1], len(rows))
+        return graph
+
+    def use(self, graph: GraphIndex | CodedIndex) -> None:
+        """Search by this graph, which has some of the vectors, from now on; the rest is what it lacks.
+
+        It was made of all that were there: what it lacks has come since.
+        """
         everything = self.rows
         graph.remove(np.setdiff1d(graph.rows, everything, assume_unique=True))
-        rows, vectors = self.vectors(graph.lacks(everything))
-        rest = ExactIndex(*self._new)
-        rest.add(rows, vectors)
+        missing = graph.lacks(everything)
+        assert not len(self.rest.lacks(missing))
+        rest = self._empty()
+        rest.add(missing, self.rest.vectors(missing))
         self.rest, self.graph = rest, graph
 
     def move(self, count: int) -> None:
@@ -94,7 +121,7 @@ class Parts:
         """Become the index of `vectors`, ids that ascend from part to part and vectors of each: those that `kept` joins
         as its graph, the others as the rest. ValueError where that is no graph of such vectors.
         """
-        graph = self.new_graph()
+        graph = GraphIndex(self.size, self.distance, self._threads)
 
         def joined() -> Iterator[tuple[Rows, Vectors]]:
             for rows, found in vectors:
@@ -107,8 +134,20 @@ class Parts:
         graph.link(kept.rows, kept.links, joined())
         self.graph = graph
 
+    def restore_coded(self, kept: Snapshot, rows: Rows, fetch: Fetch) -> None:
+        """The same of an index that has its codes itself: of `rows`, ascending, it reads those that `kept` lacks."""
+        graph = CodedIndex(self.size, self.distance, self.choice, self._threads)
+        graph.link(kept.rows, kept.links, rows)
+        missing = graph.lacks(rows)
+        for start in range(0, len(missing), _READ):
+            self.rest.add(*fetch(missing[start : start + _READ]))
+        self.graph = graph
+
     @property
     def rows(self) -> Rows:
         """The ids that are there, ascending; a copy."""
         rest = self.rest.rows
         return rest if self.graph is None else np.concatenate([self.graph.rows, rest])
+
+    def _empty(self) -> ExactIndex:
+        return ExactIndex(self.size, self.distance, self._threads)

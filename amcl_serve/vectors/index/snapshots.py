@@ -1,8 +1,9 @@
-"""Graphs kept on the disk between runs: their links and which points they join; the vectors are read from the store.
+"""Graphs kept on the disk between runs: their links and which points they join, and their codes where they have such;
+vectors are read from the store.
 
-    {"size": 512, "distance": "Cosine", "rows": 200000}\n      a line of JSON
+    {"size": 512, "distance": "Cosine", "kind": "hnsw", "precision": "float32", "rows": 200000}\n   a line of JSON
     numbers of the points, int64, little-endian
-    FAISS's own bytes of the graph
+    FAISS's own bytes of the graph, or of the lists
     SHA-256 of all that
 
 A file that is not whole is as good as none: the graph is then made anew.
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from amcl_serve.vectors.types import Distance, Rows
+from amcl_serve.vectors.types import Distance, IndexChoice, Rows
 
 _DIGEST_BYTES = 32
 _NAME = "{collection}.hnsw"
@@ -42,9 +43,9 @@ class Snapshots:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, collection: int, size: int, distance: Distance, kept: Snapshot) -> None:
+    def save(self, collection: int, size: int, distance: Distance, choice: IndexChoice, kept: Snapshot) -> None:
         """Keep a collection's graph in place of what was kept. OSError where it cannot be."""
-        head = orjson.dumps({"size": size, "distance": distance, "rows": len(kept.rows)}) + b"\n"
+        head = orjson.dumps(_said(size, distance, choice) | {"rows": len(kept.rows)}) + b"\n"
         parts = (head, kept.rows.astype("<i8").tobytes(), kept.links.tobytes())
         digest = hashlib.sha256()
         self._folder.mkdir(exist_ok=True)
@@ -62,7 +63,7 @@ class Snapshots:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def load(self, collection: int, size: int, distance: Distance) -> Snapshot | None:
+    def load(self, collection: int, size: int, distance: Distance, choice: IndexChoice) -> Snapshot | None:
         """What is kept of a collection's graph; None where nothing is, or nothing whole."""
         path = self._path(collection)
         try:
@@ -75,7 +76,7 @@ class Snapshots:
             return None
         line, _, rest = body.partition(b"\n")
         head = orjson.loads(line)
-        if (head["size"], head["distance"]) != (size, distance):
+        if {name: value for name, value in head.items() if name != "rows"} != _said(size, distance, choice):
             return None
         numbers = 8 * int(head["rows"])
         rows = np.frombuffer(rest[:numbers], dtype="<i8").astype(np.int64)
@@ -87,3 +88,8 @@ class Snapshots:
 
     def _path(self, collection: int) -> Path:
         return self._folder / _NAME.format(collection=collection)
+
+
+def _said(size: int, distance: Distance, choice: IndexChoice) -> dict[str, int | str]:
+    kind = "ivf" if choice.kind == "ivf" else "hnsw"
+    return {"size": size, "distance": distance, "kind": kind, "precision": choice.precision}

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from amcl_serve.errors import CollectionNotFound, InvalidRequest, PointNotFound
-from amcl_serve.vectors.types import MAX_LIMIT, CollectionInfo, ModelRef, PointId, Record, Rows, Vectors
+from amcl_serve.vectors.types import MAX_LIMIT, CollectionInfo, IndexChoice, ModelRef, PointId, Record, Rows, Vectors
 from amcl_serve.vectors.values import id_to_key, key_to_id
 
 LISTED = "(SELECT value FROM json_each(?))"  # a list of any length as one parameter
@@ -31,15 +31,17 @@ class CollectionRow:
 def collection_row(connection: sqlite3.Connection, name: str) -> CollectionRow:
     """The collection called `name`, or by an alias of that name; raises CollectionNotFound."""
     sql = (
-        "SELECT id, name, version, size, distance, model, digest, points FROM collections WHERE id = coalesce("
+        "SELECT id, name, version, size, distance, model, digest, points, kind, precision FROM collections "
+        "WHERE id = coalesce("
         "(SELECT id FROM collections WHERE name = ?1), (SELECT collection FROM aliases WHERE name = ?1))"
     )
     row = None if name.startswith(DROPPED) else connection.execute(sql, (name,)).fetchone()
     if row is None:
         raise CollectionNotFound(f"no collection {name!r}")
-    collection, own, version, size, distance, model, digest, points = row
+    collection, own, version, size, distance, model, digest, points, kind, precision = row
     recorded = None if digest is None else ModelRef(model, digest, size)
-    return CollectionRow(collection, version, CollectionInfo(own, size, distance, recorded, points))
+    info = CollectionInfo(own, size, distance, recorded, points, IndexChoice(kind, precision))
+    return CollectionRow(collection, version, info)
 
 
 def point_record(connection: sqlite3.Connection, collection: CollectionRow, point: PointId) -> Record:

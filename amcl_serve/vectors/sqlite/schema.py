@@ -11,7 +11,7 @@ from pathlib import Path
 
 from amcl_serve.errors import StorageError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}  # the disk takes no more bytes
 LOG_PAGES = 256  # after which the log is moved into the file
 PAGE_BYTES = 16_384  # seven vectors of 512 numbers to a page; at SQLite's 4096 there is one, and half is air
@@ -31,6 +31,8 @@ CREATE TABLE collections (
     digest TEXT,
     version INTEGER NOT NULL DEFAULT 0,
     points INTEGER NOT NULL DEFAULT 0,
+    kind TEXT NOT NULL DEFAULT 'auto' CHECK (kind IN ('auto', 'exact', 'hnsw', 'ivf')),
+    precision TEXT NOT NULL DEFAULT 'float32' CHECK (precision IN ('float32', 'float16', 'int8')),
     CHECK ((model IS NULL) = (digest IS NULL))
 );
 CREATE TABLE points (
@@ -147,7 +149,7 @@ def _from_1(path: Path, unfinished: Path) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("ATTACH ? AS old", (str(path),))
         (count,) = connection.execute("SELECT count(*) FROM old.points").fetchone()
-        _log.info("bringing %s from schema 1 to 2: %d points", path, count)
+        _log.info("bringing %s from schema 1 to %d: %d points", path, SCHEMA_VERSION, count)
         connection.executescript(
             """
             BEGIN;
@@ -175,4 +177,21 @@ def _from_1(path: Path, unfinished: Path) -> None:
         os.close(folder)
 
 
-_MIGRATIONS: dict[int, Callable[[Path, Path], None]] = {1: _from_1}
+def _from_2(path: Path, _: Path) -> None:
+    """How a collection is searched was not to be chosen. In one transaction, in the file itself."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(
+            """
+            BEGIN;
+            ALTER TABLE collections ADD COLUMN kind TEXT NOT NULL DEFAULT 'auto'
+                CHECK (kind IN ('auto', 'exact', 'hnsw', 'ivf'));
+            ALTER TABLE collections ADD COLUMN precision TEXT NOT NULL DEFAULT 'float32'
+                CHECK (precision IN ('float32', 'float16', 'int8'));
+            PRAGMA user_version = 3;
+            COMMIT;
+            """
+        )
+
+
+_MIGRATIONS: dict[int, Callable[[Path, Path], None]] = {1: _from_1, 2: _from_2}

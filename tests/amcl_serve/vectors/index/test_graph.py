@@ -12,7 +12,7 @@ from amcl_serve.vectors.index.live import Change, LiveIndex
 from amcl_serve.vectors.index.parts import Parts
 from amcl_serve.vectors.index.snapshots import Snapshot, Snapshots
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import Chosen, Point, Query
+from amcl_serve.vectors.types import Chosen, IndexChoice, Point, Query
 
 DISTANCES = ("Cosine", "Dot", "Euclid")
 SIZE = 16
@@ -51,6 +51,10 @@ def test_a_graph_finds_nearly_what_is_there_and_its_scores_are_exact(distance, s
     assert share != 0.01 or np.mean(found) == 1  # looked at one by one
 
 
+def stored(rows):
+    raise AssertionError("it has its vectors")
+
+
 def made(count, distance="Cosine"):
     live = LiveIndex(1)
 
@@ -68,7 +72,7 @@ def small(monkeypatch):
     """Graphs of small collections, made when a test says so."""
     for name, value in (("LARGE", 500), ("_REST", 64), ("_WAIT", 1e6)):
         monkeypatch.setattr(grower, name, value)
-    keeper = grower.Grower(list, lambda live: None)
+    keeper = grower.Grower(list, lambda live: None, stored)
     yield keeper
     keeper._closing.set()
 
@@ -91,9 +95,9 @@ def test_a_graph_is_made_of_a_large_index_and_takes_up_what_is_added(small):
         assert (len(index), len(index.rest) <= 64, index.in_graph) == (796, True, 796 - len(index.rest))
         assert index.rows.tolist() == sorted({*everything.tolist(), *range(700, 800)} - {5, 650})
         vector = clustered(2, 100)[0]
-        assert 700 in index.search(vector, 1).rows
-        exact = index.search(vector, 20, exact=True)
-        assert recall(index.search(vector, 20), exact) > 0.8
+        assert 700 in index.search(vector, 1, fetch=stored).rows
+        exact = index.search(vector, 20, exact=True, fetch=stored)
+        assert recall(index.search(vector, 20, fetch=stored), exact) > 0.8
         assert index.lacks(np.array([5, 6, 700, 900])).tolist() == [5, 900]
 
 
@@ -194,7 +198,7 @@ def test_a_kept_graph_that_is_damaged_is_made_anew(large, damage, caplog):
     elif damage == "gone":
         path.unlink()
     else:
-        Snapshots(path.parent).save(1, SIZE, "Euclid", Snapshot(np.arange(5), np.frombuffer(b"x" * 50, np.uint8)))
+        Snapshots(path.parent).save(1, SIZE, "Euclid", IndexChoice(), Snapshot(np.arange(5), np.frombuffer(b"x" * 50, np.uint8)))
     store = SqliteStore(large)
     vectors = clustered(0, 900)
     assert ids(store, vectors[5])[0] == 5

@@ -98,7 +98,7 @@ def test_a_store_of_schema_1_is_brought_up_to_date(tmp_path):
     write_first(tmp_path)
     check_first(tmp_path)
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     store = SqliteStore(tmp_path)
     assert store.delete("a", Chosen(where={"must": [{"key": "n", "match": {"value": 4}}]})) == 8  # versions go on
     assert store.describe("a").points == 299
