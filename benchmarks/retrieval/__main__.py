@@ -1,15 +1,18 @@
 """How fast collections are, against FAISS by itself: `make bench-retrieval`.
 
-    python -m benchmarks.retrieval [--points 200000] [--size 512] [--queries 200] [--seed 0]
+    python -m benchmarks.retrieval [--points 200000] [--size 512] [--queries 200] [--seed 0] [--kind auto|exact|hnsw|ivf]
+                                   [--precision float32|float16|int8]
 
 Clustered vectors of unit length (a thousand centres, noise of 0.7 of their distances), payloads with a number.
 
 - `ingest_http`: points a second, written over HTTP in requests of a thousand by one client, each on the disk when it is
   answered. What the client needs to write its JSON is not counted.
-- `ready_s`, `first_query_s`: the server started anew on the written folder, until it is ready, and its first search.
-- `graph_s`: until all points are searched by the graph.
+- `graph_s`: from the first search until all points are searched by the graph (or the lists).
+- `reading_s`, `ready_s`, `first_query_s`: the folder's files read from beginning to end; the server started anew on the
+  folder that it was closed on, until it is ready, and its first search. Neither finds the files in the page cache.
 - `exact_over_faiss`, `graph_over_faiss`: searches a second in one process over those of FAISS's call with one thread
-  (flat; HNSW with the same graph and width), in turns, the median of the ratios of each query's two times.
+  (flat; the same graph with the same width), in turns, the median of the ratios of each query's two times. FAISS alone
+  for float32 and hnsw, which have the vectors in memory.
 - `recall_at_10` of the graph against the exact search.
 - `filter_1pc_ms`, `filter_1pc_floor_ms`: a search among the hundredth of the points that an indexed field names, and
   FAISS's exact search in those points alone; `filter_1pc_recall`.
@@ -21,13 +24,14 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
 import faiss
 import numpy as np
@@ -38,7 +42,7 @@ import psutil
 from amcl_serve.hosting.opening import find_bundle
 from amcl_serve.vectors.index.graph import NEIGHBOURS, SEARCH_WIDTH, GraphIndex
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import Query
+from amcl_serve.vectors.types import IndexKind, Precision, Query
 from benchmarks.processes import serving
 
 Vectors = npt.NDArray[np.float32]
@@ -50,17 +54,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval")
     for name, value in (("points", 200_000), ("size", 512), ("queries", 200), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--kind", choices=get_args(IndexKind), default="auto")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     options = parser.parse_args(arguments)
     vectors = clustered(options.points, options.size, options.seed)
     queries = clustered(options.queries, options.size, options.seed, more=1)
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)
         with serving(find_bundle("default"), folder) as server:
-            show("ingest_http", ingest(server.port, vectors), "points/s")
+            index = {"kind": options.kind, "precision": options.precision}
+            show("ingest_http", ingest(server.port, vectors, index), "points/s")
+            search(server.port, queries[:1])
+            if options.kind != "exact":
+                show("graph_s", grown(server.port))
+        show("reading_s", read(folder / "data"))
+        forget(folder / "data")
         began = time.perf_counter()
         with serving(find_bundle("default"), folder) as server:
             show("ready_s", time.perf_counter() - began)
-            over_http = http_times(server.port, queries)
+            show("first_query_s", search(server.port, queries[:1])[0])
+            over_http = search(server.port, queries)
         in_process(folder / "data", vectors, queries, over_http)
     return 0
 
@@ -80,10 +93,11 @@ def clustered(count: int, size: int, seed: int, more: int = 0) -> Vectors:
     return found
 
 
-def ingest(port: int, vectors: Vectors) -> float:
+def ingest(port: int, vectors: Vectors, index: dict[str, str] | None = None) -> float:
     """Write them over HTTP; points a second."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    send(connection, "PUT", "/collections/a", {"vectors": {"size": vectors.shape[1], "distance": "Cosine"}})
+    params = {"size": vectors.shape[1], "distance": "Cosine"}
+    send(connection, "PUT", "/collections/a", {"vectors": params, "index": index})
     send(connection, "PUT", "/collections/a/index", {"field_name": "group", "field_schema": "integer"})
     seconds = 0.0
     for start in range(0, len(vectors), TOGETHER):
@@ -96,25 +110,46 @@ def ingest(port: int, vectors: Vectors) -> float:
     return len(vectors) / seconds
 
 
-def http_times(port: int, queries: Vectors) -> list[float]:
-    """Seconds of each search over HTTP, by the graph."""
+def search(port: int, queries: Vectors) -> list[float]:
+    """Seconds of each search over HTTP."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     bodies = [orjson.dumps({"query": query}, option=orjson.OPT_SERIALIZE_NUMPY) for query in queries]
+    return [
+        timed(lambda body=body: send(connection, "POST", "/collections/a/points/query", body))[0]  # type: ignore[misc]
+        for body in bodies
+    ]
 
-    def search(body: bytes) -> Any:
-        return send(connection, "POST", "/collections/a/points/query", body)
 
-    began = time.perf_counter()
-    search(bodies[0])
-    show("first_query_s", time.perf_counter() - began)
+def grown(port: int) -> float:
+    """Seconds until nearly all points are searched by the graph."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     began = time.perf_counter()
     while True:
         detail = send(connection, "GET", "/collections/a", None)["result"]
         if detail["indexed_vectors_count"] >= 0.98 * detail["points_count"]:
-            break
+            return time.perf_counter() - began
         time.sleep(1)
-    show("graph_s", time.perf_counter() - began)
-    return [timed(lambda body=body: search(body))[0] for body in bodies]  # type: ignore[misc]
+
+
+def forget(folder: Path) -> list[Path]:
+    """Take the folder's files out of the page cache; all of them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in files:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return files
+
+
+def read(folder: Path) -> float:
+    """Seconds to read all files of the folder from the disk."""
+    files = forget(folder)
+    began = time.perf_counter()
+    for path in files:
+        with path.open("rb", buffering=0) as stream:
+            while stream.read(1 << 20):
+                pass
+    return time.perf_counter() - began
 
 
 def in_process(data: Path, vectors: Vectors, queries: Vectors, over_http: list[float]) -> None:
@@ -122,15 +157,17 @@ def in_process(data: Path, vectors: Vectors, queries: Vectors, over_http: list[f
     before = psutil.Process().memory_info().rss
     store = SqliteStore(data)
     store.query("a", Query(queries[0]))
-    while store.describe("a").in_graph < 0.98 * len(vectors):
+    info = store.describe("a")
+    while info.index.kind != "exact" and store.describe("a").in_graph < 0.98 * len(vectors):
         time.sleep(1)
-    graph = graph_of(store)
     grown = psutil.Process().memory_info().rss - before
-    needed = vectors.nbytes + len(vectors) * 4 * 2 * NEIGHBOURS
-    show("memory_ratio", grown / needed)
+    number = {"float32": 4, "float16": 2, "int8": 1}[info.index.precision]
+    links = 8 * NEIGHBOURS if info.used == "hnsw" else 8
+    show("memory_ratio", grown / (len(vectors) * (number * vectors.shape[1] + links)))
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)
     faiss.omp_set_num_threads(1)
+    graph = graph_of(store)
     parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
     parameters.efSearch = SEARCH_WIDTH
     exact: list[tuple[float, float]] = []
@@ -141,12 +178,15 @@ def in_process(data: Path, vectors: Vectors, queries: Vectors, over_http: list[f
         exact.append((ours, timed(lambda query=query: flat.search(query[None], K))[0]))  # type: ignore[misc]
         wanted = {hit.record.id for hit in hits}
         ours, hits = timed(lambda query=query: store.query("a", Query(query, limit=K)))  # type: ignore[misc]
-        raw = timed(lambda query=query: graph.search(query[None], K, params=parameters))[0]  # type: ignore[misc]
+        raw = 0.0
+        if graph is not None:
+            raw = timed(lambda query=query: graph.search(query[None], K, params=parameters))[0]  # type: ignore[misc]
         near.append((ours, raw))
         recall.append(len(wanted & {hit.record.id for hit in hits}) / K)
     for name, times in (("exact", exact), ("graph", near)):
         show(f"{name}_ms", 1000 * median(ours for ours, _ in times))
-        show(f"{name}_over_faiss", median(raw / ours for ours, raw in times))
+        if graph is not None:
+            show(f"{name}_over_faiss", median(raw / ours for ours, raw in times))
     show("recall_at_10", float(np.mean(recall)))
     show("http_overhead_ms", 1000 * (median(over_http) - median(ours for ours, _ in near)))
     filtered(store, vectors, queries)
@@ -171,12 +211,11 @@ def filtered(store: SqliteStore, vectors: Vectors, queries: Vectors) -> None:
     show("filter_1pc_recall", float(np.mean(found)))
 
 
-def graph_of(store: SqliteStore) -> faiss.IndexHNSWFlat:
-    """FAISS's own graph of the only collection."""
+def graph_of(store: SqliteStore) -> faiss.IndexHNSWFlat | None:
+    """FAISS's own graph of the only collection, where it has one of vectors."""
     (live,) = store._search._made()
     with live.searching() as (index, _):
-        assert isinstance(index.graph, GraphIndex)
-        return index.graph._graph
+        return index.graph._graph if isinstance(index.graph, GraphIndex) else None
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
