@@ -127,6 +127,12 @@ class PointNotFound(NotFound):
     code = "point_not_found"
 
 
+class SnapshotNotFound(NotFound):
+    """No snapshot of that name of the collection."""
+
+    code = "snapshot_not_found"
+
+
 class Conflict(AmclError):
     """The request contradicts what is stored."""
 

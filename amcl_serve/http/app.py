@@ -41,6 +41,7 @@ from amcl_serve.http.routes import (
     points,
     search,
     similarity,
+    snapshots,
 )
 from amcl_serve.http.server import Server, server_in
 from amcl_serve.settings import Settings
@@ -61,6 +62,7 @@ _ROUTERS = (
     points.router,
     search.router,
     points.single,
+    snapshots.router,
     models.router,
     operation.router,
     docs.router,

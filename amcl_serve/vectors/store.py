@@ -19,12 +19,14 @@ from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.filters import Sql, compile_filter
 from amcl_serve.vectors.index.live import Change
 from amcl_serve.vectors.search import Search
-from amcl_serve.vectors.sqlite import aliases, fields
+from amcl_serve.vectors.sqlite import aliases, copies, fields
 from amcl_serve.vectors.sqlite import points as changes
+from amcl_serve.vectors.sqlite.copies import Copies
 from amcl_serve.vectors.sqlite.database import Database
 from amcl_serve.vectors.sqlite.rows import (
     DROPPED,
     LISTED,
+    MAKING,
     RECORD,
     CollectionRow,
     check_limit,
@@ -38,6 +40,7 @@ from amcl_serve.vectors.types import (
     Alias,
     Chosen,
     CollectionInfo,
+    CollectionSnapshot,
     CreateAlias,
     DeleteAlias,
     Distance,
@@ -60,6 +63,9 @@ from amcl_serve.vectors.types import (
 from amcl_serve.vectors.values import MAX_SIZE, as_vectors, check_name, encode_payload, id_to_key
 
 _NAMES = f"SELECT name FROM collections WHERE name NOT LIKE '{DROPPED}%' ORDER BY name"
+_GONE = f"SELECT id FROM collections WHERE name LIKE '{DROPPED}%' AND name NOT LIKE '{MAKING}%'"
+_UNFINISHED = f"UPDATE collections SET name = '{DROPPED}' || id WHERE name LIKE '{MAKING}%'"
+SNAPSHOTS = "snapshots"  # folder of the copies of collections
 GRAPHS = "graphs"  # folder of the graphs, which are made anew where it is gone
 _PIECES = (4096, 32)  # points deleted in a transaction; the second where the disk is full, whose log the room takes
 
@@ -73,7 +79,9 @@ class SqliteStore:
         self._reading = self._database.readers.reading
         self._write = self._database.writer.write
         self._search = Search(self._database, search_threads, data_dir / GRAPHS)
-        with contextlib.suppress(StorageFull):  # what a drop was killed at
+        self._copies = Copies(data_dir / SNAPSHOTS)
+        with contextlib.suppress(StorageFull):  # what a drop or a recovery was killed at
+            self._write(lambda connection: connection.execute(_UNFINISHED))
             self._purge()
             self._fill()
 
@@ -122,7 +130,7 @@ class SqliteStore:
     def _purge(self) -> None:
         """Delete what has been dropped, in pieces, between which others write."""
         with self._reading() as connection:
-            found = connection.execute(f"SELECT id FROM collections WHERE name LIKE '{DROPPED}%'").fetchall()
+            found = connection.execute(_GONE).fetchall()
         for (collection,) in found:
             self._search.forget(collection)
             large, small = (
@@ -343,6 +351,42 @@ class SqliteStore:
             return row.version
 
         return self._write(forget)
+
+    def create_snapshot(self, name: str) -> CollectionSnapshot:
+        """Copy the collection, as it is now, into a file."""
+        with self._reading() as connection:
+            collection = collection_row(connection, name)
+        return self._copies.write(self._database.path, collection)
+
+    def snapshots(self, name: str) -> list[CollectionSnapshot]:
+        """Those of the collection, the oldest first."""
+        return self._copies.of(self.describe(name).name)
+
+    def snapshot_file(self, name: str, snapshot: str) -> Path:
+        """Where a snapshot lies."""
+        return self._copies.path(self.describe(name).name, snapshot)
+
+    def delete_snapshot(self, name: str, snapshot: str) -> None:
+        """Remove it."""
+        self._copies.delete(self.describe(name).name, snapshot)
+
+    def recover(self, name: str, snapshot: str, *, of: str | None = None, checksum: str | None = None) -> None:
+        """Let the collection be what a snapshot says; it is read beside what there is, which it then replaces."""
+        for each in (name, of or name):
+            check_name(each)
+        with self._copies.reading(self._copies.path(of or name, snapshot), checksum) as copied:
+            collection = self._write(partial(copies.begin, copied=copied))
+            try:
+                last: int | None = 0
+                while last is not None:
+                    last = self._write(partial(copies.take, copied=copied, collection=collection, after=last))
+                self._write(partial(copies.finish, collection=collection, name=name), frees=True)
+            except BaseException:
+                self._write(partial(copies.give_up, collection=collection), frees=True)
+                raise
+            finally:
+                self._purge()
+        self._fill()
 
     def query(self, name: str, query: Query, *, budget: Budget | None = None) -> list[Hit]:
         """The nearest points, best first, ties in the order of their ids."""

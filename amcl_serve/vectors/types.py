@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -158,6 +160,16 @@ class Field:
 
 
 @dataclass(frozen=True)
+class CollectionSnapshot:
+    """A copy of a collection in a file of `size` bytes; `checksum` is its SHA-256, hexadecimal."""
+
+    name: str
+    created: datetime
+    size: int
+    checksum: str | None
+
+
+@dataclass(frozen=True)
 class Alias:
     """A second name of a collection."""
 
@@ -294,6 +306,21 @@ class VectorStore(Protocol):
 
     def forget_field(self, name: str, field: str) -> int:
         """Index it no longer, if it was; returns the operation's number."""
+
+    def create_snapshot(self, name: str) -> CollectionSnapshot:
+        """Copy the collection into a file."""
+
+    def snapshots(self, name: str) -> list[CollectionSnapshot]:
+        """Those of the collection, the oldest first."""
+
+    def snapshot_file(self, name: str, snapshot: str) -> Path:
+        """Where a snapshot lies; raises SnapshotNotFound."""
+
+    def delete_snapshot(self, name: str, snapshot: str) -> None:
+        """Remove it; raises SnapshotNotFound."""
+
+    def recover(self, name: str, snapshot: str, *, of: str | None = None, checksum: str | None = None) -> None:
+        """Let the collection, which need not exist, be what a snapshot of it (or of the collection `of`) says."""
 
     def query(self, name: str, query: Query, *, budget: Budget | None = None) -> list[Hit]:
         """The nearest points, best first, ties in the order of their ids."""

@@ -18,6 +18,7 @@ class Database:
     def __init__(self, data_dir: Path) -> None:
         """Make the file or bring it up to date. Raises StorageError where the folder is in use or cannot be used."""
         self._folder = Folder(data_dir)
+        self.path = self._folder.database
         try:
             prepare(self._folder.database)
             self.writer = Writer(self._folder)

@@ -17,6 +17,7 @@ from amcl_serve.vectors.values import id_to_key, key_to_id
 LISTED = "(SELECT value FROM json_each(?))"  # a list of any length as one parameter
 RECORD = "SELECT key, version, vector, payload FROM points JOIN vectors USING (id)"
 DROPPED = "~"  # no name begins with it: of a collection that is gone and not yet deleted
+MAKING = "~~"  # of one that is not all there yet
 
 
 @dataclass(frozen=True)

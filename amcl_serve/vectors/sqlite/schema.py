@@ -95,7 +95,7 @@ def prepare(path: Path) -> None:
         unfinished = path.with_name(f"{path.name}.new")
         unfinished.unlink(missing_ok=True)  # left by a process that was killed
         if version == 0:
-            _create(path)
+            create(path)
         while version and version < SCHEMA_VERSION:
             try:
                 _MIGRATIONS[version](path, unfinished)
@@ -130,7 +130,8 @@ def version_of(path: Path) -> int:
     return int(version)
 
 
-def _create(path: Path) -> None:
+def create(path: Path) -> None:
+    """A new file with all tables, and nothing in them."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         # Both only before the first table: free pages can be given back to the disk, and pages hold several vectors.
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -144,7 +145,7 @@ def _from_1(path: Path, unfinished: Path) -> None:
 
     The new file is written beside the old one and then takes its place, in one step.
     """
-    _create(unfinished)
+    create(unfinished)
     with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("ATTACH ? AS old", (str(path),))

@@ -31,6 +31,9 @@ WRITING = {
     ("POST", "/collections/{name}/points/payload/clear"),
     ("PUT", "/collections/{name}/points"),
     ("POST", "/collections/{name}/points/delete"),
+    ("POST", "/collections/{name}/snapshots"),
+    ("PUT", "/collections/{name}/snapshots/recover"),
+    ("DELETE", "/collections/{name}/snapshots/{snapshot}"),
     ("POST", "/models/{name}/load"),
     ("POST", "/models/{name}/unload"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import hashlib
 import os
 import re
 import uuid
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
@@ -112,6 +114,37 @@ def test_aliases(points: Any) -> None:
     assert (points.count("before").count, points.count("current").count) == (20, 0)
     points.update_collection_aliases([m.DeleteAliasOperation(delete_alias=m.DeleteAlias(alias_name="before"))])
     assert len(points.get_aliases().aliases) == 1
+
+
+def test_snapshots(points: Any, url: str) -> None:
+    made = points.create_snapshot("a")
+    assert [each.name for each in points.list_snapshots("a")] == [made.name]
+    assert (made.size > 0, len(made.checksum)) == (True, 64)
+    points.delete("a", points_selector=[1, 2, 3])
+    place = f"{url}/collections/a/snapshots/{made.name}"
+    assert points.recover_snapshot("a", location=place) is True
+    assert points.count("a").count == 20
+    assert points.recover_snapshot("b", location=place, checksum=made.checksum) is True
+    assert points.count("b").count == 20
+    for location in ("http://127.0.0.1:1/collections/a/snapshots/x.snapshot", "file:///etc/passwd", "a/b"):
+        with pytest.raises(UnexpectedResponse, match="are not fetched"):
+            points.recover_snapshot("a", location=location)
+    with httpx.stream("GET", place) as answer:
+        assert hashlib.sha256(answer.read()).hexdigest() == made.checksum
+    assert points.delete_snapshot("a", made.name) is True
+    assert points.list_snapshots("a") == []
+
+
+def test_how_the_index_keeps_numbers(client: Any) -> None:
+    scalar = m.ScalarQuantization(scalar=m.ScalarQuantizationConfig(type=m.ScalarType.INT8, always_ram=True))
+    params = m.VectorParams(size=4, distance=m.Distance.DOT)
+    assert client.create_collection("a", vectors_config=params, quantization_config=scalar) is True
+    half = m.VectorParams(size=4, distance=m.Distance.DOT, datatype=m.Datatype.FLOAT16)
+    assert client.create_collection("b", vectors_config=half) is True
+    assert [client.get_collection(name).index["precision"] for name in "ab"] == ["int8", "float16"]
+    product = m.ProductQuantization(product=m.ProductQuantizationConfig(compression=m.CompressionRatio.X4))
+    with pytest.raises(UnexpectedResponse):
+        client.create_collection("c", vectors_config=params, quantization_config=product)
 
 
 def test_points_are_written_in_each_form(points: Any) -> None:
