@@ -180,10 +180,17 @@ class Search:
 
 def _stored(connection: sqlite3.Connection, collection: int) -> Iterator[tuple[Rows, Vectors]]:
     """The numbers of a collection's points, ascending, and their vectors [N, size], part by part."""
-    sql = "SELECT id, vector FROM points JOIN vectors USING (id) WHERE collection = ? ORDER BY id"
-    cursor = connection.execute(sql, (collection,))
-    while rows := cursor.fetchmany(_LOADED):
-        yield row_ids(rows), vectors_of(vector for _, vector in rows)
+    every = row_ids(connection.execute("SELECT id FROM points WHERE collection = ?", (collection,)))
+    for start in range(0, len(every), _LOADED):
+        rows = every[start : start + _LOADED]
+        first, last = int(rows[0]), int(rows[-1])
+        if last - first < 2 * len(rows):  # nearly all in a row are its own: reading on is faster than looking up
+            sql, wanted = "SELECT id, vector FROM vectors WHERE id BETWEEN ? AND ? ORDER BY id", (first, last)
+            found = dict(connection.execute(sql, wanted))
+            yield rows, vectors_of(found[row] for row in rows.tolist())
+        else:
+            sql = f"SELECT vector FROM vectors WHERE id IN {LISTED} ORDER BY id"
+            yield rows, vectors_of(vector for (vector,) in connection.execute(sql, (json_of(rows),)))
 
 
 def _fetched(connection: sqlite3.Connection, size: int, rows: Rows) -> tuple[Rows, Vectors]:

@@ -60,7 +60,8 @@ def row_ids(rows: Iterable[tuple[Any, ...]]) -> Rows:
 
 def vectors_of(blobs: Iterable[bytes]) -> Vectors:
     """Stored vectors [N, size], of which there are some."""
-    return np.stack([np.frombuffer(blob, dtype="<f4") for blob in blobs])
+    found = list(blobs)
+    return np.frombuffer(b"".join(found), dtype="<f4").reshape(len(found), -1)
 
 
 def keys_of(points: Iterable[PointId]) -> str:
