@@ -34,7 +34,18 @@ from amcl_serve.vectors.sqlite.rows import (
     row_ids,
     vectors_of,
 )
-from amcl_serve.vectors.types import CollectionInfo, Distance, Examples, Hit, PointId, Query, Record, Rows, Vector, Vectors
+from amcl_serve.vectors.types import (
+    CollectionInfo,
+    Distance,
+    Examples,
+    Hit,
+    PointId,
+    Query,
+    Record,
+    Rows,
+    Vector,
+    Vectors,
+)
 from amcl_serve.vectors.values import as_vector, id_to_key, key_to_id
 
 _log = logging.getLogger(__name__)

@@ -37,6 +37,7 @@ from amcl_serve.vectors.sqlite.rows import (
 )
 from amcl_serve.vectors.types import (
     MAX_REACH,
+    USUAL_INDEX,
     Alias,
     Chosen,
     CollectionInfo,
@@ -96,13 +97,13 @@ class SqliteStore:
             raise NotReady("the collections cannot be written")
         self.names()
 
-    def create(self, name: str, size: int, distance: Distance, *, index: IndexChoice = IndexChoice()) -> None:
+    def create(self, name: str, size: int, distance: Distance, *, index: IndexChoice = USUAL_INDEX) -> None:
         """Make an empty collection."""
         check_name(name)
         if not 1 <= size <= MAX_SIZE:
             raise InvalidRequest(f"vectors.size: 1 to {MAX_SIZE}, not {size}")
         if index.kind == "exact" and index.precision != "float32":
-            raise InvalidRequest(f"index: an exact search has float32, not {index.precision}; take hnsw or ivf for that")
+            raise InvalidRequest(f"index: an exact search has float32, not {index.precision}; take hnsw or ivf")
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone():

@@ -56,6 +56,9 @@ class IndexChoice:
         return self.kind == "ivf" or self.precision != "float32"
 
 
+USUAL_INDEX = IndexChoice()
+
+
 @dataclass(frozen=True)
 class CollectionInfo:
     """A collection: `model` is None until an image is embedded into it."""
@@ -65,7 +68,7 @@ class CollectionInfo:
     distance: Distance
     model: ModelRef | None
     points: int
-    index: IndexChoice = IndexChoice()
+    index: IndexChoice = USUAL_INDEX
     in_graph: int = 0  # points that are searched for approximately
 
     @property

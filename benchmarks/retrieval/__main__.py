@@ -1,7 +1,7 @@
 """How fast collections are, against FAISS by itself: `make bench-retrieval`.
 
-    python -m benchmarks.retrieval [--points 200000] [--size 512] [--queries 200] [--seed 0] [--kind auto|exact|hnsw|ivf]
-                                   [--precision float32|float16|int8]
+    python -m benchmarks.retrieval [--points 200000] [--size 512] [--queries 200] [--seed 0]
+                                   [--kind auto|exact|hnsw|ivf] [--precision float32|float16|int8]
 
 Clustered vectors of unit length (a thousand centres, noise of 0.7 of their distances), payloads with a number.
 

@@ -4,6 +4,7 @@ Points have an id, a vector of unit length and a whole number `group`, which is 
 Cosine is the distance. Graphs have as many neighbours and are built as wide as ours, where that can be set.
 """
 
+# ruff: noqa: ARG002
 from __future__ import annotations
 
 import time

@@ -1,12 +1,13 @@
 """Approximate search over codes of the vectors: fewer bytes than float32, or lists instead of a graph.
 
 Scalar quantisation to 16 or 8 bits a number; a graph (HNSW: Malkov and Yashunin 2018, arXiv 1603.09320) or inverted
-lists (IVF: Sivic and Zisserman 2003). Codes only propose: the vectors of what they find are read from the store, so that
-scores are those of `scores`.
+lists (IVF: Sivic and Zisserman 2003). Codes only propose: the vectors of what they find are read from the store, so
+that scores are those of `scores`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,7 @@ _OUTGROWN = 8  # times as many vectors as the lists were made for
 
 def lists(count: int) -> int:
     """Number of inverted lists for so many vectors."""
-    return max(1, round(2 * count**0.5))
+    return max(1, round(2 * math.sqrt(count)))
 
 
 class CodedIndex:
@@ -49,7 +50,7 @@ class CodedIndex:
         """Learn lists and the codes' range for `count` vectors from some of them, [N, size]."""
         kind = f"IVF{min(lists(count), len(vectors))}" if self._choice.kind == "ivf" else f"HNSW{NEIGHBOURS}"
         metric = faiss.METRIC_L2 if self._distance == "Euclid" else faiss.METRIC_INNER_PRODUCT
-        index = faiss.index_factory(self._size, f"{kind},{_CODES[self._choice.precision]}", metric)
+        index: Any = faiss.index_factory(self._size, f"{kind},{_CODES[self._choice.precision]}", metric)
         if self._choice.kind == "ivf":
             index.cp.min_points_per_centroid = 1  # a small collection's lists are as good as they can be: no warning
         else:
@@ -161,7 +162,7 @@ class CodedIndex:
         """
         index: Any = faiss.deserialize_index(links)
         kind = faiss.IndexIVF if self._choice.kind == "ivf" else faiss.IndexHNSW
-        if not isinstance(index, kind) or index.ntotal != len(rows) or index.d != self._size:
+        if not issubclass(type(index), kind) or index.ntotal != len(rows) or index.d != self._size:
             raise ValueError("these are the links of another index")
         if self._choice.kind != "ivf":
             index.hnsw.efConstruction = BUILD_WIDTH

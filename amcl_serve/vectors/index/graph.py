@@ -66,7 +66,14 @@ class GraphIndex(ExactIndex):
         self._find_giants(np.flatnonzero(alive))
 
     def best(
-        self, vector: Vectors, count: int, only: Rows | None, *, exact: bool, width: int | None, fetch: object
+        self,
+        vector: Vectors,
+        count: int,
+        only: Rows | None,
+        *,
+        exact: bool,
+        width: int | None,
+        fetch: object,  # noqa: ARG002
     ) -> Found:
         """`search` for `exact`, else `near`. It has its vectors, and fetches none."""
         return self.search(vector, count, only) if exact else self.near(vector, count, only, width)

@@ -10,7 +10,7 @@ from amcl_serve.vectors.index.coded import SAMPLED, CodedIndex, Fetch, lists
 from amcl_serve.vectors.index.exact import ExactIndex, Found
 from amcl_serve.vectors.index.graph import GraphIndex
 from amcl_serve.vectors.index.snapshots import Snapshot
-from amcl_serve.vectors.types import Distance, IndexChoice, Rows, Vectors
+from amcl_serve.vectors.types import USUAL_INDEX, Distance, IndexChoice, Rows, Vectors
 
 _SAMPLE = 20_000  # vectors, from which a graph's codes learn their range
 _READ = 4096  # vectors read at once
@@ -22,9 +22,7 @@ class Parts:
     Any number of threads may search at a time, none while one changes anything.
     """
 
-    def __init__(
-        self, size: int, distance: Distance, threads: int = 1, choice: IndexChoice = IndexChoice()
-    ) -> None:
+    def __init__(self, size: int, distance: Distance, threads: int = 1, choice: IndexChoice = USUAL_INDEX) -> None:
         self.size, self.distance, self.choice = size, distance, choice
         self._threads = threads
         self.rest = self._empty()

@@ -3,8 +3,8 @@
     photos-2026-12-01-08-30-00-1f3a.snapshot           tables as in schema.py, with one collection
     photos-2026-12-01-08-30-00-1f3a.snapshot.checksum  SHA-256 of it, hexadecimal
 
-A copy is one state of the collection, whatever is written meanwhile. Recovering reads it into a collection beside, which
-takes the name in one step.
+A copy is one state of the collection, whatever is written meanwhile. Recovering reads it into a collection beside,
+which takes the name in one step.
 """
 # ruff: noqa: S608
 
@@ -148,7 +148,8 @@ def take(connection: sqlite3.Connection, copied: sqlite3.Connection, collection:
         ((numbers[old], collection, *values) for old, *values in rows),
     )
     for table, columns in _OF_POINTS.items():
-        found = copied.execute(f"SELECT {columns} FROM {table} WHERE id BETWEEN ? AND ?", (rows[0][0], rows[-1][0]))
+        sql = f"SELECT {columns} FROM {table} JOIN points USING (id) WHERE id BETWEEN ? AND ?"
+        found = copied.execute(sql, (rows[0][0], rows[-1][0]))
         marks = ", ".join("?" * len(found.description))
         connection.executemany(
             f"INSERT INTO {table} ({columns}) VALUES ({marks})", ((numbers[old], *values) for old, *values in found)
@@ -190,7 +191,9 @@ def _copy(source: Path, target: Path, collection: int) -> None:
         connection.execute(f"{sql} WHERE collection = ? ORDER BY id", (collection,))
         for table, columns in _OF_POINTS.items():
             inner = "(SELECT id FROM source.points WHERE collection = ?)"
-            sql = f"INSERT INTO {table} ({columns}) SELECT {columns} FROM source.{table} WHERE id IN {inner} ORDER BY id"
+            sql = (
+                f"INSERT INTO {table} ({columns}) SELECT {columns} FROM source.{table} WHERE id IN {inner} ORDER BY id"
+            )
             connection.execute(sql, (collection,))
         sql = "INSERT INTO fields (collection, name, schema) SELECT 1, name, schema FROM source.fields"
         connection.execute(f"{sql} WHERE collection = ?", (collection,))

@@ -198,7 +198,9 @@ def test_a_kept_graph_that_is_damaged_is_made_anew(large, damage, caplog):
     elif damage == "gone":
         path.unlink()
     else:
-        Snapshots(path.parent).save(1, SIZE, "Euclid", IndexChoice(), Snapshot(np.arange(5), np.frombuffer(b"x" * 50, np.uint8)))
+        Snapshots(path.parent).save(
+            1, SIZE, "Euclid", IndexChoice(), Snapshot(np.arange(5), np.frombuffer(b"x" * 50, np.uint8))
+        )
     store = SqliteStore(large)
     vectors = clustered(0, 900)
     assert ids(store, vectors[5])[0] == 5
