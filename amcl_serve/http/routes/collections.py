@@ -59,6 +59,7 @@ async def describe(request: Request, name: str, started: Started) -> Response:
     server = server_of(request)
     info = await call(server, server.collections.describe, name)
     fields = await call(server, server.collections.fields, name)
+    precision = info.index.precision
     result = {
         "status": "green" if all(field.filled for field in fields) else "yellow",
         "optimizer_status": "ok",
@@ -66,15 +67,22 @@ async def describe(request: Request, name: str, started: Started) -> Response:
         "indexed_vectors_count": info.in_graph,
         "segments_count": 1,
         "config": {
-            "params": {"vectors": {"size": info.size, "distance": info.distance}},
+            "params": {
+                "vectors": {
+                    "size": info.size,
+                    "distance": info.distance,
+                    "datatype": "float16" if precision == "float16" else "float32",
+                }
+            },
             "hnsw_config": {
                 "m": NEIGHBOURS,
                 "ef_construct": BUILD_WIDTH,
                 "full_scan_threshold": LARGE * info.size // 256,
             },
             "optimizer_config": _OPTIMIZER,
+            "quantization_config": {"scalar": {"type": "int8"}} if precision == "int8" else None,
         },
-        "index": {"kind": info.index.kind, "precision": info.index.precision, "used": info.used},
+        "index": {"kind": info.index.kind, "precision": precision, "used": info.used},
         "payload_schema": {field.name: {"data_type": field.schema, "points": field.points} for field in fields},
         "model": None if info.model is None else {"name": info.model.name, "digest": info.model.digest},
     }

@@ -102,6 +102,7 @@ class StoredParams(BaseModel):
 
     size: int
     distance: Distance
+    datatype: Literal["float32", "float16"] = Field(description="of the index, as Qdrant says it")
 
 
 class Params(BaseModel):
@@ -133,6 +134,7 @@ class Config(BaseModel):
     params: Params
     hnsw_config: HnswConfig
     optimizer_config: OptimizersConfig
+    quantization_config: QuantizationConfig | None = Field(description="of the index, as Qdrant says it")
 
 
 class PayloadIndex(BaseModel):

@@ -17,6 +17,7 @@ from amcl_serve.errors import (
     StorageFull,
 )
 from amcl_serve.vectors.sqlite.folder import DATABASE_FILE
+from amcl_serve.vectors.sqlite.schema import SCHEMA_VERSION
 from amcl_serve.vectors.store import SqliteStore
 from amcl_serve.vectors.types import Chosen, Point, Query
 from tests.amcl_serve.vectors.points import A_UUID, TOP
@@ -105,7 +106,7 @@ def test_unusable_folders_and_files(tmp_path):
     newer = sqlite3.connect(tmp_path / "newer" / DATABASE_FILE)
     newer.execute("PRAGMA user_version = 7")
     newer.close()
-    with pytest.raises(StorageError, match=r"schema version 7.*reads up to 2"):
+    with pytest.raises(StorageError, match=rf"schema version 7.*reads up to {SCHEMA_VERSION}"):
         SqliteStore(tmp_path / "newer")
     Path(tmp_path / "newer" / DATABASE_FILE).unlink()
     SqliteStore(tmp_path / "newer").close()  # the refusal let go of the folder

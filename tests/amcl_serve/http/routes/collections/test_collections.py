@@ -26,7 +26,7 @@ from tests.images import photo
 
 def test_a_collections_life(client: TestClient) -> None:
     detail = ok(client.get(URL), CollectionDetail)
-    assert detail["config"]["params"] == {"vectors": {"size": D, "distance": "Cosine"}}
+    assert detail["config"]["params"] == {"vectors": {"size": D, "distance": "Cosine", "datatype": "float32"}}
     assert (detail["points_count"], detail["model"]) == (0, None)
     other = "/collections/a.b_c-9"
     assert ok(client.put(other, json={"vectors": {"size": 3, "distance": "Euclid"}}), bool) is True

@@ -141,7 +141,9 @@ def test_how_the_index_keeps_numbers(client: Any) -> None:
     assert client.create_collection("a", vectors_config=params, quantization_config=scalar) is True
     half = m.VectorParams(size=4, distance=m.Distance.DOT, datatype=m.Datatype.FLOAT16)
     assert client.create_collection("b", vectors_config=half) is True
-    assert [client.get_collection(name).index["precision"] for name in "ab"] == ["int8", "float16"]
+    config = client.get_collection("a").config
+    assert config.quantization_config.scalar.type == m.ScalarType.INT8
+    assert client.get_collection("b").config.params.vectors.datatype == m.Datatype.FLOAT16
     product = m.ProductQuantization(product=m.ProductQuantizationConfig(compression=m.CompressionRatio.X4))
     with pytest.raises(UnexpectedResponse):
         client.create_collection("c", vectors_config=params, quantization_config=product)
