@@ -1,5 +1,6 @@
 # `make help` lists what there is. .venv serves and holds no PyTorch, .venv-dev tests, trains and exports; .venv-bench holds
-# the servers that ours is compared with, .venv-clients the clients of others that bring much with them.
+# the servers that ours is compared with, .venv-stores the vector stores, .venv-clients the clients of others that bring
+# much with them.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -8,7 +9,7 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check client openapi bench-model bench-training bench-serving bench-overload bench-retrieval soak \
+.PHONY: help install serve test test-slow check client openapi bench-model bench-training bench-serving bench-overload bench-retrieval bench-stores soak \
 	fuzz chromium nginx wrk clean
 
 help: ## list the targets
@@ -54,6 +55,9 @@ bench-overload: .venv-dev/.stamp ## offer a server four times what it can do: AR
 bench-retrieval: .venv-dev/.stamp ## measure how fast collections are, against FAISS by itself: ARGS="--points 1000000"
 	$(DEV)/python -m benchmarks.retrieval $(ARGS)
 
+bench-stores: .venv-stores/.stamp ## compare collections with other embedded vector stores: ARGS="--points 50000"
+	.venv-stores/bin/python -m benchmarks.retrieval.peers $(ARGS)
+
 soak: .venv-dev/.stamp ## half an hour of mixed load, and what memory it costs: ARGS="--minutes 30"
 	$(DEV)/python -m benchmarks.serving.soak $(ARGS)
 
@@ -96,6 +100,11 @@ endef
 	.venv-bench/bin/python $(PIP) -r requirements/bench-serving.txt
 	@touch $@
 
+.venv-stores/.stamp: requirements/bench-stores.txt
+	$(PYTHON) -m venv .venv-stores
+	.venv-stores/bin/python $(PIP) -r requirements/bench-stores.txt
+	@touch $@
+
 # What .venv-dev has, PyTorch first of all, is not installed a second time: it is found there, behind what this one has.
 .venv-clients/.stamp: requirements/clients.txt .venv-dev/.stamp
 	$(DEV)/python -m venv --without-pip .venv-clients
@@ -106,6 +115,6 @@ endef
 	@touch $@
 
 clean: ## remove the environments and every cache
-	rm -rf .venv .venv-dev .venv-bench .venv-clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf .venv .venv-dev .venv-bench .venv-clients .venv-stores build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

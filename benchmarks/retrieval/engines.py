@@ -18,7 +18,7 @@ import numpy.typing as npt
 from amcl_serve.vectors.index.graph import BUILD_WIDTH, NEIGHBOURS
 
 Vectors = npt.NDArray[np.float32]
-NAME = "a"
+NAME = "points"
 
 
 class Engine(Protocol):

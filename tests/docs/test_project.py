@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from tests.app.server import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FILES = ("serve.txt", "gpu.txt", "dev.txt", "bench-serving.txt", "clients.txt")
+FILES = ("serve.txt", "gpu.txt", "dev.txt", "bench-serving.txt", "bench-stores.txt", "clients.txt")
 EXTRAS = PROJECT["optional-dependencies"]
 STUBBED = ("wandb", "mlflow")  # tests replace them
 NEEDED = {
@@ -24,6 +24,11 @@ NEEDED = {
         *(line for name, lines in EXTRAS.items() if name not in ("gpu", *STUBBED) for line in lines),
     ],
     "bench-serving.txt": [*PROJECT["dependencies"], *EXTRAS["cpu"]],
+    "bench-stores.txt": [
+        *PROJECT["dependencies"],
+        *EXTRAS["cpu"],
+        *("chromadb", "lancedb", "milvus-lite", "pymilvus", "qdrant-client"),
+    ],
     "clients.txt": ["langchain-community", "mteb"],
 }
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
