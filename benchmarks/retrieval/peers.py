@@ -1,6 +1,6 @@
-"""Collections beside other embedded vector stores, each in a process of its own.
+"""Collections beside other embedded vector stores, each in a process of its own: `make bench-stores`.
 
-    make bench-stores, or python -m benchmarks.retrieval.peers [--points 100000] [--size 512] [--queries 200] [--rounds 3] [--only NAME ...]
+    python -m benchmarks.retrieval.peers [--points 100000] [--size 512] [--queries 200] [--rounds 3] [--only NAME ...]
 
 The vectors are those of `benchmarks.retrieval`; one client, one search at a time, in process. Every store searches by
 the smallest of its widths whose recall@10 is 0.95 or more (its largest, where none is). The stores take turns, a third
