@@ -11,7 +11,7 @@ from pathlib import Path
 
 from amcl_serve.errors import StorageError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}  # the disk takes no more bytes
 LOG_PAGES = 256  # after which the log is moved into the file
 PAGE_BYTES = 16_384  # seven vectors of 512 numbers to a page; at SQLite's 4096 there is one, and half is air
@@ -19,9 +19,21 @@ PATIENCE = 10  # seconds that a writer waits for readers of the log
 
 _log = logging.getLogger(__name__)
 
+_BESIDE = """
+CREATE TABLE thumbnails (
+    id INTEGER PRIMARY KEY REFERENCES points (id) ON DELETE CASCADE,
+    image BLOB NOT NULL
+);
+CREATE TABLE heads (
+    id INTEGER PRIMARY KEY REFERENCES points (id) ON DELETE CASCADE,
+    heads BLOB NOT NULL
+);
+"""
+
 # A row of `points` never changes its vector: a point that is written again is a new row, and no id is given twice.
 # So an index knows from ids alone what it has and what it lacks. Vectors are apart: a scan of payloads skips them.
-_TABLES = """
+_TABLES = (
+    """
 CREATE TABLE collections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
@@ -31,6 +43,8 @@ CREATE TABLE collections (
     digest TEXT,
     version INTEGER NOT NULL DEFAULT 0,
     points INTEGER NOT NULL DEFAULT 0,
+    thumbnails INTEGER NOT NULL DEFAULT 0,
+    heads INTEGER NOT NULL DEFAULT 0,
     CHECK ((model IS NULL) = (digest IS NULL))
 );
 CREATE TABLE points (
@@ -67,6 +81,8 @@ CREATE TABLE field_values (
 ) WITHOUT ROWID;
 CREATE INDEX field_values_of ON field_values (point);
 """
+    + _BESIDE
+)
 
 
 def connect(path: Path, *, writes: bool = False) -> sqlite3.Connection:
@@ -103,7 +119,7 @@ def prepare(path: Path) -> None:
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) in FULL:
             raise StorageError(
-                f"{path} could not be brought up to date: the disk is full; it is as it was, and needs about "
+                f"{path} could not be brought up to date: the disk is full; it is as it was, and needs up to "
                 "its own size again while that is done"
             ) from None
         raise StorageError(
@@ -147,7 +163,7 @@ def _from_1(path: Path, unfinished: Path) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("ATTACH ? AS old", (str(path),))
         (count,) = connection.execute("SELECT count(*) FROM old.points").fetchone()
-        _log.info("bringing %s from schema 1 to 2: %d points", path, count)
+        _log.info("bringing %s from schema 1 to %d: %d points", path, SCHEMA_VERSION, count)
         connection.executescript(
             """
             BEGIN;
@@ -175,4 +191,21 @@ def _from_1(path: Path, unfinished: Path) -> None:
         os.close(folder)
 
 
-_MIGRATIONS: dict[int, Callable[[Path, Path], None]] = {1: _from_1}
+def _from_2(path: Path, _: Path) -> None:
+    """Nothing was kept beside points."""
+    _log.info("bringing %s from schema 2 to 3", path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(
+            f"""
+            BEGIN IMMEDIATE;
+            ALTER TABLE collections ADD COLUMN thumbnails INTEGER NOT NULL DEFAULT 0;
+            ALTER TABLE collections ADD COLUMN heads INTEGER NOT NULL DEFAULT 0;
+            {_BESIDE}
+            PRAGMA user_version = 3;
+            COMMIT;
+            """
+        )
+
+
+_MIGRATIONS: dict[int, Callable[[Path, Path], None]] = {1: _from_1, 2: _from_2}

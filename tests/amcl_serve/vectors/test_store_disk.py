@@ -105,7 +105,7 @@ def test_unusable_folders_and_files(tmp_path):
     newer = sqlite3.connect(tmp_path / "newer" / DATABASE_FILE)
     newer.execute("PRAGMA user_version = 7")
     newer.close()
-    with pytest.raises(StorageError, match=r"schema version 7.*reads up to 2"):
+    with pytest.raises(StorageError, match=r"schema version 7.*reads up to 3"):
         SqliteStore(tmp_path / "newer")
     Path(tmp_path / "newer" / DATABASE_FILE).unlink()
     SqliteStore(tmp_path / "newer").close()  # the refusal let go of the folder
