@@ -7,10 +7,10 @@ from io import BytesIO
 from amcl_serve.model.pixels import upright
 
 SIDE = 128  # pixels of the longer side, at most
-MAX_BYTES = 16 * 1024
+MAX_BYTES = 8 * 1024
 MEDIA_TYPE = "image/webp"
-_QUALITIES = (75, 50, 25, 1)  # the last leaves 5 KB of noise
-_EFFORT = 1  # of WebP's 0 to 6: the default, 4, makes a file a tenth smaller in twice the time
+_QUALITIES = (75, 50, 25, 1)  # a photograph takes 2 KB at the first, pure noise 7 KB at the third and 3 KB at the last
+_EFFORT = 2  # of WebP's 0 to 6: the default, 4, makes a file 5 % smaller in 1.6 times the time
 
 
 def thumbnail(data: bytes, *, max_pixels: int, accept_truncated: bool = False) -> bytes:

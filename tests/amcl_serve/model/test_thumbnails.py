@@ -48,7 +48,7 @@ def test_it_is_upright() -> None:
     assert np.abs(np.asarray(found, float) - np.asarray(expected, float)).mean() < 8
 
 
-def test_noise_has_at_most_16_kib() -> None:
+def test_noise_has_at_most_8_kib() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     data = thumbnail(save(Image.fromarray(noise), "PNG"), max_pixels=PIXELS)
     assert 1024 < len(data) <= MAX_BYTES
