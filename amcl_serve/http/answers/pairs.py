@@ -25,4 +25,5 @@ class Pairing:
         """The score of the pair with each point, of which there is one at least, given its heads [C · d'] -> [N]."""
         of_points = np.stack(heads).reshape(len(heads), *self.image.heads.shape)
         others = Embeddings(np.stack([hit.record.vector for hit in hits]), of_points)
-        return self.scorer.cross(stack([self.image]), others).score[0]
+        scores: npt.NDArray[np.float32] = self.scorer.cross(stack([self.image]), others).score[0]
+        return scores

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -183,20 +183,20 @@ def test_what_cannot_be_reindexed(server: Server, folder: Path, capfd: pytest.Ca
         (line,) = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
         assert says in line
     assert stands_for(server)[alias] == "wrong-1"
-    for words in ((alias,), (alias, "--model", "other", "--back"), (alias, "--model", "other", "--sample", "1")):
+    for flags in ((), ("--model", "other", "--back"), ("--model", "other", "--sample", "1")):
         with pytest.raises(SystemExit) as usage:
-            reindex(server, *words)
+            reindex(server, alias, *flags)
         assert usage.value.code == 2
 
 
-def test_the_old_model_must_be_loaded_too(
-    tiny_bundle: Path, other_bundle: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    first = Server(tiny_bundle, tmp_path / "data")
-    alias = aliased(first, folder, "alone")
-    first.kill(signal.SIGTERM)
-    second = Server(other_bundle, tmp_path / "data")
-    assert reindex(second, alias, "--model", "other") == 1
-    assert "tiny (sha256:" in (said := capfd.readouterr().err)
-    assert "is not loaded: until the swap no search by an image could be answered" in said
-    second.kill(signal.SIGTERM)
+def test_the_old_model_must_be_loaded_too(server: Server, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    alias = aliased(server, folder, "alone")
+    assert reindex(server, alias, "--model", "other") == 0
+    httpx.post(f"{server.url}/models/other/unload", trust_env=False).raise_for_status()
+    try:
+        capfd.readouterr()
+        assert reindex(server, alias, "--model", "tiny") == 1
+        assert "other (sha256:" in (said := capfd.readouterr().err)
+        assert "is not loaded: until the swap no search by an image could be answered" in said
+    finally:
+        httpx.post(f"{server.url}/models/other/load", trust_env=False).raise_for_status()
