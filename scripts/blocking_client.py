@@ -20,6 +20,7 @@ SOURCE, TWIN = "_async", "_blocking"
 NAMES = {
     SOURCE: TWIN,
     "AsyncClient": "Client",
+    "AsyncCollections": "Collections",
     "AsyncImages": "Images",
     "AsyncPoints": "Points",
     "AsyncSender": "Sender",

@@ -96,10 +96,14 @@ class ModelSummary(TypedDict):
 
 
 class Found(TypedDict):
-    """A stored point; score and version where a query found it, payload and vector where they were asked for."""
+    """A stored point; score and version where a query found it, payload and vector where they were asked for.
+
+    `vector_score` beside a score that is a pair's.
+    """
 
     id: int | str
     score: NotRequired[float]
+    vector_score: NotRequired[float]
     version: NotRequired[int]
     payload: NotRequired[dict[str, Any]]
     vector: NotRequired[list[float]]

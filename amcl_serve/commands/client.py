@@ -16,8 +16,13 @@ PATIENCE = Retry(attempts=1000, deadline=300.0)  # of a busy server; nobody wait
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
-    """Add --url, --collection and --api-key-file."""
+    """Add --collection, and the flags of `add_server`."""
     parser.add_argument("--collection", required=True, metavar="NAME", help="the collection")
+    add_server(parser)
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Add --url and --api-key-file."""
     parser.add_argument("--url", default=DEFAULT_URL, metavar="URL", help="the running server (default: %(default)s)")
     parser.add_argument(
         "--api-key-file",

@@ -13,7 +13,6 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -21,24 +20,15 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from amcl_serve.client import Client, Point
 from amcl_serve.commands.bulk.files import SUFFIXES, walk
 from amcl_serve.commands.bulk.progress import BROKEN, Progress
+from amcl_serve.commands.bulk.sending import MAX_BATCH, Item, Outcome, deliver, groups, send
 from amcl_serve.commands.client import add_connection, connection
-from amcl_serve.errors import (
-    AmclError,
-    BodyTooLarge,
-    CollectionMismatch,
-    CollectionNotFound,
-    StartupError,
-    TooManyItems,
-)
+from amcl_serve.errors import AmclError, CollectionMismatch, CollectionNotFound, StartupError
 from amcl_serve.model.image_files import ImageFiles
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 NAMESPACE = uuid5(NAMESPACE_URL, "amcl-serve:index")
-MAX_BATCH = 1000
-BATCH_BYTES = 32 * 1024 * 1024  # half of what a server takes by default
-
 INDEXED, PRESENT = "indexed", "already there"
 WATCH_SECONDS = 2.0  # between two looks at a watched folder; a file is sent once it is the same in two of them
 Report = Callable[[str, str, str], None]  # relative path, outcome (these or BROKEN), reason if broken
@@ -65,6 +55,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "--watch", action="store_true", help="go on: send what is added or changed from then on, until Ctrl-C"
     )
     parser.add_argument("--recreate", action="store_true", help="remove the collection and its points first")
+    parser.add_argument("--thumbnails", action="store_true", help="make a collection that keeps thumbnails")
+    parser.add_argument(
+        "--heads", action="store_true", help="make one that keeps heads, which reranking by pairs needs"
+    )
     parser.set_defaults(run=run)
 
 
@@ -78,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         again += " (without --recreate)"
     try:
         with connection(args, max_items=MAX_BATCH) as client:
-            prepare(client, args.collection, recreate=args.recreate)
+            prepare(client, args.collection, recreate=args.recreate, thumbnails=args.thumbnails, heads=args.heads)
             _index(client, args, files, progress)
             if args.prune:
                 progress.note(f"{prune(client, args.collection, args.folder, files)} removed, whose files are gone")
@@ -107,14 +101,24 @@ def find_images(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in walk(folder))
 
 
-def prepare(client: Client, collection: str, *, recreate: bool) -> None:
-    """Make the collection (Cosine, of the model's size) if it is missing, or in any case with `recreate`."""
+def prepare(client: Client, collection: str, *, recreate: bool, thumbnails: bool = False, heads: bool = False) -> None:
+    """Make the collection (Cosine, of the model's size) if it is missing, or in any case with `recreate`.
+
+    StartupError where it is there and does not keep what is asked for.
+    """
     if recreate:
         client.delete_collection(collection)
     try:
-        client.collection(collection)
+        found = client.collection(collection)
     except CollectionNotFound:
-        client.create_collection(collection)
+        client.create_collection(collection, thumbnails=thumbnails, heads=heads)
+        return
+    for name, asked in (("thumbnails", thumbnails), ("heads", heads)):
+        if asked and not found[name]:
+            raise StartupError(
+                f"collection {collection!r} keeps no {name}, which is decided when it is made: "
+                f"leave --{name} out, or make it anew with --recreate"
+            )
 
 
 def index_files(
@@ -131,17 +135,25 @@ def index_files(
 
     `owned`: what is there as another folder's is sent too.
     """
-    home = str(folder.resolve())
-    for group in _groups(folder, files, batch, report):
-        wanted = {str(item.id): item for item in group}
-        stored = {"must": [{"has_id": list(wanted)}]}
-        for point in client.scroll(collection, limit=len(group), filter=stored)["points"]:
-            item = wanted[str(point["id"])]
-            known = point["payload"].get("folder") == home or not owned
-            if point["payload"].get("sha256") == item.sha256 and known:
-                del wanted[str(item.id)]
-                report(item.path, PRESENT, "")
-        _send(client, collection, home, list(wanted.values()), report)
+
+    def work(group: list[Item]) -> list[Outcome]:
+        stored = client.retrieve(collection, [item.point.id for item in group])
+        payloads = {point["id"]: point["payload"] for point in stored}
+        outcomes: list[Outcome] = []
+        wanted = []
+        for item in group:
+            has, asked = payloads.get(str(item.point.id), {}), item.point.payload or {}
+            if has.get("sha256") == asked["sha256"] and (not owned or has.get("folder") == asked["folder"]):
+                outcomes.append((item, PRESENT, ""))
+            else:
+                wanted.append(item)
+        return outcomes + send(client, collection, wanted, INDEXED)
+
+    deliver(
+        groups(_items(folder, files, report), batch),
+        work,
+        lambda outcome: report(outcome[0].name, outcome[1], outcome[2]),
+    )
 
 
 def prune(client: Client, collection: str, folder: Path, files: list[str]) -> int:
@@ -207,67 +219,21 @@ def _id(path: str) -> UUID:
     return uuid5(NAMESPACE, path)
 
 
-@dataclass(frozen=True)
-class _Item:
-    path: str
-    id: UUID
-    sha256: str
-    data: bytes
-
-
-def _groups(folder: Path, files: list[str], batch: int, report: Report) -> Iterator[list[_Item]]:
-    """The files' contents in groups that one request can hold; unreadable ones are reported as broken."""
-    group: list[_Item] = []
+def _items(folder: Path, files: list[str], report: Report) -> Iterator[Item]:
+    """The files' contents as points; unreadable ones are reported as broken."""
+    home = str(folder.resolve())
     for path in files:
         try:
             data = (folder / path).read_bytes()
-            item = _Item(path, _id(path), hashlib.sha256(data).hexdigest(), data)
+            payload = {"path": path, "folder": home, "sha256": hashlib.sha256(data).hexdigest()}
+            item = Item(path, Point(_id(path), payload, image=data), len(data))
         except OSError as error:
             report(path, BROKEN, f"cannot be read: {error.strerror}")
             continue
         except UnicodeEncodeError:
             report(path, BROKEN, "its name is not UTF-8")
             continue
-        if group and (len(group) == batch or sum(len(other.data) for other in group) + len(data) > BATCH_BYTES):
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
-
-
-def _send(client: Client, collection: str, folder: str, group: list[_Item], report: Report) -> None:
-    """Upsert a group, without its broken images, and in halves where it is too large for the server."""
-    while group:
-        points = [
-            Point(item.id, {"path": item.path, "folder": folder, "sha256": item.sha256}, image=item.data)
-            for item in group
-        ]
-        try:
-            client.upsert(collection, points)
-        except AmclError as error:
-            if isinstance(error, BodyTooLarge | TooManyItems) and len(group) > 1:
-                half = len(group) // 2
-                _send(client, collection, folder, group[:half], report)
-                group = group[half:]
-                continue
-            at_fault = error.items if error.status < 500 else ()  # else the server is
-            broken = {
-                item.index: item.detail
-                for item in at_fault
-                if item.operand in ("files", "points") and item.index < len(group)
-            }
-            if isinstance(error, BodyTooLarge):
-                broken = {0: error.detail}
-            if not broken:
-                raise
-            for index, reason in broken.items():
-                report(group[index].path, BROKEN, reason)
-            group = [item for index, item in enumerate(group) if index not in broken]
-            continue
-        for item in group:
-            report(item.path, INDEXED, "")
-        return
+        yield item
 
 
 def _number(text: str) -> int:

@@ -31,6 +31,7 @@ from amcl_serve.errors import AmclError, DeadlineExceeded, NotReady, Overloaded,
 from amcl_serve.model import pixels as decoding
 from amcl_serve.model.encoder import Embeddings, Encoder
 from amcl_serve.model.providers import CPU
+from amcl_serve.model.thumbnails import thumbnail
 from amcl_serve.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -101,8 +102,10 @@ class Engine:
         """Of those, the images that are pixels and wait for a call of the encoder."""
         return len(self._waiting)
 
-    async def embed(self, images: Sequence[bytes]) -> EmbedResult:
+    async def embed(self, images: Sequence[bytes], *, thumbnails: bool = False) -> EmbedResult:
         """Embed `images`, each the bytes of a file; errors of one image are in its place of the result.
+
+        `thumbnails` are made of them too.
 
         Raises for the whole request: NotReady (not started, stopping, or lost to a fault), Overloaded (not all of it
         finds a place in the queue), TooManyItems (it never could) or DeadlineExceeded. A caller that gives up, by
@@ -110,7 +113,7 @@ class Engine:
         """
         if not images:
             return EmbedResult([], Timing(0.0, 0.0, 0.0))
-        submission = Submission(len(images))
+        submission = Submission(len(images), thumbnails=thumbnails)
         self._admit(submission, images)
         try:
             async with asyncio.timeout(self._settings.request_deadline):
@@ -186,6 +189,10 @@ class Engine:
             job.pixels = decoding.decode(
                 job.data, spec, max_pixels=settings.max_pixels, accept_truncated=settings.accept_truncated
             )
+            if job.submission.thumbnails:
+                job.thumbnail = thumbnail(
+                    job.data, max_pixels=settings.max_pixels, accept_truncated=settings.accept_truncated
+                )
         except AmclError as error:
             job.lap(DECODE)
             self._answer([job], [error])
@@ -213,7 +220,7 @@ class Engine:
             for job in batch:
                 job.lap(INFERENCE)
             rows = zip(found.features, found.heads, strict=True)
-            self._answer(batch, [Embedded(*row) for _, row in zip(batch, rows, strict=False)])
+            self._answer(batch, [Embedded(*row, job.thumbnail) for job, row in zip(batch, rows, strict=False)])
         except BaseException as error:
             _lose(batch)
             if not isinstance(error, Exception):

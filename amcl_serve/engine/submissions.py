@@ -18,10 +18,14 @@ from amcl_serve.model.encoder import Embeddings
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One image's embedding: `features` float32 [D], unnormalised; `heads` float32 [C, d'], unit norm, or [0, 0]."""
+    """One image's embedding: `features` float32 [D], unnormalised; `heads` float32 [C, d'], unit norm, or [0, 0].
+
+    `thumbnail`, a file, where it was asked for.
+    """
 
     features: npt.NDArray[np.float32]
     heads: npt.NDArray[np.float32]
+    thumbnail: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,10 @@ def stack(items: Sequence[Embedded]) -> Embeddings:
 class Submission:
     """The images of one caller, and where their answers gather. Made on the caller's event loop."""
 
-    __slots__ = ("answered", "items", "loop", "open", "spent")
+    __slots__ = ("answered", "items", "loop", "open", "spent", "thumbnails")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, thumbnails: bool = False) -> None:
+        self.thumbnails = thumbnails
         self.items: list[Embedded | AmclError | None] = [None] * size
         self.open = size  # images not yet answered; 0 also when the caller has given up
         self.spent: Sequence[float] = (0.0, 0.0, 0.0)  # of the image answered last
@@ -70,13 +75,14 @@ QUEUE, DECODE, INFERENCE = range(3)  # stages of a job
 class Job:
     """One image on its way: its bytes, then its pixels, and the seconds it spent in each stage."""
 
-    __slots__ = ("_mark", "data", "index", "pixels", "spent", "submission")
+    __slots__ = ("_mark", "data", "index", "pixels", "spent", "submission", "thumbnail")
 
     def __init__(self, submission: Submission, index: int, data: bytes) -> None:
         self.submission = submission
         self.index = index
         self.data = data
         self.pixels: npt.NDArray[np.uint8] | None = None
+        self.thumbnail: bytes | None = None
         self.spent = [0.0, 0.0, 0.0]
         self._mark = perf_counter()
 

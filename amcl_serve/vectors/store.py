@@ -19,7 +19,7 @@ from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.filters import Sql, compile_filter
 from amcl_serve.vectors.index.live import Change
 from amcl_serve.vectors.search import Search
-from amcl_serve.vectors.sqlite import aliases, copies, fields
+from amcl_serve.vectors.sqlite import aliases, beside, copies, fields
 from amcl_serve.vectors.sqlite import points as changes
 from amcl_serve.vectors.sqlite.copies import Copies
 from amcl_serve.vectors.sqlite.database import Database
@@ -97,8 +97,17 @@ class SqliteStore:
             raise NotReady("the collections cannot be written")
         self.names()
 
-    def create(self, name: str, size: int, distance: Distance, *, index: IndexChoice = USUAL_INDEX) -> None:
-        """Make an empty collection."""
+    def create(
+        self,
+        name: str,
+        size: int,
+        distance: Distance,
+        *,
+        index: IndexChoice = USUAL_INDEX,
+        thumbnails: bool = False,
+        heads: bool = False,
+    ) -> None:
+        """Make an empty collection, which keeps what is said of its images."""
         check_name(name)
         if not 1 <= size <= MAX_SIZE:
             raise InvalidRequest(f"vectors.size: 1 to {MAX_SIZE}, not {size}")
@@ -110,8 +119,11 @@ class SqliteStore:
                 raise CollectionExists(f"collection {name!r} exists already")
             if connection.execute("SELECT 1 FROM aliases WHERE name = ?", (name,)).fetchone():
                 raise CollectionExists(f"{name!r} is an alias of another collection")
-            sql = "INSERT INTO collections (name, size, distance, kind, precision) VALUES (?, ?, ?, ?, ?)"
-            connection.execute(sql, (name, size, distance, index.kind, index.precision))
+            sql = (
+                "INSERT INTO collections (name, size, distance, kind, precision, thumbnails, heads) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)"
+            )
+            connection.execute(sql, (name, size, distance, index.kind, index.precision, thumbnails, heads))
 
         self._write(work)
 
@@ -170,13 +182,16 @@ class SqliteStore:
         with self._reading() as connection:
             info = collection_row(connection, name).info
         encoded = dict(_encoded(points, info))
+        kept = beside.kept(points, info)
 
         def work(connection: sqlite3.Connection, collection: CollectionRow) -> Change:
-            if (collection.info.size, collection.info.distance) != (info.size, info.distance):
+            if _kind(collection.info) != _kind(info):
                 raise CollectionNotFound(f"collection {name!r} was removed meanwhile, and another one made")
             if model is not None:
                 require_model(collection.info, model)
-            return changes.put(connection, collection, encoded, model)
+            change = changes.put(connection, collection, encoded, model)
+            beside.put(connection, change.added, kept)
+            return change
 
         return self._change(name, work)
 
@@ -305,6 +320,16 @@ class SqliteStore:
             sql = f"{RECORD} WHERE collection = ? AND key IN {LISTED} ORDER BY key"
             return [record(*row) for row in connection.execute(sql, (collection.id, keys_of(points)))]
 
+    def thumbnail(self, name: str, point: PointId) -> bytes | None:
+        """A point's, if it has one."""
+        with self._reading() as connection:
+            return beside.thumbnail(connection, collection_row(connection, name), point)
+
+    def heads(self, name: str, points: Sequence[PointId]) -> dict[PointId, Vectors]:
+        """Of those of the points that have them, each float32 [C · d']."""
+        with self._reading() as connection:
+            return beside.heads(connection, collection_row(connection, name), points)
+
     def aliases(self, name: str | None = None) -> list[Alias]:
         """Those of one collection, or of all."""
         with self._reading() as connection:
@@ -400,6 +425,10 @@ class SqliteStore:
 def _filtered(connection: sqlite3.Connection, name: str, where: Filter | None) -> tuple[CollectionRow, Sql]:
     collection = collection_row(connection, name)
     return collection, compile_filter(where, fields.usable(connection, collection.id))
+
+
+def _kind(info: CollectionInfo) -> tuple[object, ...]:
+    return info.size, info.distance, info.thumbnails, info.heads
 
 
 def _deleted(sql: str, collection: int, connection: sqlite3.Connection) -> int:

@@ -70,6 +70,8 @@ class CollectionInfo:
     points: int
     index: IndexChoice = USUAL_INDEX
     in_graph: int = 0  # points that are searched for approximately
+    thumbnails: bool = False  # whether those of its images are kept
+    heads: bool = False  # whether those of its images are kept, which all its points then are
 
     @property
     def used(self) -> Literal["exact", "hnsw", "ivf"]:
@@ -81,11 +83,15 @@ class CollectionInfo:
 
 @dataclass(frozen=True)
 class Point:
-    """A point to be stored; `vector` [size]."""
+    """A point to be stored; `vector` [size]. Of an image, for a collection that keeps them: `thumbnail`, a file, and
+    `heads` [C, d'].
+    """
 
     id: PointId
     vector: Vector
     payload: Mapping[str, Any]
+    thumbnail: bytes | None = None
+    heads: npt.NDArray[np.floating[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -218,8 +224,17 @@ class VectorStore(Protocol):
     def check(self) -> None:
         """NotReady or StorageDamaged where it could not do its work."""
 
-    def create(self, name: str, size: int, distance: Distance, *, index: IndexChoice = ...) -> None:
-        """Make an empty collection; raises CollectionExists."""
+    def create(
+        self,
+        name: str,
+        size: int,
+        distance: Distance,
+        *,
+        index: IndexChoice = ...,
+        thumbnails: bool = False,
+        heads: bool = False,
+    ) -> None:
+        """Make an empty collection, which keeps what is said of its images; raises CollectionExists."""
 
     def drop(self, name: str) -> bool:
         """Remove a collection with its points; False if there was none."""
@@ -294,6 +309,12 @@ class VectorStore(Protocol):
 
     def retrieve(self, name: str, points: Sequence[PointId]) -> list[Record]:
         """Those of the points that there are, in the order of their ids."""
+
+    def thumbnail(self, name: str, point: PointId) -> bytes | None:
+        """A point's, if it has one; raises PointNotFound."""
+
+    def heads(self, name: str, points: Sequence[PointId]) -> dict[PointId, Vectors]:
+        """Of those of the points that have them, each float32 [C · d']."""
 
     def aliases(self, name: str | None = None) -> list[Alias]:
         """Those of one collection, or of all."""

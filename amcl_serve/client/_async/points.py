@@ -1,45 +1,23 @@
-"""The methods of /collections; names and defaults are the server's."""
+"""The methods of the points of collections; names and defaults are the server's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
 import orjson
 
 from amcl_serve.client import points as writing
 from amcl_serve.client._async.sending import AsyncSender
-from amcl_serve.client.calls import Call, Groups, checked_group, named, read, result
+from amcl_serve.client.calls import Call, Groups, checked, checked_group, named, read, result
 from amcl_serve.client.images import Image
-from amcl_serve.client.shapes import Distance, Filter, Found, Page, Point, PointId, Vector
+from amcl_serve.client.shapes import Filter, Found, Page, Point, PointId, Vector
 from amcl_serve.client.waiting import async_call
 
 
 class AsyncPoints(AsyncSender):
-    """Collections of points: written, searched, paged through, deleted."""
-
-    async def collections(self) -> list[str]:
-        """Names of the collections."""
-        response = await self._send(Call("GET", "/collections"))
-        found = result(response)
-        return read(response, lambda: [str(entry["name"]) for entry in found["collections"]])
-
-    async def collection(self, name: str) -> dict[str, Any]:
-        """Points, size, distance and model of a collection; raises CollectionNotFound."""
-        found: dict[str, Any] = result(await self._send(Call("GET", writing.path(name))))
-        return found
-
-    async def create_collection(
-        self, name: str, *, distance: Distance = "Cosine", size: int | None = None, model: str | None = None
-    ) -> None:
-        """Make a collection of vectors of `size`, by default the model's D; raises CollectionExists."""
-        vectors = {"distance": distance} | ({} if size is None else {"size": size})
-        body = {"vectors": vectors}
-        result(await self._send(Call.json("PUT", writing.path(name), body, params=named(model), idempotent=False)))
-
-    async def delete_collection(self, name: str) -> None:
-        """Remove a collection and its points, if it is there."""
-        result(await self._send(Call("DELETE", writing.path(name))))
+    """Points of collections: written, searched, paged through, deleted."""
 
     async def upsert(self, name: str, points: Iterable[Point], *, model: str | None = None) -> int:
         """Write points, in as many requests as it takes, and return their number; each request is durable, all or none.
@@ -82,8 +60,15 @@ class AsyncPoints(AsyncSender):
         filter: Filter | None = None,  # noqa: A002
         with_payload: bool = False,
         with_vector: bool = False,
+        exact: bool = False,
+        rerank: Literal["pairs"] | None = None,
+        candidates: int | None = None,
     ) -> list[Found]:
-        """The points nearest to an image, a vector or a stored point, best first; ValueError unless it is one."""
+        """The points nearest to an image, a vector or a stored point, best first; ValueError unless it is one.
+
+        `exact` looks at every vector. `rerank` orders the best `candidates` by the score of their pairs with the image,
+        which is then `score`, with `vector_score` beside it; the collection must keep heads.
+        """
         if sum(target is not None for target in (image, vector, id)) != 1:
             raise ValueError("a query is by one of image, vector and id")
         options: dict[str, Any] = {
@@ -93,11 +78,16 @@ class AsyncPoints(AsyncSender):
             "filter": filter,
             "with_payload": with_payload,
             "with_vector": with_vector,
+            "params": {"exact": True} if exact else None,
+            "rerank": rerank,
+            "candidates": candidates,
         }
         options = {key: value for key, value in options.items() if value is not None}
         path = writing.path(name, "/points/query")
         if image is not None:
-            fields = {key: orjson.dumps(value).decode() for key, value in options.items()}
+            fields = {
+                key: value if isinstance(value, str) else orjson.dumps(value).decode() for key, value in options.items()
+            }
             call = Call("POST", path, files=[("file", ("image", await self._content(image)))], data=fields)
         else:
             call = Call.json("POST", path, {"query": id if vector is None else writing.floats(vector), **options})
@@ -152,6 +142,20 @@ class AsyncPoints(AsyncSender):
         response = await self._send(Call.json("POST", writing.path(name, "/points/scroll"), body))
         found = result(response)
         return read(response, lambda: Page(points=found["points"], next_page_offset=found["next_page_offset"]))
+
+    async def retrieve(
+        self, name: str, ids: Sequence[PointId], *, with_payload: bool = True, with_vector: bool = False
+    ) -> list[Found]:
+        """Those of the points that there are, by their ids, of which a server takes 1000."""
+        body = {"ids": ids, "with_payload": with_payload, "with_vector": with_vector}
+        response = await self._send(Call.json("POST", writing.path(name, "/points"), body))
+        found = result(response)
+        return read(response, lambda: list(found))
+
+    async def thumbnail(self, name: str, id: PointId) -> bytes:  # noqa: A002
+        """A point's thumbnail, a WebP file; NotFound where none is kept."""
+        path = writing.path(name, f"/points/{quote(str(id), safe='')}/thumbnail")
+        return checked(await self._send(Call("GET", path))).content
 
     async def _write(self, target: str, group: Sequence[writing.Ready], params: dict[str, str], offset: int) -> None:
         response = await self._send(await async_call(writing.call, target, group, params))

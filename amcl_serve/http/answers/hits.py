@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from amcl_serve.errors import InvalidRequest
 from amcl_serve.http.answers.envelope import check_payloads, record
+from amcl_serve.http.answers.pairs import Pairing
 from amcl_serve.http.reading.targets import Chance, Target
-from amcl_serve.http.shapes.search import QueryOptions, SearchParams
+from amcl_serve.http.shapes.search import CANDIDATES, QueryOptions, SearchParams
 from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH, Hit, Order, Query, Record, VectorStore
 
@@ -32,6 +35,25 @@ class Finder:
             self._name, _query(target, options.limit, options.offset, options), budget=self._budget
         )
         return {"points": [self._hit(hit, options) for hit in hits]}
+
+    def reranked(self, target: Target, options: QueryOptions, pairing: Pairing) -> dict[str, Any]:
+        """The best points by their pairs with an image, of the best by its vector; ties in the order of these."""
+        reach = options.candidates or max(CANDIDATES, options.limit + options.offset)
+        hits = self._store.query(self._name, _query(target, reach, 0, options, threshold=False), budget=self._budget)
+        heads = self._store.heads(self._name, [hit.record.id for hit in hits])
+        hits = [hit for hit in hits if hit.record.id in heads]  # the others have been deleted meanwhile
+        if not hits:
+            return {"points": []}
+        scores = pairing.scores(hits, [heads[hit.record.id] for hit in hits])
+        order = np.argsort(-scores, kind="stable")[options.offset :][: options.limit]
+        if options.score_threshold is not None:
+            order = order[scores[order] >= np.float32(options.score_threshold)]
+        return {
+            "points": [
+                self._answered(hits[i].record, scores[i], None, options) | {"vector_score": hits[i].score}
+                for i in order.tolist()
+            ]
+        }
 
     def groups(self, target: Target, options: QueryOptions, *, by: str, size: int) -> dict[str, Any]:
         """The first `limit` groups, `size` points of each at most, by the values at `by`; of the best 10,000."""
@@ -84,9 +106,10 @@ class Finder:
 Find = Callable[[Finder, Target, QueryOptions], Any]
 
 
-def _query(target: Target, limit: int, offset: int, options: QueryOptions) -> Query:
+def _query(target: Target, limit: int, offset: int, options: QueryOptions, *, threshold: bool = True) -> Query:
     params = options.params or SearchParams(exact=None, hnsw_ef=None, indexed_only=None)
-    return Query(target, limit, offset, options.score_threshold, options.filter, bool(params.exact), params.hnsw_ef)
+    least = options.score_threshold if threshold else None
+    return Query(target, limit, offset, least, options.filter, bool(params.exact), params.hnsw_ef)
 
 
 def _groups(hits: list[Hit], by: str, limit: int, size: int) -> dict[GroupId, list[Hit]]:

@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from starlette.types import Receive
 
 from amcl_serve.engine.submissions import Embedded, Timing
-from amcl_serve.errors import AmclError
+from amcl_serve.errors import AmclError, InvalidRequest
 from amcl_serve.hosting.registry import LoadedModel
 from amcl_serve.http.calls import call
 from amcl_serve.http.reading.images import Image, embed_images, fault
@@ -40,16 +38,27 @@ async def model_for(server: Server, collection: str, wanted: str | None) -> Asyn
         yield models[await call(server, server.collections.choose_model, collection, references)]
 
 
+def require_heads(model: LoadedModel, why: str) -> None:
+    """InvalidRequest of a model that has none, where `why` they are needed."""
+    if not model.bundle.card.num_heads:
+        raise InvalidRequest(f"{why}, and the model {model.name} has none: ask for a model that was trained with heads")
+
+
 def reference(model: LoadedModel) -> ModelRef:
     """What a collection keeps of a model."""
     return ModelRef(model.name, model.bundle.digest, model.bundle.card.feature_dim)
 
 
-async def vectors(
-    model: LoadedModel, images: Sequence[Image], places: Sequence[Place], receive: Receive
-) -> tuple[list[npt.NDArray[np.float32]], Timing]:
-    """Features of all images, or an error with a sentence for each bad one: the server's own, else the first."""
-    found = await embed_images(model.engine, images, receive)
+async def embeddings(
+    model: LoadedModel,
+    images: Sequence[Image],
+    places: Sequence[Place],
+    receive: Receive,
+    *,
+    thumbnails: bool = False,
+) -> tuple[list[Embedded], Timing]:
+    """Embeddings of all images, or an error with a sentence for each bad one: the server's own, else the first."""
+    found = await embed_images(model.engine, images, receive, thumbnails=thumbnails)
     bad = [(item, place) for item, place in zip(found.items, places, strict=True) if isinstance(item, AmclError)]
     if bad:
         worst = max((error for error, _ in bad), key=lambda error: error.status >= 500)
@@ -57,4 +66,4 @@ async def vectors(
             "; ".join(f"{place.words}: {error.detail}" for error, place in bad),
             [fault(place.operand, place.index, error) for error, place in bad],
         )
-    return [item.features for item in found.items if isinstance(item, Embedded)], found.timing
+    return [item for item in found.items if isinstance(item, Embedded)], found.timing

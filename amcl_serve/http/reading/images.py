@@ -100,12 +100,14 @@ async def embed_all(
     return used.name, rows, found.timing
 
 
-async def embed_images(engine: Engine, images: Sequence[Image], receive: Receive) -> EmbedResult:
+async def embed_images(
+    engine: Engine, images: Sequence[Image], receive: Receive, *, thumbnails: bool = False
+) -> EmbedResult:
     """Embed what has bytes, as long as the client waits; what came as an error stays one, in its place."""
     readable = [image for image in images if isinstance(image, bytes)]
     if not readable:
         return EmbedResult([image for image in images if isinstance(image, AmclError)], Timing(0.0, 0.0, 0.0))
-    result = await unless_gone(receive, engine.embed(readable))
+    result = await unless_gone(receive, engine.embed(readable, thumbnails=thumbnails))
     embedded = iter(result.items)
     items = [next(embedded) if isinstance(image, bytes) else image for image in images]
     return EmbedResult(items, result.timing)

@@ -48,7 +48,12 @@ async def create(request: Request, name: str, body: CreateRequest, started: Star
     """Make an empty collection; without a size, its vectors are as long as the model's features."""
     server = server_of(request)
     size = body.vectors.size or server.models.get(wanted).bundle.card.feature_dim
-    await call(server, server.collections.create, name, size, body.vectors.distance, index=body.choice)
+    if body.heads:
+        models = server.models.all() if wanted is None else [server.models.get(wanted)]
+        if not any(each.bundle.card.num_heads and each.bundle.card.feature_dim == size for each in models):
+            raise InvalidRequest(f"heads: no model that could embed images to vectors of size {size} has heads")
+    kept = {"thumbnails": body.thumbnails, "heads": body.heads}
+    await call(server, server.collections.create, name, size, body.vectors.distance, index=body.choice, **kept)
     return enveloped(True, started)
 
 
@@ -85,6 +90,8 @@ async def describe(request: Request, name: str, started: Started) -> Response:
         "index": {"kind": info.index.kind, "precision": precision, "used": info.used},
         "payload_schema": {field.name: {"data_type": field.schema, "points": field.points} for field in fields},
         "model": None if info.model is None else {"name": info.model.name, "digest": info.model.digest},
+        "thumbnails": info.thumbnails,
+        "heads": info.heads,
     }
     return enveloped(result, started)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,13 @@ from fastapi import Request
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
+from amcl_serve.engine.submissions import Embedded
 from amcl_serve.errors import (
     CollectionMismatch,
     CollectionNotFound,
     InvalidRequest,
     ModelNotFound,
+    NotFound,
     NotReady,
     PointNotFound,
     StorageFull,
@@ -32,8 +35,8 @@ from amcl_serve.http.answers.envelope import (
 from amcl_serve.http.calls import call, call_within
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.reading import body as bodies
-from amcl_serve.http.reading.collection_images import Place, model_for, reference, vectors
-from amcl_serve.http.reading.targets import Picture, asked_for, embedded, order_of, picture
+from amcl_serve.http.reading.collection_images import Place, embeddings, model_for, reference, require_heads
+from amcl_serve.http.reading.targets import Picture, asked_for, order_of, picture
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.base import Items
 from amcl_serve.http.shapes.collections import Envelope
@@ -53,6 +56,7 @@ from amcl_serve.http.shapes.points import (
     SetPayloadRequest,
     UpsertRequest,
 )
+from amcl_serve.model.thumbnails import MEDIA_TYPE
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.filters import compile_filter
 from amcl_serve.vectors.types import MAX_LIMIT, Chosen, Point, PointId
@@ -91,16 +95,25 @@ async def upsert(request: Request, name: str, started: Started, wanted: Wanted =
     points = await _read(request, server.settings)
     seen = [point.source for point in points if isinstance(point.source, Picture)]
     if not seen:
-        stored = [Point(point.id, embedded(point.source, iter(())), point.payload) for point in points]
+        stored = [_stored(point, iter(())) for point in points]
         return enveloped(operation(await call(server, store.upsert, name, stored)), started)
-    async with model_for(server, name, asked_for(wanted, seen)) as model:
-        rows, timing = await vectors(
-            model, [each.image for each in seen], [each.place for each in seen], request.receive
-        )
-        row = iter(rows)
-        stored = [Point(point.id, embedded(point.source, row), point.payload) for point in points]
-        number = await call(server, store.upsert, name, stored, model=reference(model))
-    return enveloped_after_images(operation(number), started, timing, server.metrics)
+    asked = asked_for(wanted, seen)
+    images, places = [each.image for each in seen], [each.place for each in seen]
+    while True:
+        info = await call(server, store.describe, name)
+        async with model_for(server, info.name, asked) as model:
+            if info.heads:
+                require_heads(model, f"collection {info.name!r} keeps heads")
+            rows, timing = await embeddings(model, images, places, request.receive, thumbnails=info.thumbnails)
+            row = iter(rows)
+            stored = [_stored(point, row) for point in points]
+            try:
+                number = await call(server, store.upsert, name, stored, model=reference(model))
+            except CollectionMismatch:
+                if (await call(server, store.describe, name)).name == info.name:
+                    raise
+                continue  # the alias has come to stand for another collection
+        return enveloped_after_images(operation(number), started, timing, server.metrics)
 
 
 @router.post("/{name}/points/delete", summary="Delete points", response_model=Envelope[Operation])
@@ -172,10 +185,33 @@ single = routes("/collections", tag="collections")
 @about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, PointNotFound)
 async def get(request: Request, name: str, point: str, started: Started) -> Response:
     """A point with payload and vector."""
-    number = point.isascii() and point.isdecimal() and len(point) <= 20
     server = server_of(request)
-    found = await call(server, server.collections.get, name, parse_point_id(int(point) if number else point))
+    found = await call(server, server.collections.get, name, _id(point))
     return enveloped(record(found, payload=True, vector=True), started)
+
+
+@single.get(
+    "/{name}/points/{point}/thumbnail",
+    summary="The thumbnail of a point",
+    response_class=Response,
+    responses={200: {"content": {MEDIA_TYPE: {}}}},
+)
+@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, PointNotFound, NotFound)
+async def thumbnail(request: Request, name: str, point: str) -> Response:
+    """What is kept of the image that the point was written by, in a collection that keeps thumbnails."""
+    server = server_of(request)
+    found = await call(server, server.collections.thumbnail, name, _id(point))
+    if found is None:
+        raise NotFound(
+            f"point {point!r} has no thumbnail: thumbnails are kept of images that are written to a collection "
+            "created with `thumbnails: true`"
+        )
+    return Response(found, media_type=MEDIA_TYPE)
+
+
+def _id(text: str) -> PointId:
+    """An id in a path."""
+    return parse_point_id(int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else text)
 
 
 async def _read(request: Request, settings: Settings) -> list[NewPoint]:
@@ -224,6 +260,14 @@ def _new_points(given: UpsertRequest) -> list[NewPoint]:
         words = f"points[{index}].image" if point.vector is None else f"points[{index}].vector.image"
         points.append(NewPoint(point.id, point.payload or {}, _source(source, Place("points", index, words))))
     return points
+
+
+def _stored(point: NewPoint, rows: Iterator[Embedded]) -> Point:
+    """A point as a store has it; `rows` are the embeddings of the images."""
+    if not isinstance(point.source, Picture):
+        return Point(point.id, point.source, point.payload)
+    found = next(rows)
+    return Point(point.id, found.features, point.payload, found.thumbnail, found.heads)
 
 
 def _source(given: list[float] | ImageBody, place: Place) -> list[float] | Picture:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,15 +13,17 @@ from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from amcl_serve.engine.submissions import Timing
+from amcl_serve.engine.submissions import Embedded, Timing
 from amcl_serve.errors import CollectionMismatch, CollectionNotFound, InvalidRequest, ModelNotFound, PointNotFound
+from amcl_serve.hosting.registry import LoadedModel
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.answers.envelope import Started, Wanted, check_numbers, enveloped, enveloped_after_images
 from amcl_serve.http.answers.hits import Find, Finder
+from amcl_serve.http.answers.pairs import Pairing
 from amcl_serve.http.calls import call, call_within
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.reading import body as bodies
-from amcl_serve.http.reading.collection_images import Place, model_for, vectors
+from amcl_serve.http.reading.collection_images import Place, embeddings, model_for, require_heads
 from amcl_serve.http.reading.images import at
 from amcl_serve.http.reading.targets import Picture, Target, asked_for, embedded, pictures, target_of
 from amcl_serve.http.server import Server, server_of
@@ -132,7 +134,10 @@ async def _read(request: Request, max_bytes: int) -> Search:
 def _search(given: QueryRequest, place: Place) -> Search:
     """A query in JSON with its images' bytes; `place` is that of the search, whose words are empty for the only one."""
     here = Place(place.operand, place.index, f"{place.words}.query" if place.words else "query")
-    return Search(target_of(given.query, here), given, here)
+    target = target_of(given.query, here)
+    if given.rerank is not None and not isinstance(target, Picture):
+        raise InvalidRequest(f"{f'{place.words}.' if place.words else ''}rerank: only a query by one image can be")
+    return Search(target, given, here)
 
 
 async def _answers(
@@ -150,22 +155,39 @@ async def _answers(
         check_numbers(numbers, await call(server, store.size, name))
     seen = [picture for search in searches for picture in pictures(search.target)]
     bodies.check_count(len(seen), server.settings.max_items, "images")
-    targets: list[Target] = [search.target for search in searches]
+    ways: list[tuple[Target, Find]] = [(search.target, find) for search in searches]
     if not seen:
-        return await call_within(server, receive, _run, store, name, searches, targets, find), None
-    async with model_for(server, name, asked_for(wanted, seen)) as model:
-        rows, timing = await vectors(model, [each.image for each in seen], [each.place for each in seen], receive)
+        return await call_within(server, receive, _run, store, name, searches, ways), None
+    info = await call(server, store.describe, name)
+    reranked = any(search.options.rerank for search in searches)
+    if reranked and not info.heads:
+        raise InvalidRequest(
+            f"rerank: collection {info.name!r} keeps no heads; index its images into one created with `heads: true`"
+        )
+    # By its own name: an alias may come to stand for the images of another model while this one's vectors are made.
+    async with model_for(server, info.name, asked_for(wanted, seen)) as model:
+        if reranked:
+            require_heads(model, "rerank: a pair is scored by heads")
+        rows, timing = await embeddings(model, [each.image for each in seen], [each.place for each in seen], receive)
     row = iter(rows)
-    targets = [embedded(target, row) for target in targets]
-    return await call_within(server, receive, _run, store, name, searches, targets, find), timing
+    ways = [_way(search, row, model, find) for search in searches]
+    return await call_within(server, receive, _run, store, info.name, searches, ways), timing
+
+
+def _way(search: Search, rows: Iterator[Embedded], model: LoadedModel, find: Find) -> tuple[Target, Find]:
+    """What a search is by, its images embedded, and what finds it; `rows` are the embeddings of all images."""
+    if search.options.rerank is None:
+        return embedded(search.target, (row.features for row in rows)), find
+    image = next(rows)
+    return image.features, partial(Finder.reranked, pairing=Pairing(model.scorer, image))
 
 
 def _run(
-    store: VectorStore, name: str, searches: Sequence[Search], targets: Sequence[Target], find: Find, *, budget: Budget
+    store: VectorStore, name: str, searches: Sequence[Search], ways: Sequence[tuple[Target, Find]], *, budget: Budget
 ) -> list[Any]:
     finder = Finder(store, name, budget)
     results = []
-    for search, target in zip(searches, targets, strict=True):
+    for search, (target, find) in zip(searches, ways, strict=True):
         try:
             results.append(find(finder, target, search.options))
         except InvalidRequest as error:

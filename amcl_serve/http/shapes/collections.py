@@ -55,6 +55,8 @@ class CreateRequest(Shape, strict=True):
     vectors: VectorParams
     index: IndexParams | None = None
     quantization_config: QuantizationConfig | None = None
+    thumbnails: bool = Field(False, description="keep a thumbnail of each image that is written, beside its point")
+    heads: bool = Field(False, description="keep the heads of each image, for `rerank`; points are then images alone")
     shard_number: Literal[1] | None = None
     replication_factor: Literal[1] | None = None
     write_consistency_factor: Literal[1] | None = None
@@ -177,6 +179,8 @@ class CollectionDetail(BaseModel):
     index: IndexDetail
     payload_schema: dict[str, PayloadIndex]
     model: EmbeddedBy | None = Field(description="null until an image is embedded into the collection")
+    thumbnails: bool = Field(description="whether thumbnails are kept")
+    heads: bool = Field(description="whether heads are kept")
 
 
 class AliasBody(BaseModel):

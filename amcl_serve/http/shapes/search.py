@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from amcl_serve.http.shapes.base import Items, Shape
 from amcl_serve.http.shapes.points import Components, Conditions, Id, ImageBody, OrderBy, PointRecord, Selector
 from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH
+
+CANDIDATES = 100  # that are reranked where nothing else is asked for
 
 
 def _kind_of_example(value: object) -> str:
@@ -87,6 +89,23 @@ class QueryOptions(Shape):
     with_payload: Selector = False
     with_vector: bool = False
     params: SearchParams | None = None
+    rerank: Literal["pairs"] | None = Field(
+        None, description="of a query by an image: order the best by their score as pairs with it, head by head"
+    )
+    candidates: Annotated[int, Field(ge=1, le=MAX_LIMIT)] | None = Field(
+        None, description=f"how many of the best are reranked; by default {CANDIDATES}, or limit + offset if more"
+    )
+
+    @model_validator(mode="after")
+    def _of_a_rerank(self) -> Self:
+        if self.rerank is None and self.candidates is not None:
+            raise ValueError("candidates are those of a rerank: say rerank too, or leave them out")
+        if self.rerank is not None and self.limit + self.offset > (self.candidates or MAX_LIMIT):
+            raise ValueError(
+                f"limit + offset: at most as many as are reranked, {self.candidates or MAX_LIMIT}; "
+                f"candidates are at most {MAX_LIMIT}"
+            )
+        return self
 
 
 Asked = Annotated[
@@ -115,6 +134,7 @@ class QueryGroupsRequest(QueryRequest, strict=True):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = Field(10, description="groups")
     group_by: str = Field(description="a key whose value is a text or an integer; of an array each element counts")
     group_size: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = Field(3, description="points of a group, at most")
+    rerank: None = None
 
 
 class QueryBatchRequest(Shape, strict=True):
@@ -127,7 +147,8 @@ class ScoredPoint(PointRecord):
     """A point that a query found."""
 
     version: int = Field(description="number of the operation that wrote it")
-    score: float
+    score: float = Field(description="with `rerank` that of the pair")
+    vector_score: float | None = Field(None, description="with `rerank` what else is the score")
 
 
 class QueryResult(BaseModel):
@@ -167,6 +188,8 @@ QUERY_BODY = {
                     "with_payload": {"type": "boolean"},
                     "with_vector": {"type": "boolean"},
                     "params": {"type": "string", "description": "JSON"},
+                    "rerank": {"enum": ["pairs"]},
+                    "candidates": {"type": "integer"},
                 },
             }
         },

@@ -32,8 +32,12 @@ PIECE = 2048  # points read into a collection in a transaction, between which ot
 
 _CHECKSUM = ".checksum"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.snapshot")
-_COLLECTION = "size, distance, model, digest, version, points, kind, precision"
-_OF_POINTS = {"vectors": "id, vector"}  # tables with at most one row to a point, by its id
+_COLLECTION = "size, distance, model, digest, version, points, kind, precision, thumbnails, heads"
+_OF_POINTS = {
+    "vectors": "id, vector",
+    "thumbnails": "id, image",
+    "heads": "id, heads",
+}  # tables with at most one row to a point, by its id
 _NO_ROOM = "the disk has no room for a snapshot; delete others, or points"
 
 

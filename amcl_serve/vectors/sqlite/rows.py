@@ -32,16 +32,17 @@ class CollectionRow:
 def collection_row(connection: sqlite3.Connection, name: str) -> CollectionRow:
     """The collection called `name`, or by an alias of that name; raises CollectionNotFound."""
     sql = (
-        "SELECT id, name, version, size, distance, model, digest, points, kind, precision FROM collections "
-        "WHERE id = coalesce("
+        "SELECT id, name, version, size, distance, model, digest, points, kind, precision, thumbnails, heads "
+        "FROM collections WHERE id = coalesce("
         "(SELECT id FROM collections WHERE name = ?1), (SELECT collection FROM aliases WHERE name = ?1))"
     )
     row = None if name.startswith(DROPPED) else connection.execute(sql, (name,)).fetchone()
     if row is None:
         raise CollectionNotFound(f"no collection {name!r}")
-    collection, own, version, size, distance, model, digest, points, kind, precision = row
+    collection, own, version, size, distance, model, digest, points, kind, precision, thumbnails, heads = row
     recorded = None if digest is None else ModelRef(model, digest, size)
-    info = CollectionInfo(own, size, distance, recorded, points, IndexChoice(kind, precision))
+    kept = {"thumbnails": bool(thumbnails), "heads": bool(heads)}
+    info = CollectionInfo(own, size, distance, recorded, points, IndexChoice(kind, precision), **kept)
     return CollectionRow(collection, version, info)
 
 

@@ -19,9 +19,21 @@ PATIENCE = 10  # seconds that a writer waits for readers of the log
 
 _log = logging.getLogger(__name__)
 
+_BESIDE = """
+CREATE TABLE thumbnails (
+    id INTEGER PRIMARY KEY REFERENCES points (id) ON DELETE CASCADE,
+    image BLOB NOT NULL
+);
+CREATE TABLE heads (
+    id INTEGER PRIMARY KEY REFERENCES points (id) ON DELETE CASCADE,
+    heads BLOB NOT NULL
+);
+"""
+
 # A row of `points` never changes its vector: a point that is written again is a new row, and no id is given twice.
 # So an index knows from ids alone what it has and what it lacks. Vectors are apart: a scan of payloads skips them.
-_TABLES = """
+_TABLES = (
+    """
 CREATE TABLE collections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
@@ -33,6 +45,8 @@ CREATE TABLE collections (
     points INTEGER NOT NULL DEFAULT 0,
     kind TEXT NOT NULL DEFAULT 'auto' CHECK (kind IN ('auto', 'exact', 'hnsw', 'ivf')),
     precision TEXT NOT NULL DEFAULT 'float32' CHECK (precision IN ('float32', 'float16', 'int8')),
+    thumbnails INTEGER NOT NULL DEFAULT 0,
+    heads INTEGER NOT NULL DEFAULT 0,
     CHECK ((model IS NULL) = (digest IS NULL))
 );
 CREATE TABLE points (
@@ -69,6 +83,8 @@ CREATE TABLE field_values (
 ) WITHOUT ROWID;
 CREATE INDEX field_values_of ON field_values (point);
 """
+    + _BESIDE
+)
 
 
 def connect(path: Path, *, writes: bool = False) -> sqlite3.Connection:
@@ -105,7 +121,7 @@ def prepare(path: Path) -> None:
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) in FULL:
             raise StorageError(
-                f"{path} could not be brought up to date: the disk is full; it is as it was, and needs about "
+                f"{path} could not be brought up to date: the disk is full; it is as it was, and needs up to "
                 "its own size again while that is done"
             ) from None
         raise StorageError(
@@ -179,16 +195,20 @@ def _from_1(path: Path, unfinished: Path) -> None:
 
 
 def _from_2(path: Path, _: Path) -> None:
-    """How a collection is searched was not to be chosen. In one transaction, in the file itself."""
+    """How a collection is searched could not be chosen, and nothing was kept beside points."""
+    _log.info("bringing %s from schema 2 to 3", path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(
-            """
-            BEGIN;
+            f"""
+            BEGIN IMMEDIATE;
             ALTER TABLE collections ADD COLUMN kind TEXT NOT NULL DEFAULT 'auto'
                 CHECK (kind IN ('auto', 'exact', 'hnsw', 'ivf'));
             ALTER TABLE collections ADD COLUMN precision TEXT NOT NULL DEFAULT 'float32'
                 CHECK (precision IN ('float32', 'float16', 'int8'));
+            ALTER TABLE collections ADD COLUMN thumbnails INTEGER NOT NULL DEFAULT 0;
+            ALTER TABLE collections ADD COLUMN heads INTEGER NOT NULL DEFAULT 0;
+            {_BESIDE}
             PRAGMA user_version = 3;
             COMMIT;
             """

@@ -11,7 +11,8 @@ from scripts.blocking_client import CLIENT, TWIN, main
 METHODS = {
     *("embed", "embed_each", "similarity", "similarity_cross", "models", "ready"),
     *("collections", "collection", "create_collection", "delete_collection"),
-    *("upsert", "query", "delete", "count", "scroll"),
+    *("index_field", "aliases", "set_aliases"),
+    *("upsert", "query", "delete", "count", "scroll", "retrieve", "thumbnail"),
 }
 
 

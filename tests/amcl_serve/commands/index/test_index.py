@@ -65,10 +65,10 @@ def test_batches_and_files_that_are_too_large(
 
 def test_a_failure_of_the_server_is_not_a_broken_image(tmp_path: Path) -> None:
     class Failing:
-        def scroll(self, name: str, **_: Any) -> Any:
-            return {"points": []}
+        def retrieve(self, name: str, ids: list[Any]) -> Any:
+            return []
 
-        def upsert(self, name: str, points: list[Point]) -> int:
+        def upsert(self, name: str, points: list[Point], *, model: str | None) -> int:
             raise AmclError("files[0]: the server failed to embed this image; its log says why")
 
     outcomes: list[str] = []

@@ -201,8 +201,10 @@ def test_a_store_of_schema_2_is_brought_up_to_date(tmp_path):
     store.upsert("a", [Point(7, np.ones(SIZE), {"n": 1})])
     store.close()
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_FILE, isolation_level=None)) as connection:
-        for column in ("kind", "precision"):
+        for column in ("kind", "precision", "thumbnails", "heads"):
             connection.execute(f"ALTER TABLE collections DROP COLUMN {column}")
+        for table in ("thumbnails", "heads"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 2")
     store = SqliteStore(tmp_path)
     assert store.describe("a").index == IndexChoice()

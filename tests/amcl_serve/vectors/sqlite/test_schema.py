@@ -14,8 +14,9 @@ import pytest
 
 from amcl_serve.errors import StorageError
 from amcl_serve.vectors.sqlite.folder import DATABASE_FILE
+from amcl_serve.vectors.sqlite.schema import SCHEMA_VERSION
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import Chosen, ModelRef, Query
+from amcl_serve.vectors.types import Alias, Chosen, ModelRef, Order, Point, Query
 
 FIRST = """
 BEGIN;
@@ -39,6 +40,53 @@ CREATE TABLE points (
     UNIQUE (collection, key)
 );
 PRAGMA user_version = 1;
+COMMIT;
+"""
+
+SECOND = """
+BEGIN;
+CREATE TABLE collections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    distance TEXT NOT NULL CHECK (distance IN ('Cosine', 'Dot', 'Euclid')),
+    model TEXT,
+    digest TEXT,
+    version INTEGER NOT NULL DEFAULT 0,
+    points INTEGER NOT NULL DEFAULT 0,
+    CHECK ((model IS NULL) = (digest IS NULL))
+);
+CREATE TABLE points (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection INTEGER NOT NULL REFERENCES collections (id),
+    key TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    payload TEXT NOT NULL,
+    UNIQUE (collection, key)
+);
+CREATE INDEX points_of ON points (collection);
+CREATE TABLE vectors (id INTEGER PRIMARY KEY REFERENCES points (id) ON DELETE CASCADE, vector BLOB NOT NULL);
+CREATE TABLE aliases (
+    name TEXT PRIMARY KEY,
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE
+);
+CREATE TABLE fields (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    schema TEXT NOT NULL,
+    filled INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (collection, name)
+);
+CREATE TABLE field_values (
+    field INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    value NOT NULL,
+    point INTEGER NOT NULL REFERENCES points (id) ON DELETE CASCADE,
+    PRIMARY KEY (field, kind, value, point)
+) WITHOUT ROWID;
+CREATE INDEX field_values_of ON field_values (point);
+PRAGMA user_version = 2;
 COMMIT;
 """
 
@@ -98,11 +146,77 @@ def test_a_store_of_schema_1_is_brought_up_to_date(tmp_path):
     write_first(tmp_path)
     check_first(tmp_path)
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     store = SqliteStore(tmp_path)
     assert store.delete("a", Chosen(where={"must": [{"key": "n", "match": {"value": 4}}]})) == 8  # versions go on
     assert store.describe("a").points == 299
     store.close()
+
+
+def write_second(folder, count=300, size=64):
+    """A store of schema 2 with the points of `write_first`, an alias and an indexed field."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.closing(sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)) as connection:
+        connection.execute("PRAGMA page_size = 16384")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(SECOND)
+        connection.execute("BEGIN")
+        row = (3, "a", size, "Dot", "m", "sha256:1", 7, count)
+        connection.execute("INSERT INTO collections VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO collections (name, size, distance) VALUES ('empty', 2, 'Cosine')")
+        connection.execute("INSERT INTO aliases VALUES ('live', 3)")
+        connection.execute("INSERT INTO fields VALUES (1, 3, 'n', 'integer', 1)")
+        for i, vector in enumerate(vectors(count, size)):
+            point = (i + 1, f"{i:020d}", i % 7 + 1, f'{{"n":{i}}}')
+            connection.execute("INSERT INTO points VALUES (?, 3, ?, ?, ?)", point)
+            connection.execute("INSERT INTO vectors VALUES (?, ?)", (i + 1, vector.tobytes()))
+            connection.execute("INSERT INTO field_values VALUES (1, 'number', ?, ?)", (i, i + 1))
+        connection.execute("COMMIT")
+
+
+def test_a_store_of_schema_2_is_brought_up_to_date(tmp_path):
+    write_second(tmp_path)
+    check_first(tmp_path)
+    store = SqliteStore(tmp_path)
+    assert store.aliases() == [Alias("live", "a")]
+    assert [record.id for record, _ in store.scroll_by("a", Order("n", start=298), limit=5)] == [298, 299]
+    assert store.thumbnail("a", 7) is None
+    assert store.heads("a", [7]) == {}
+    assert (store.describe("a").thumbnails, store.describe("a").heads) == (False, False)
+    store.create("new", 2, "Dot", thumbnails=True)
+    store.upsert("new", [Point(1, [1, 2], {}, thumbnail=b"t")])
+    assert store.thumbnail("new", 1) == b"t"
+    store.close()
+
+
+# The migration itself, with a statement more that kills the process before the transaction is committed.
+_KILLED = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from amcl_serve.vectors.sqlite import schema
+from amcl_serve.vectors.sqlite.database import Database
+connect = sqlite3.connect
+def killing(*args, **options):
+    connection = connect(*args, **options)
+    connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return connection
+schema.sqlite3.connect = killing
+schema._BESIDE += "SELECT die();"
+Database(Path(sys.argv[1]))
+"""
+
+
+def test_killed_on_its_way_from_schema_2_it_is_as_it_was(tmp_path):
+    write_second(tmp_path)
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert not {"thumbnails", "heads"} & tables
+        assert len(connection.execute("SELECT * FROM collections").fetchone()) == 8
+    check_first(tmp_path)
 
 
 def test_killed_in_the_middle_it_is_as_it_was_or_done(tmp_path):

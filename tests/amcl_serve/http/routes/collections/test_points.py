@@ -174,7 +174,7 @@ def test_bad_forms(client: TestClient, points: str, says: str) -> None:
 def test_a_failure_of_the_server_is_not_told_as_a_bad_image(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def failing(images: object) -> EmbedResult:
+    async def failing(images: object, **_: object) -> EmbedResult:
         return EmbedResult([UndecodableImage("cut off"), AmclError("the server failed")], Timing(0.0, 0.0, 0.0))
 
     app = client.app
