@@ -12,6 +12,7 @@ METHODS = {
     *("embed", "embed_each", "similarity", "similarity_cross", "models", "ready"),
     *("collections", "collection", "create_collection", "delete_collection"),
     *("upsert", "query", "delete", "count", "scroll"),
+    *("duplicates", "leaks", "outliers", "sample"),
 }
 
 
