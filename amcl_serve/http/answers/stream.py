@@ -37,12 +37,16 @@ _PULSE = 1.0  # seconds between two lines of progress
 _log = logging.getLogger(__name__)
 
 
-class Lines(StreamingResponse):
+class Ndjson(StreamingResponse):
+    """An answer of JSON, an object a line."""
+
+    media_type = NDJSON
+
+
+class Lines(Ndjson):
     """What the steps of `events` say. They are taken in the threads of the store, one request's at a time until its
     first line, within `budget`; a client that leaves ends them.
     """
-
-    media_type = NDJSON
 
     def __init__(self, request: Request, events: Iterator[Event], budget: Budget, started: float) -> None:
         self._request = request

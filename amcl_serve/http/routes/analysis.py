@@ -14,7 +14,7 @@ from amcl_serve.errors import CollectionMismatch, CollectionNotFound, InvalidReq
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.answers import analysis as told
 from amcl_serve.http.answers.envelope import Started
-from amcl_serve.http.answers.stream import NDJSON, Event, Lines
+from amcl_serve.http.answers.stream import NDJSON, Event, Lines, Ndjson
 from amcl_serve.http.calls import call
 from amcl_serve.http.guards.disconnect import unless_gone
 from amcl_serve.http.guards.keys import Access
@@ -42,7 +42,7 @@ def _lines(shape: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": shape, "content": {NDJSON: {}}, "description": "one JSON object a line"}}
 
 
-@router.post("/{name}/duplicates", summary="Near duplicates", response_class=Lines, responses=_lines(DuplicatesLine))
+@router.post("/{name}/duplicates", summary="Near duplicates", response_class=Ndjson, responses=_lines(DuplicatesLine))
 @about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, CollectionMismatch, body=DuplicatesRequest)
 async def duplicates(request: Request, name: str, started: Started) -> Response:
     """Groups of points that are near duplicates of each other, or of equal content by its hash; with `against`, the
@@ -64,7 +64,7 @@ async def duplicates(request: Request, name: str, started: Started) -> Response:
     return Lines(request, work(body.with_payload), budget, started)
 
 
-@router.post("/{name}/outliers", summary="Outliers", response_class=Lines, responses=_lines(OutliersLine))
+@router.post("/{name}/outliers", summary="Outliers", response_class=Ndjson, responses=_lines(OutliersLine))
 @about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, body=OutliersRequest)
 async def outliers(request: Request, name: str, started: Started) -> Response:
     """The points with the lowest mean cosine to their nearest neighbours, lowest first. Each pair is looked at."""
@@ -76,7 +76,7 @@ async def outliers(request: Request, name: str, started: Started) -> Response:
     return Lines(request, events, budget, started)
 
 
-@router.post("/{name}/sample", summary="A diverse subset", response_class=Lines, responses=_lines(SampleLine))
+@router.post("/{name}/sample", summary="A diverse subset", response_class=Ndjson, responses=_lines(SampleLine))
 @about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, body=SampleRequest)
 async def sample(request: Request, name: str, started: Started) -> Response:
     """Points that stand for all (greedy k-centre): each is the one farthest from those before it."""

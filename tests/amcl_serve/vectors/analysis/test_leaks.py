@@ -11,7 +11,6 @@ from amcl_serve.vectors.analysis.analyses import Analyses
 from amcl_serve.vectors.types import Chosen, Point
 from tests.amcl_serve.vectors.analysis.oracle import cosines, done, ids_of, stored
 
-
 CUT = 0.9917  # of no pair by rounding alone
 
 
