@@ -6,7 +6,8 @@ Clustered vectors of unit length, as in `benchmarks.retrieval`, whose cosines wi
 fifty points is planted: a copy of another with noise, at a cosine from 0.97 to 1. Duplicates are cut at 0.95. The
 collection's index is made first, so that what is measured is beyond it.
 
-- `duplicates_s`: seconds of a first run over all points; `duplicates_mib`: what the process grew by meanwhile, at most.
+- `duplicates_s`, `duplicates_cpu_s`: seconds of a first run over all points, and of all its threads together, which is
+  twice as much on two cores that do nothing else; `duplicates_mib`: what the process grew by meanwhile, at most.
 - `planted_found`: share of the planted points that are in a group with the one that they were copied from.
 - `others_found`: points in groups that are neither planted nor copied.
 - `again_s`: the same once more; `incremental_s`: after 1,000 points have come, 500 were written again, 500 deleted.
@@ -104,14 +105,15 @@ def measured(name: str, work: Callable[[], Steps[T]], *, memory: bool = True) ->
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     try:
         found = driven(work())
     finally:
-        took = time.perf_counter() - began
+        took, busy = time.perf_counter() - began, time.process_time() - busy
         done.set()
         watcher.join()
     show(f"{name}_s", took)
+    show(f"{name}_cpu_s", busy)
     if memory:
         show(f"{name}_mib", (peak - before) / MiB)
     return found

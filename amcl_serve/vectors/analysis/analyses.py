@@ -57,4 +57,4 @@ class Analyses:
 
     def diverse(self, scan: Scan, limit: int) -> Steps[diverse.Subset]:
         """A diverse subset, as `diverse.diverse`."""
-        return diverse.diverse(scan, limit)
+        return diverse.diverse(scan, limit, self._threads)

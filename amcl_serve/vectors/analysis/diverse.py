@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
+import faiss
 import numpy as np
 
 from amcl_serve.errors import InvalidRequest
 from amcl_serve.vectors.analysis.directions import Floats, read
 from amcl_serve.vectors.analysis.known import BLOCK_BYTES
-from amcl_serve.vectors.analysis.steps import Steps, of_several
+from amcl_serve.vectors.analysis.steps import Steps, in_order, of_several
 from amcl_serve.vectors.scan import Scan
 from amcl_serve.vectors.types import Rows, Vectors
 
@@ -30,7 +32,7 @@ class Subset:
     radius: float
 
 
-def diverse(scan: Scan, limit: int) -> Steps[Subset]:
+def diverse(scan: Scan, limit: int, threads: int) -> Steps[Subset]:
     """Greedy k-centre (Gonzalez, 1985): the point nearest to the mean, then each time the one farthest from all chosen.
 
     The largest angle from any point to its nearest chosen one is at most twice what `limit` points can reach. Ties go
@@ -47,11 +49,14 @@ def diverse(scan: Scan, limit: int) -> Steps[Subset]:
     chosen: list[int] = []
     distances: list[float] = []
     nearest = np.full(len(rows), -np.inf, np.float32)  # cosine to the nearest chosen point
+    parts = list(zip(np.array_split(units, threads), np.array_split(nearest, threads), strict=True))
     if limit:
-        chosen.append(int(np.argmax(units @ units.mean(axis=0, dtype=np.float64).astype(np.float32))))
+        near_mean = np.concatenate([_cosines(part, units.mean(axis=0)) for part, _ in parts])
+        chosen.append(int(np.argmax(near_mean)))
         distances.append(float("nan"))
     while chosen:
-        np.maximum(nearest, units @ units[chosen[-1]], out=nearest)
+        for _ in in_order(threads, [partial(_bring_nearer, *part, units[chosen[-1]]) for part in parts]):
+            pass
         nearest[chosen[-1]] = np.inf  # never again
         if len(chosen) == limit:
             break
@@ -60,6 +65,19 @@ def diverse(scan: Scan, limit: int) -> Steps[Subset]:
         yield _LOADING + (1 - _LOADING) * len(chosen) / limit
     radius = _distance(nearest.min(initial=np.inf))
     return Subset(rows[chosen], np.array(distances, np.float32), radius)
+
+
+def _bring_nearer(units: Vectors, nearest: Floats, to: Vectors) -> None:
+    """Let `nearest` [N] be the higher of itself and of the products of units [N, D] with `to` [D]."""
+    np.maximum(nearest, _cosines(units, to), out=nearest)
+
+
+def _cosines(units: Vectors, to: Vectors) -> Floats:
+    """By FAISS in this thread; NumPy's BLAS takes as many threads as it likes."""
+    found = np.empty(len(units), np.float32)
+    pointers = [faiss.swig_ptr(array) for array in (found, np.ascontiguousarray(to), units)]
+    faiss.fvec_inner_products_ny(*pointers, units.shape[1], len(units))
+    return found
 
 
 def _distance(cosine: float) -> float:

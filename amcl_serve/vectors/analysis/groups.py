@@ -19,7 +19,7 @@ from amcl_serve.vectors.analysis.steps import Steps
 from amcl_serve.vectors.scan import Scan
 from amcl_serve.vectors.types import Rows
 
-_READ = 2048  # payloads at a time
+_READ = 256  # payloads at a time, of 64 KiB each at most
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from amcl_serve.evaluation.calibration import probability
 from amcl_serve.http.app import create_app
 from amcl_serve.http.shapes.analysis import DuplicatesLine, OutliersLine, SampleLine
 from benchmarks.processes import Server, serving
-from tests.amcl_serve.http.connections import request
+from tests.amcl_serve.http.connections import request as raw
 from tests.amcl_serve.http.routes.collections.asking import (
     POINTS,
     URL,
@@ -187,18 +187,20 @@ def test_by_probability_with_heads(client: TestClient) -> None:
     refused(client.post(DUPLICATES, json={"probability": 0.9}), 422, "invalid_request", "of its heads")
 
 
-@pytest.fixture
-def headless(tmp_path: Path) -> Iterator[TestClient]:
-    bundle = make_bundle(tmp_path / "plain", heads=False)
+@pytest.fixture(params=["without heads", "with heads"])
+def calibrated(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClient]:
+    """A server whose model is calibrated for the cosine of its features."""
+    heads = request.param == "with heads"
+    bundle = make_bundle(tmp_path / "plain", heads=heads, calibrated_features=heads)
     with TestClient(create_app(make_settings(bundle, tmp_path / "data"))) as client:
         ok(client.put(URL, json={"vectors": {"distance": "Cosine"}}))
         yield client
 
 
-def test_by_probability(headless: TestClient) -> None:
+def test_by_probability(calibrated: TestClient) -> None:
     points = json.dumps([{"id": number} for number in range(3)])
-    ok(headless.put(POINTS, files=files(photo(1), photo(1), photo(2)), data={"points": points}))
-    found, result = lines(headless.post(DUPLICATES, json={"probability": 0.7}), DuplicatesLine)
+    ok(calibrated.put(POINTS, files=files(photo(1), photo(1), photo(2)), data={"points": points}))
+    found, result = lines(calibrated.post(DUPLICATES, json={"probability": 0.7}), DuplicatesLine)
     (group,) = (line["group"] for line in found)
     fitted = {"slope": CALIBRATION.slope, "intercept": CALIBRATION.intercept}
     assert probability(result["cosine"], **fitted) == pytest.approx(0.7)
@@ -206,9 +208,9 @@ def test_by_probability(headless: TestClient) -> None:
         assert point["probability"] == pytest.approx(float(probability(point["score"], **fitted)), abs=1e-6)
         assert point["probability"] >= 0.7
     most = float(probability(1.0, **fitted))
-    refused(headless.post(DUPLICATES, json={"probability": (1 + most) / 2}), 422, "invalid_request", f"{most:.6f}")
+    refused(calibrated.post(DUPLICATES, json={"probability": (1 + most) / 2}), 422, "invalid_request", f"{most:.6f}")
     least = float(probability(0.0, **fitted))
-    refused(headless.post(DUPLICATES, json={"probability": least / 2}), 422, "invalid_request", "ask for more")
+    refused(calibrated.post(DUPLICATES, json={"probability": least / 2}), 422, "invalid_request", "ask for more")
 
 
 def test_by_probability_without_a_calibration(tmp_path: Path) -> None:
@@ -256,7 +258,7 @@ def test_work_that_takes_too_long_says_how_far_it_is_and_ends(process: Server) -
 
 def test_one_whose_client_has_left_ends_and_others_come_to_their_turn(process: Server) -> None:
     body = json.dumps(LONG).encode()
-    head = request("/collections/wide/sample", body, "POST", "content-type: application/json")
+    head = raw("/collections/wide/sample", body, "POST", "content-type: application/json")
     waiting = []
     for _ in range(6):
         waiting.append(socket.create_connection(("127.0.0.1", process.port)))
