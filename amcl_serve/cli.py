@@ -9,10 +9,21 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 import amcl_serve
-from amcl_serve.commands import doctor, embed, index, reindex, search, serve, similarity
+from amcl_serve.commands import (
+    doctor,
+    duplicates,
+    embed,
+    index,
+    outliers,
+    reindex,
+    sample,
+    search,
+    serve,
+    similarity,
+)
 from amcl_serve.errors import AmclError
 
-COMMANDS = (serve, embed, similarity, index, search, reindex, doctor)
+COMMANDS = (serve, embed, similarity, index, search, duplicates, outliers, sample, reindex, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

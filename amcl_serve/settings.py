@@ -105,6 +105,13 @@ class Settings(BaseSettings):
     search_deadline: Annotated[float, Field(gt=0)] = Field(
         10.0, description="seconds for which a collection is searched or filtered for one request"
     )
+    analysis_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=cores,
+        description="threads that compare the pictures of a collection, for one request at a time",
+    )
+    analysis_deadline: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="seconds for which the pictures of a collection are compared for one request"
+    )
     root_path: Annotated[str, Field(pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")] = Field(
         "",
         description="path of a proxy under which the server is found, such as /amcl; else X-Forwarded-Prefix",

@@ -200,7 +200,8 @@ def _measured(
             lost = knn["knn_fp32"].value - knn["knn_int8"].value
             knn["knn_int8_loss"] = Metric(value=lost, protocol="knn_fp32 less knn_int8")
         metrics |= knn
-    return written.model_copy(update={"calibration": pairs.calibration, "pair_score": pairs.score, "metrics": metrics})
+    said = {"calibration": pairs.calibration, "feature_calibration": pairs.feature_calibration}
+    return written.model_copy(update={**said, "pair_score": pairs.score, "metrics": metrics})
 
 
 def _refuse_unequal_batches(fp32: Network, checked: Pixels) -> None:

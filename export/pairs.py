@@ -22,10 +22,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PairReport:
-    """How heads become a score, its calibration, and how well score and features separate pairs."""
+    """How heads become a score, its calibration and that of the features' cosine, and how well both separate pairs.
+
+    `feature_calibration` is None where there are no heads: the score is that cosine.
+    """
 
     score: PairScore
     calibration: Calibration
+    feature_calibration: Calibration | None
     metrics: dict[str, Metric]
 
 
@@ -65,19 +69,10 @@ def judge(fit: Pairs, report: Pairs, *, protocol: str, omega: tuple[float, float
     rules = _rules(fit)
     rule = rules[max(rules, key=lambda name: fit.auroc(fit.score(rules[name])))]
     labels, score = report.positive, report.score(rule)
-    slope, intercept = fit_calibration(fit.score(rule), fit.positive)
-    chance = probability(score, slope=slope, intercept=intercept)
-    found = reliability(chance, labels)
-    calibration = Calibration(
-        slope=slope,
-        intercept=intercept,
-        protocol=f"logistic regression on the score, Platt's targets; fitted on {protocol}; reported on as many others",
-        pairs=len(fit.features) + len(report.features),
-        auroc=report.auroc(score),
-        accuracy=found.accuracy,
-        brier=found.brier,
-        expected_calibration_error=found.expected_calibration_error,
-    )
+    calibration, chance = _calibrated("the score", fit.score(rule), score, fit, report, protocol)
+    of_features = None
+    if report.heads.shape[1]:
+        of_features, _ = _calibrated("the features' cosine", fit.features, report.features, fit, report, protocol)
     how = f"heads combined by {rule.weighting}" if report.heads.shape[1] else "the features' cosine"
     apart = separation(score[labels], score[~labels])
     metrics = {
@@ -90,10 +85,30 @@ def judge(fit: Pairs, report: Pairs, *, protocol: str, omega: tuple[float, float
     }
     if report.heads.shape[1] > 1:
         metrics |= _of_heads(report, rules, omega)
-    metrics |= _of_certainty(report, np.abs(score + intercept / slope), (chance >= 0.5) == labels)
-    return PairReport(
-        rule, calibration, {k: Metric(value=v, protocol=f"{of}; {protocol}") for k, (v, of) in metrics.items()}
+    margin = np.abs(score + calibration.intercept / calibration.slope)
+    metrics |= _of_certainty(report, margin, (chance >= 0.5) == labels)
+    said = {k: Metric(value=v, protocol=f"{of}; {protocol}") for k, (v, of) in metrics.items()}
+    return PairReport(rule, calibration, of_features, said)
+
+
+def _calibrated(
+    what: str, fitted: Floats, reported: Floats, fit: Pairs, report: Pairs, protocol: str
+) -> tuple[Calibration, Floats]:
+    """The calibration of scores [2P] of `fit`, judged by those of `report`, and these ones' probabilities [2P]."""
+    slope, intercept = fit_calibration(fitted, fit.positive)
+    chance = probability(reported, slope=slope, intercept=intercept)
+    found = reliability(chance, report.positive)
+    calibration = Calibration(
+        slope=slope,
+        intercept=intercept,
+        protocol=f"logistic regression on {what}, Platt's targets; fitted on {protocol}; reported on as many others",
+        pairs=len(fitted) + len(reported),
+        auroc=report.auroc(reported),
+        accuracy=found.accuracy,
+        brier=found.brier,
+        expected_calibration_error=found.expected_calibration_error,
     )
+    return calibration, chance
 
 
 def _rules(fit: Pairs) -> dict[Weighting, PairScore]:

@@ -19,6 +19,7 @@ CLIENT = Path(__file__).parents[1] / "amcl_serve" / "client"
 SOURCE, TWIN = "_async", "_blocking"
 NAMES = {
     SOURCE: TWIN,
+    "AsyncAnalysis": "Analysis",
     "AsyncClient": "Client",
     "AsyncCollections": "Collections",
     "AsyncImages": "Images",
@@ -26,8 +27,11 @@ NAMES = {
     "AsyncSender": "Sender",
     "AsyncBaseTransport": "BaseTransport",
     "aclose": "close",
+    "aiter_lines": "iter_lines",
+    "aread": "read",
     "async_call": "call",
     "async_sleep": "sleep",
+    "asynccontextmanager": "contextmanager",
 }
 DOC = '"""The blocking client, generated from `_async` by `make client`: change that instead."""\n'
 

@@ -46,6 +46,7 @@ def make_bundle(
     precisions: tuple[Precision, ...] = ("fp32",),
     seed: int = 0,
     heads: bool = True,
+    calibrated_features: bool = False,
 ) -> Path:
     """Write a bundle into `folder` (made if need be) and return it; the same graph stands for every precision.
 
@@ -80,6 +81,7 @@ def make_bundle(
         parity=dict.fromkeys(precisions, PARITY if heads else PARITY.model_copy(update=NO_HEADS)),
         metrics={"knn": Metric(value=0.5, protocol="none: written by a test")},
         calibration=CALIBRATION if calibrated else None,
+        feature_calibration=CALIBRATION if calibrated_features else None,
         probe=Probe(features=dict.fromkeys(precisions, unit), min_cosine=0.999),
         training_data="none" if heads else "not stated",
         licence="Apache-2.0",

@@ -98,12 +98,15 @@ class ModelSummary(TypedDict):
 class Found(TypedDict):
     """A stored point; score and version where a query found it, payload and vector where they were asked for.
 
-    `vector_score` beside a score that is a pair's.
+    `vector_score` beside a score that is a pair's;
+    `probability` is there where duplicates were asked for by it, `distance` of a diverse subset's points.
     """
 
     id: int | str
     score: NotRequired[float]
     vector_score: NotRequired[float]
+    probability: NotRequired[float]
+    distance: NotRequired[float | None]
     version: NotRequired[int]
     payload: NotRequired[dict[str, Any]]
     vector: NotRequired[list[float]]
@@ -114,3 +117,35 @@ class Page(TypedDict):
 
     points: list[Found]
     next_page_offset: int | str | None
+
+
+class Leak(TypedDict):
+    """A point, and those of the other collection that it is near to, nearest first."""
+
+    id: int | str
+    payload: NotRequired[dict[str, Any]]
+    matches: list[Found]
+
+
+class DuplicatesAnswer(TypedDict):
+    """Groups of points, in each the oldest first; how many were looked at, and would go if one of each group stayed."""
+
+    groups: list[list[Found]]
+    points: int
+    duplicates: int
+
+
+class LeaksAnswer(TypedDict):
+    """Leaks; how many points were looked at of both collections, and pairs found."""
+
+    leaks: list[Leak]
+    points: int
+    against: int
+    pairs: int
+
+
+class SampleAnswer(TypedDict):
+    """A diverse subset; `radius` is 1 - cosine of the worst point left to its nearest one in it."""
+
+    points: list[Found]
+    radius: float

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from amcl_serve.client import DEFAULT_URL, Client, Limits, Retry
+from amcl_serve.commands.bulk.progress import printable
 from amcl_serve.errors import Unauthorized
 from amcl_serve.http.guards.keys import parse_keys, read_key_file
 
 PATIENCE = Retry(attempts=1000, deadline=300.0)  # of a busy server; nobody waits for a single image
 
+PATH = ["path"]  # what is printed of payloads
+
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add --collection, and the flags of `add_server`."""
     parser.add_argument("--collection", required=True, metavar="NAME", help="the collection")
+    add_server(parser)
+
+
+def add_analysis(parser: argparse.ArgumentParser) -> None:
+    """Add the collection to look through, how to print what is found, and the server as `add_connection`."""
+    parser.add_argument("collection", metavar="COLLECTION", help="the collection")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     add_server(parser)
 
 
@@ -42,6 +53,13 @@ def connection(args: argparse.Namespace, *, max_items: int = 1) -> Iterator[Clie
         raise Unauthorized(
             f"{args.url} asks for a key, or for another one: set AMCL_API_KEY or --api-key-file"
         ) from None
+
+
+def line(point: Mapping[str, Any]) -> str:
+    """A point's score or distance, if it has one, and its payload's path or else its id."""
+    value = point.get("score", point.get("distance"))
+    number = " " * 8 if value is None else f"{value:8.4f}"
+    return f"{number}  {printable(str(point['payload'].get('path', point['id'])))}"
 
 
 def _key(args: argparse.Namespace) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,13 @@ def fit_calibration(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float
 def probability(scores: npt.ArrayLike, *, slope: float, intercept: float) -> npt.NDArray[np.float64]:
     """p = 1 / (1 + exp(−(slope · score + intercept))), of the scores' shape; no overflow at any score."""
     return _sigmoid(slope * np.asarray(scores, dtype=np.float64) + intercept)
+
+
+def score_of(p: float, *, slope: float, intercept: float) -> float:
+    """The score whose probability is `p`: the inverse of `probability`. ValueError unless 0 < p < 1 and slope > 0."""
+    if not 0 < p < 1 or not slope > 0:
+        raise ValueError(f"no score: p is between 0 and 1 and the slope above 0, not {p} and {slope}")
+    return (math.log(p / (1 - p)) - intercept) / slope
 
 
 def reliability(

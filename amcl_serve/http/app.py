@@ -28,6 +28,7 @@ from amcl_serve.http.metrics import MetricsMiddleware
 from amcl_serve.http.plain import PlainRoutes
 from amcl_serve.http.routes import (
     aliases,
+    analysis,
     cohere,
     collections,
     docs,
@@ -58,6 +59,7 @@ _ROUTERS = (
     lightly.router,
     aliases.router,
     collections.router,
+    analysis.router,
     payloads.router,
     points.router,
     search.router,

@@ -15,6 +15,7 @@ from amcl_serve.errors import AmclError
 from amcl_serve.http import binary_tensors
 from amcl_serve.http.about import About, Route
 from amcl_serve.http.answers.problem import MEDIA_TYPE
+from amcl_serve.http.answers.stream import NDJSON
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.shapes.problem import Problem
 
@@ -101,6 +102,13 @@ def _complete(path: str, operation: dict[str, Any], about: About, *, keys: bool)
         response["headers"] = _references(*_ALL, *(_TIMES if about.images else ()))
         if "application/x-npy" in response.get("content", {}):
             response["headers"] |= _references("x-model-digest", "x-failed-indices")
+        if NDJSON in response.get("content", {}):  # OpenAPI 3.1 has no word for a shape of lines
+            shape = {"$ref": response["content"][NDJSON]["schema"]["$ref"]}
+            response["content"][NDJSON]["schema"] = {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": shape,
+            }
         if "application/octet-stream" in response.get("content", {}):
             response["headers"] |= _references(binary_tensors.HEADER)
     for status, found in sorted(_by_status(_errors_of(path, operation, about, keys=keys)).items()):

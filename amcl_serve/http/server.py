@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import FastAPI, Request
@@ -13,6 +14,7 @@ from amcl_serve.http.guards.in_flight import InFlight
 from amcl_serve.http.guards.keys import Keys
 from amcl_serve.http.metrics import Metrics
 from amcl_serve.settings import Settings
+from amcl_serve.vectors.analysis.analyses import Analyses
 from amcl_serve.vectors.types import VectorStore
 
 
@@ -33,6 +35,8 @@ class Server:
         self.loader: Loader | None = None
         self.store: VectorStore | None = None
         self.store_threads: ThreadPoolExecutor | None = None
+        self.analyses = Analyses(settings.analysis_threads)
+        self.analysing = asyncio.Lock()  # one at a time: each takes the cores, and memory of its own
 
     @property
     def models(self) -> Registry:

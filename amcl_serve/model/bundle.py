@@ -110,7 +110,7 @@ class Metric(_Part):
 
 
 class Calibration(_Part):
-    """Logistic regression from the pair score to a probability: p = 1 / (1 + exp(-(slope * score + intercept)))."""
+    """Logistic regression from a score of pairs to a probability: p = 1 / (1 + exp(-(slope * score + intercept)))."""
 
     slope: float
     intercept: float
@@ -153,6 +153,7 @@ class ModelCard(_Part):
     parity: dict[Precision, Parity]
     metrics: dict[str, Metric]
     calibration: Calibration | None
+    feature_calibration: Calibration | None = None  # of the features' cosine, where the score is another
     probe: Probe
     training_data: str
     licence: str

@@ -35,6 +35,7 @@ from amcl_serve.vectors.sqlite.rows import (
     point_record,
     record,
 )
+from amcl_serve.vectors.sqlite.scan import SqliteScan
 from amcl_serve.vectors.types import (
     MAX_REACH,
     USUAL_INDEX,
@@ -307,6 +308,10 @@ class SqliteStore:
             sql = f"SELECT count(*) FROM points WHERE {condition.of_collection} AND {condition.text}"
             (points,) = connection.execute(sql, (collection.id, *condition.parameters)).fetchone()
             return int(points)
+
+    def scan(self, name: str, where: Filter | None = None, *, budget: Budget | None = None) -> SqliteScan:
+        """All points that the filter matches, to be read bit by bit."""
+        return SqliteScan(self._database.readers, name, where, budget or Budget())
 
     def get(self, name: str, point: PointId) -> Record:
         """One point."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -15,6 +15,9 @@ import orjson
 
 from amcl_serve.errors import CollectionMismatch
 from amcl_serve.vectors.budget import Budget
+
+if TYPE_CHECKING:
+    from amcl_serve.vectors.scan import Scan
 
 Distance = Literal["Cosine", "Dot", "Euclid"]
 PointId = int | UUID  # an unsigned 64-bit integer or a UUID
@@ -303,6 +306,9 @@ class VectorStore(Protocol):
 
     def count(self, name: str, where: Filter | None = None, *, budget: Budget | None = None) -> int:
         """Number of points that the filter matches."""
+
+    def scan(self, name: str, where: Filter | None = None, *, budget: Budget | None = None) -> Scan:
+        """All points that the filter matches, to be read bit by bit, within the budget."""
 
     def get(self, name: str, point: PointId) -> Record:
         """One point; raises PointNotFound."""

@@ -46,6 +46,7 @@ def test_the_card_tells_the_network(bundle, run):
     assert (card.temperature.kind, card.temperature.low, card.temperature.high) == ("adaptive", t.low, t.high)
     assert card.calibration is not None
     assert card.metrics["pair_auroc"].value == card.calibration.auroc
+    assert card.metrics["pair_auroc_features"].value == card.feature_calibration.auroc
     loss = card.metrics["knn_fp32"].value - card.metrics["knn_int8"].value
     assert card.metrics["knn_int8_loss"].value == pytest.approx(loss)
     assert set(card.metrics) >= {"knn_fp16", "knn_untrained", "pair_auroc_features", "pair_overlap"}

@@ -95,6 +95,9 @@ def test_heads_that_see_weigh_more(images):
     assert found.score.weights[0] > found.score.weights[1] > found.score.weights[2]
     assert auroc["pair_auroc"] == auroc["pair_auroc_weights"] == found.calibration.auroc
     assert auroc["pair_auroc_weights"] > auroc["pair_auroc_mean"]
+    assert found.feature_calibration.auroc == auroc["pair_auroc_features"] != found.calibration.auroc
+    assert "the features' cosine" in found.feature_calibration.protocol
+    assert found.feature_calibration.slope > 0
     # A constant temperature: three names of one order, and nothing to order certainties by.
     assert (
         auroc["pair_auroc_mean"] == auroc["pair_auroc_inverse_variance"] == pytest.approx(auroc["pair_auroc_density"])

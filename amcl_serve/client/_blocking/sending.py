@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
 import amcl_serve
-from amcl_serve.client.calls import Call, Limits
+from amcl_serve.client.calls import Call, Limits, checked
 from amcl_serve.client.images import Image, to_bytes
 from amcl_serve.client.retry import Retry, Tries
 from amcl_serve.client.waiting import call, sleep
@@ -80,10 +82,41 @@ class Sender:
             elif isinstance(outcome, httpx.Response):
                 return outcome
             else:
-                raise Unreachable(
-                    f"no server answers at {self.url} ({type(outcome).__name__}); "
-                    "start one with `amcl-serve serve`, or give another URL"
-                )
+                raise self._unreachable(outcome)
+
+    @contextmanager
+    def _opened(self, call: Call) -> Iterator[httpx.Response]:
+        """The answer to a call while it comes, which is a success; raises as `checked`, and Unreachable as `_send`."""
+        tries = Tries(self.retry, call)
+        request = self._http.build_request(**call.arguments(), timeout=self.timeout)
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.send(request, stream=True)
+            except httpx.TransportError as error:
+                outcome = error
+            pause = tries.pause(outcome)
+            if pause is None:
+                break
+            if isinstance(outcome, httpx.Response):
+                outcome.close()
+            self._sleep(pause)
+        if isinstance(outcome, httpx.TransportError):
+            raise self._unreachable(outcome)
+        try:
+            if not outcome.is_success:
+                outcome.read()
+            yield checked(outcome)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+        finally:
+            outcome.close()
+
+    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        return Unreachable(
+            f"no server answers at {self.url} ({type(error).__name__}); "
+            "start one with `amcl-serve serve`, or give another URL"
+        )
 
     def _content(self, image: Image) -> bytes:
         """The bytes of an image file."""

@@ -15,6 +15,7 @@ from amcl_serve.http.answers.output import timed_json
 from amcl_serve.http.metrics import Metrics
 from amcl_serve.http.shapes.items import Name
 from amcl_serve.http.shapes.points import Excluded, Included, Selector
+from amcl_serve.vectors.scan import Stored
 from amcl_serve.vectors.types import Record
 
 MAX_NUMBERS = 1_000_000  # of an answer's vectors; writing them takes 30 ms, in which nothing else of the process runs
@@ -61,13 +62,19 @@ def check_payloads(characters: int) -> None:
 
 def record(found: Record, *, payload: Selector, vector: bool) -> dict[str, Any]:
     """A stored point as it is answered."""
+    result = point(found, payload)
+    if vector:
+        result["vector"] = found.vector
+    return result
+
+
+def point(found: Record | Stored, payload: Selector) -> dict[str, Any]:
+    """A stored point as it is answered, without its vector."""
     result: dict[str, Any] = {"id": found.id}
     if payload is True:
         result["payload"] = orjson.Fragment(found.payload_json)  # reading and writing many takes a second
     elif payload is not False:
         result["payload"] = _selected(found.payload, payload)
-    if vector:
-        result["vector"] = found.vector
     return result
 
 

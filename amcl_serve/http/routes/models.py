@@ -41,6 +41,7 @@ async def model(request: Request, name: str) -> ModelDetail:
         parity=card.parity,
         metrics=card.metrics,
         calibration=card.calibration,
+        feature_calibration=card.feature_calibration,
         training_data=card.training_data,
         licence=card.licence,
         notes=card.notes,

@@ -45,6 +45,7 @@ class ModelDetail(ModelSummary):
     parity: dict[Precision, Parity]
     metrics: dict[str, Metric]
     calibration: Calibration | None
+    feature_calibration: Calibration | None = Field(description="of the cosine of features, where the score is another")
     training_data: str
     licence: str
     notes: list[str]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from amcl_serve.evaluation.calibration import fit_calibration, probability, reliability
+from amcl_serve.evaluation.calibration import fit_calibration, probability, reliability, score_of
 
 
 def drawn(count, slope, intercept, seed=0):
@@ -35,6 +35,18 @@ def test_finds_the_curve_that_the_labels_were_drawn_from():
     slope, intercept = fit_calibration(*drawn(50_000, 8.0, -2.0))
     assert slope == pytest.approx(8.0, rel=0.05)
     assert intercept == pytest.approx(-2.0, rel=0.1)
+
+
+@given(st.floats(0.001, 0.999), st.floats(0.1, 50), st.floats(-20, 20))
+def test_the_score_of_a_probability_is_that_which_has_it(p, slope, intercept):
+    score = score_of(p, slope=slope, intercept=intercept)
+    assert probability(score, slope=slope, intercept=intercept) == pytest.approx(p, rel=1e-9)
+
+
+@pytest.mark.parametrize(("p", "slope"), [(0, 1), (1, 1), (0.5, 0), (0.5, -1)])
+def test_no_score_has_this_probability(p, slope):
+    with pytest.raises(ValueError, match="no score"):
+        score_of(p, slope=slope, intercept=0)
 
 
 def test_perfectly_separated_scores_have_a_finite_slope():

@@ -129,6 +129,7 @@ def test_with_images_there_is_int8_a_calibration_and_knn(tmp_path):
     card = bundle.card
     assert bundle.precisions == ("fp32", "int8")
     assert card.whitening.kind == "half"
+    assert card.feature_calibration is None
     assert card.calibration.auroc == card.metrics["pair_auroc"].value == card.metrics["pair_auroc_features"].value
     assert {"knn_fp32", "knn_int8", "knn_unwhitened"} <= set(card.metrics)
     assert not {"knn_untrained", "pair_aurc_temperature", "pair_auroc_mean"} & set(card.metrics)
