@@ -5,6 +5,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
+COMPUTING := tests/contract tests/export tests/training# on one core each; the others watch clocks, and run alone
 PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
@@ -21,7 +22,8 @@ serve: .venv/.stamp ## run the API and the page: make serve PORT=8000 ARGS="--pr
 	.venv/bin/python -m app --port $(PORT) $(ARGS)
 
 test: .venv-dev/.stamp chromium nginx ## run the tests that are not slow
-	$(DEV)/python -m pytest -m "not slow"
+	$(DEV)/python -m pytest -m "not slow" -n 2 --dist loadfile $(COMPUTING)
+	$(DEV)/python -m pytest -m "not slow" $(COMPUTING:%=--ignore=%)
 
 test-slow: .venv-dev/.stamp .venv-clients/.stamp chromium nginx ## run the slow tests
 	$(DEV)/python -m pytest -m slow
