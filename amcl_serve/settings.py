@@ -101,6 +101,10 @@ class Settings(BaseSettings):
         "a stop waits as long",
     )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
+    vectors: Annotated[str, Field(pattern=r"^(sqlite|milvus://[A-Za-z0-9._-]+:[0-9]{1,5})?$")] = Field(
+        "sqlite",
+        description="where collections are kept: sqlite, in data_dir, or milvus://HOST:PORT (needs the extra milvus)",
+    )
     search_threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="threads of one search in a collection")
     search_deadline: Annotated[float, Field(gt=0)] = Field(
         10.0, description="seconds for which a collection is searched or filtered for one request"

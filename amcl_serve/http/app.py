@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -46,7 +45,7 @@ from amcl_serve.http.routes import (
 )
 from amcl_serve.http.server import Server, server_in
 from amcl_serve.settings import Settings
-from amcl_serve.vectors.store import SqliteStore
+from amcl_serve.vectors.opening import open_store
 
 _ROUTERS = (
     embed.router,
@@ -128,9 +127,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.registry = Registry(*await to_thread.run_sync(load_models, settings))
     async with AsyncExitStack() as stack:
         server.store_threads = stack.enter_context(store_threads())
-        server.store = store = await to_thread.run_sync(
-            partial(SqliteStore, settings.data_dir, search_threads=settings.search_threads)
-        )
+        server.store = store = await to_thread.run_sync(open_store, settings)
         stack.callback(store.close)
         server.loader = Loader(server.registry, settings, watch=server.metrics.watch)
         server.metrics.models.source = server.registry.all

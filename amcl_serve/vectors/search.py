@@ -10,11 +10,10 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 import numpy as np
 
-from amcl_serve.errors import InvalidRequest, NotReady
+from amcl_serve.errors import NotReady
 from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.filters import compile_filter
 from amcl_serve.vectors.index.exact import Found, scores
@@ -34,19 +33,9 @@ from amcl_serve.vectors.sqlite.rows import (
     row_ids,
     vectors_of,
 )
-from amcl_serve.vectors.types import (
-    CollectionInfo,
-    Distance,
-    Examples,
-    Hit,
-    PointId,
-    Query,
-    Record,
-    Rows,
-    Vector,
-    Vectors,
-)
-from amcl_serve.vectors.values import as_vector, id_to_key, key_to_id
+from amcl_serve.vectors.targets import resolved
+from amcl_serve.vectors.types import CollectionInfo, Distance, Hit, Query, Record, Rows, Vectors
+from amcl_serve.vectors.values import key_to_id
 
 _log = logging.getLogger(__name__)
 _LOADED = 4096  # vectors read at once while an index is built
@@ -72,7 +61,8 @@ class Search:
             with gate, self._reading(budget) as connection:
                 collection = collection_row(connection, name)
                 info = collection.info
-                without, vector = _target(connection, collection, query.target)
+                stored = partial(point_record, connection, collection)
+                without, vector = resolved(info, query.target, stored)
                 reach = query.limit + query.offset + len(without)
                 live = self._live(collection)
                 if query.filter is None:
@@ -213,40 +203,6 @@ def _fetched(connection: sqlite3.Connection, size: int, rows: Rows) -> tuple[Row
     if not found:
         return rows[:0], no_vectors(size)
     return row_ids(found), vectors_of(vector for _, vector in found)
-
-
-def _target(
-    connection: sqlite3.Connection, collection: CollectionRow, target: Vector | PointId | Examples
-) -> tuple[set[str], Vectors]:
-    """The keys of the points that are searched by, and the vector."""
-    info = collection.info
-    if not isinstance(target, Examples):
-        return _example(connection, collection, target, "query")
-    if not target.positive:
-        raise InvalidRequest("query.recommend: at least one positive example")
-    places = [
-        *(f"positive[{i}]" for i in range(len(target.positive))),
-        *(f"negative[{i}]" for i in range(len(target.negative))),
-    ]
-    found = [
-        _example(connection, collection, example, f"query.recommend.{place}")
-        for example, place in zip([*target.positive, *target.negative], places, strict=True)
-    ]
-    wide = np.stack([vector for _, vector in found]).astype(np.float64)
-    liked, rest = wide[: len(target.positive)].mean(axis=0), wide[len(target.positive) :]
-    wanted = liked + (liked - rest.mean(axis=0)) if len(rest) else liked
-    return set().union(*(keys for keys, _ in found)), as_vector(wanted, info.size, info.distance)
-
-
-def _example(
-    connection: sqlite3.Connection, collection: CollectionRow, target: Vector | PointId, place: str
-) -> tuple[set[str], Vectors]:
-    if isinstance(target, int | UUID):
-        return {id_to_key(target)}, point_record(connection, collection, target).vector
-    try:
-        return set(), as_vector(target, collection.info.size, collection.info.distance)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"{place}: {error.detail}") from None
 
 
 def _among(

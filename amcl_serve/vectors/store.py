@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from amcl_serve.errors import CollectionExists, CollectionNotFound, InvalidRequest, ItemFault, NotReady, StorageFull
+from amcl_serve.errors import CollectionExists, CollectionNotFound, InvalidRequest, NotReady, StorageFull
 from amcl_serve.vectors.budget import Budget
+from amcl_serve.vectors.encoding import encoded
 from amcl_serve.vectors.filters import Sql, compile_filter
 from amcl_serve.vectors.index.live import Change
 from amcl_serve.vectors.search import Search
@@ -29,7 +30,6 @@ from amcl_serve.vectors.sqlite.rows import (
     MAKING,
     RECORD,
     CollectionRow,
-    check_limit,
     collection_row,
     keys_of,
     point_record,
@@ -37,7 +37,6 @@ from amcl_serve.vectors.sqlite.rows import (
 )
 from amcl_serve.vectors.sqlite.scan import SqliteScan
 from amcl_serve.vectors.types import (
-    MAX_REACH,
     USUAL_INDEX,
     Alias,
     Chosen,
@@ -62,7 +61,7 @@ from amcl_serve.vectors.types import (
     choose_model,
     require_model,
 )
-from amcl_serve.vectors.values import MAX_SIZE, as_vectors, check_name, encode_payload, id_to_key
+from amcl_serve.vectors.values import MAX_SIZE, check_limit, check_name, check_reach, id_to_key
 
 _NAMES = f"SELECT name FROM collections WHERE name NOT LIKE '{DROPPED}%' ORDER BY name"
 _GONE = f"SELECT id FROM collections WHERE name LIKE '{DROPPED}%' AND name NOT LIKE '{MAKING}%'"
@@ -182,7 +181,7 @@ class SqliteStore:
         """Write all points or none; of points with the same id the last one stays."""
         with self._reading() as connection:
             info = collection_row(connection, name).info
-        encoded = dict(_encoded(points, info))
+        stored = dict(encoded(points, info))
         kept = beside.kept(points, info)
 
         def work(connection: sqlite3.Connection, collection: CollectionRow) -> Change:
@@ -190,7 +189,7 @@ class SqliteStore:
                 raise CollectionNotFound(f"collection {name!r} was removed meanwhile, and another one made")
             if model is not None:
                 require_model(collection.info, model)
-            change = changes.put(connection, collection, encoded, model)
+            change = changes.put(connection, collection, stored, model)
             beside.put(connection, change.added, kept)
             return change
 
@@ -421,9 +420,7 @@ class SqliteStore:
 
     def query(self, name: str, query: Query, *, budget: Budget | None = None) -> list[Hit]:
         """The nearest points, best first, ties in the order of their ids."""
-        check_limit(query.limit)
-        if query.offset < 0 or query.limit + query.offset > MAX_REACH:
-            raise InvalidRequest(f"offset: 0 or more, and limit + offset at most {MAX_REACH}")
+        check_reach(query)
         return self._search.query(name, query, budget)
 
 
@@ -438,19 +435,3 @@ def _kind(info: CollectionInfo) -> tuple[object, ...]:
 
 def _deleted(sql: str, collection: int, connection: sqlite3.Connection) -> int:
     return connection.execute(sql, (collection,)).rowcount
-
-
-def _encoded(points: Sequence[Point], collection: CollectionInfo) -> Iterator[tuple[str, tuple[str, Vectors]]]:
-    """Key, payload and vector of each as they are stored; InvalidRequest about the first that cannot be."""
-    vectors = as_vectors([point.vector for point in points], collection.size, collection.distance)
-    for index, (point, vector) in enumerate(zip(points, vectors, strict=True)):
-        place = "payload"
-        try:
-            payload = encode_payload(point.payload)
-            place = "vector"
-            if isinstance(vector, InvalidRequest):
-                raise vector
-        except InvalidRequest as error:
-            fault = ItemFault("points", index, error.code, f"{place}: {error.detail}")
-            raise InvalidRequest(f"points[{index}].{place}: {error.detail}", [fault]) from None
-        yield id_to_key(point.id), (payload, vector)

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from amcl_serve.errors import InvalidRequest
-from amcl_serve.vectors.types import Distance, PointId, Vector, Vectors
+from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH, Distance, PointId, Query, Vector, Vectors
 
 MAX_SIZE = 65_536  # components of a vector
 MAX_POINTS = 10_000  # that are written or deleted by their ids at a time
@@ -25,13 +25,31 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UUID = re.compile(r"(?:urn:uuid:)?[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
 
 
+def is_name(name: str) -> bool:
+    """Whether a collection may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> None:
     """A collection's name: 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter or digit."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidRequest(
             "a collection's name is 1 to 128 letters (A-Z, a-z), digits, '.', '_' and '-', "
             "the first of them a letter or a digit"
         )
+
+
+def check_limit(limit: int) -> None:
+    """InvalidRequest unless one answer holds so many points."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequest(f"limit: 1 to {MAX_LIMIT}, not {limit}")
+
+
+def check_reach(query: Query) -> None:
+    """InvalidRequest unless a query's limit and offset are possible."""
+    check_limit(query.limit)
+    if query.offset < 0 or query.limit + query.offset > MAX_REACH:
+        raise InvalidRequest(f"offset: 0 or more, and limit + offset at most {MAX_REACH}")
 
 
 def parse_point_id(value: object) -> PointId:

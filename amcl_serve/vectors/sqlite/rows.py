@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from amcl_serve.errors import CollectionNotFound, InvalidRequest, PointNotFound
-from amcl_serve.vectors.types import MAX_LIMIT, CollectionInfo, IndexChoice, ModelRef, PointId, Record, Rows, Vectors
+from amcl_serve.errors import CollectionNotFound, PointNotFound
+from amcl_serve.vectors.types import CollectionInfo, IndexChoice, ModelRef, PointId, Record, Rows, Vectors
 from amcl_serve.vectors.values import id_to_key, key_to_id
 
 LISTED = "(SELECT value FROM json_each(?))"  # a list of any length as one parameter
@@ -83,9 +83,3 @@ def json_of(rows: Rows) -> str:
 def record(key: str, version: int, vector: bytes, payload: str) -> Record:
     """What RECORD gives."""
     return Record(key_to_id(key), version, np.frombuffer(vector, dtype="<f4"), payload)
-
-
-def check_limit(limit: int) -> None:
-    """InvalidRequest unless one answer holds so many points."""
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest(f"limit: 1 to {MAX_LIMIT}, not {limit}")
