@@ -22,7 +22,7 @@ def test_the_embedded_store(vectors, tmp_path):
 
 @pytest.mark.parametrize("vectors", ["milvus", "milvus://", "milvus://host", "http://host:1", "milvus://u:p@host:1"])
 def test_what_is_no_store(vectors):
-    with pytest.raises(ValidationError, match="vectors"):
+    with pytest.raises(ValidationError, match="sqlite, or milvus://HOST:PORT"):
         Settings(vectors=vectors)
 
 
