@@ -14,6 +14,7 @@ from amcl_serve.machine import cores
 
 MiB = 1024 * 1024
 REQUESTS_PER_CORE = 64
+_VECTORS = re.compile(r"(sqlite|milvus://[A-Za-z0-9._-]+:[0-9]{1,5})?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]+")
 
 
@@ -101,7 +102,7 @@ class Settings(BaseSettings):
         "a stop waits as long",
     )
     data_dir: Path = Field(default_factory=_data_dir, description="folder of the collections")
-    vectors: Annotated[str, Field(pattern=r"^(sqlite|milvus://[A-Za-z0-9._-]+:[0-9]{1,5})?$")] = Field(
+    vectors: str = Field(
         "sqlite",
         description="where collections are kept: sqlite, in data_dir, or milvus://HOST:PORT (needs the extra milvus)",
     )
@@ -126,6 +127,13 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="lines for people, or JSON objects")
     log_requests: bool = Field(False, description="log a line for each request at level info; else at level debug")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="level of the log")
+
+    @field_validator("vectors")
+    @classmethod
+    def _vectors(cls, value: str) -> str:
+        if not _VECTORS.fullmatch(value):
+            raise ValueError("sqlite, or milvus://HOST:PORT such as milvus://localhost:19530")
+        return value
 
     @field_validator("cors_origins")
     @classmethod

@@ -24,6 +24,7 @@ from amcl_serve.model.bundle import Bundle
 from amcl_serve.model.formats import turns
 from amcl_serve.model.pixels import upright
 from amcl_serve.settings import Settings
+from amcl_serve.vectors.opening import MILVUS, open_store
 from amcl_serve.vectors.sqlite.database import check_data_dir
 
 if TYPE_CHECKING:
@@ -81,8 +82,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _memory(settings)
     yield _children()
     yield from _models(settings)
-    yield _data_dir(settings)
-    yield _disk(settings)
+    if settings.vectors.startswith(MILVUS):
+        yield _milvus(settings)
+    else:
+        yield _data_dir(settings)
+        yield _disk(settings)
     yield _port(settings)
 
 
@@ -241,6 +245,14 @@ def _data_dir(settings: Settings) -> Finding:
     except StorageError as error:
         return Finding("fail", "data folder", error.detail)
     return Finding("ok", "data folder", f"{folder} can be written, and no other server uses it")
+
+
+def _milvus(settings: Settings) -> Finding:
+    try:
+        open_store(settings).close()
+    except StorageError as error:
+        return Finding("fail", "milvus", error.detail)
+    return Finding("ok", "milvus", f"answers at {settings.vectors.removeprefix(MILVUS)}")
 
 
 def _disk(settings: Settings) -> Finding:

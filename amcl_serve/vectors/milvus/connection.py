@@ -184,7 +184,7 @@ def _meaning(error: Exception, what: str) -> AmclError:
     code = getattr(error, "code", None)
     if code == ErrorCode.COLLECTION_NOT_FOUND:
         return CollectionNotFound("the collection was removed meanwhile")
-    _log.error("Milvus could not %s: %s", what, error)
+    _log.error("Milvus could not %s: %s", what, error.details() if isinstance(error, grpc.RpcError) else error)
     if code == ErrorCode.RATE_LIMIT:
         return Overloaded("Milvus is given more than it takes at a time; try again soon")
     if code == ErrorCode.FORCE_DENY:

@@ -20,6 +20,7 @@ from amcl_serve.vectors.sqlite.database import Database
 from tests.amcl_serve.commands.doctor.asking import CHECKS, Doctor, MiB
 from tests.amcl_serve.commands.ports import free_port
 from tests.fakes import make_bundle
+from tests.milvus import Lite
 
 
 def test_nothing_wrong(ask: Doctor) -> None:
@@ -71,6 +72,18 @@ def test_a_corrupt_bundle_beside_a_sound_one(ask: Doctor, tiny_bundle: Path, tmp
     assert lines["model"] == (
         "fail bundle bundle: temperature.onnx is not the file that the card describes; copy the bundle anew"
     )
+
+
+def test_milvus_in_place_of_a_folder(ask: Doctor, tmp_path: Path) -> None:
+    others = [check for check in CHECKS if check not in ("data folder", "disk", "port")]
+    lite = Lite(tmp_path / "milvus")
+    address = lite.start()
+    code, lines = ask("--vectors", f"milvus://{address}")
+    lite.stop()
+    assert (code, list(lines), lines["milvus"]) == (0, [*others, "milvus", "port"], f"ok answers at {address}")
+    code, lines = ask("--vectors", f"milvus://{address}")
+    assert code == 1
+    assert lines["milvus"].startswith(f"fail no Milvus answers at {address}, ")
 
 
 def test_every_model_has_a_line(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,14 @@ class Oracle:
         self.standing = {alias: each for alias, each in self.standing.items() if each != name}
         return self.collections.pop(name, None) is not None
 
+    def recover(self, name, other):
+        """`name` becomes what `other` is, as from a snapshot that was made of it just now."""
+        copied = copy.deepcopy(self.find(other))
+        if name in self.standing:
+            raise CollectionExists(name)
+        copied.name = name
+        self.collections[name] = copied
+
     def names(self):
         return sorted(self.collections)
 

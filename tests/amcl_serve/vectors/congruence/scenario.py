@@ -8,7 +8,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from amcl_serve.errors import AmclError
 from amcl_serve.vectors.types import (
@@ -55,7 +55,7 @@ def record(found):
 
 
 class Scenario(RuleBasedStateMachine):
-    """`engine` opens the store, and opens it again."""
+    """`engine` opens the store, and opens it again, and says whether there are snapshots."""
 
     def __init__(self, engine):
         super().__init__()
@@ -183,6 +183,25 @@ class Scenario(RuleBasedStateMachine):
     def query_for_all(self, name, wanted, where):
         """Whoever is asked for more than there is leaves nothing out, by whatever index."""
         self.same("query", name, Query(wanted, 100, filter=where), to=found)
+
+    @precondition(lambda self: self.engine.snapshots)
+    @rule(name=NAMES.filter(lambda name: name != "no name"), other=st.sampled_from(COLLECTIONS))
+    def recover(self, name, other):
+        if other not in self.store.names():
+            return
+        snapshot = self.store.create_snapshot(other)
+        expected = actual = None
+        try:
+            self.oracle.recover(name, other)
+        except AmclError as error:
+            expected = type(error)
+        try:
+            self.store.recover(name, snapshot.name, of=other)
+        except AmclError as error:
+            actual = type(error)
+        assert actual == expected
+        self.store.delete_snapshot(other, snapshot.name)
+        self.describe(name)
 
     @rule()
     def restart(self):

@@ -9,6 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from amcl_serve.vectors.index import grower
 from amcl_serve.vectors.store import SqliteStore
 from tests.amcl_serve.vectors.congruence.scenario import Scenario
+from tests.milvus import Lite
 
 
 class Embedded:
@@ -20,24 +21,16 @@ class Embedded:
 
 
 class Milvus:
-    """Milvus Lite in this process, on a port of 127.0.0.1; it begins anew too whenever the store does."""
+    """Milvus begins anew whenever the store does."""
 
     def __init__(self, folder):
-        self.folder, self.server, self.data = folder, None, None
+        self.lite = Lite(folder)
 
     def open(self):
-        from milvus_lite.adapter.grpc.server import start_server_in_thread
-
         from amcl_serve.vectors.milvus.store import MilvusStore
 
-        self.close()
-        self.server, self.data, port = start_server_in_thread(str(self.folder), host="127.0.0.1", port=0)
-        return MilvusStore(f"127.0.0.1:{port}")
-
-    def close(self):
-        if self.server is not None:
-            self.server.stop(None).wait()
-            self.data.close()
+        self.lite.stop()
+        return MilvusStore(self.lite.start())
 
 
 @pytest.fixture(params=["embedded", "graph", "milvus"])
@@ -48,11 +41,9 @@ def engine(request, tmp_path, monkeypatch):
     if request.param != "milvus":
         yield Embedded(tmp_path)
         return
-    pytest.importorskip("pymilvus", reason="the extra `milvus` is not installed")
-    pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
     engine = Milvus(tmp_path)
     yield engine
-    engine.close()
+    engine.lite.stop()
 
 
 def run(engine, examples, steps):
@@ -68,9 +59,9 @@ def run(engine, examples, steps):
 
 
 def test_scenarios(engine):
-    run(engine, 12, 40)
+    run(engine, 4 if isinstance(engine, Milvus) else 10, 40)
 
 
 @pytest.mark.slow
 def test_many_scenarios(engine):
-    run(engine, 400, 60)
+    run(engine, 100 if isinstance(engine, Milvus) else 400, 60)

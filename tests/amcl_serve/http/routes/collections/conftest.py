@@ -12,13 +12,21 @@ from tests.amcl_serve.http.routes.collections.asking import (
     make_settings,
     ok,
 )
+from tests.milvus import Lite
 
 
-@pytest.fixture(scope="module")
-def server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    settings = make_settings(tiny_bundle, tmp_path_factory.mktemp("data"))
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("milvus", marks=pytest.mark.slow)])
+def server(
+    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("data")
+    lite = Lite(folder / "milvus") if request.param == "milvus" else None
+    update = {} if lite is None else {"vectors": f"milvus://{lite.start()}"}
+    settings = make_settings(tiny_bundle, folder).model_copy(update=update)
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         yield client
+    if lite is not None:
+        lite.stop()
 
 
 @pytest.fixture
