@@ -53,7 +53,6 @@ from amcl_serve.vectors.types import (
     Record,
     RenameAlias,
     Vectors,
-    choose_model,
     require_model,
 )
 from amcl_serve.vectors.values import MAX_SIZE, as_vectors, check_name, encode_payload, id_to_key
@@ -150,10 +149,6 @@ class SqliteStore:
     def size(self, name: str) -> int:
         """Components of the collection's vectors."""
         return self.describe(name).size
-
-    def choose_model(self, name: str, models: Sequence[ModelRef]) -> int:
-        """Index of the first of `models` whose images belong into the collection; else CollectionMismatch."""
-        return choose_model(self.describe(name), models)
 
     def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
         """Write all points or none; of points with the same id the last one stays."""
