@@ -114,7 +114,7 @@ def prepare(client: Client, collection: str, *, recreate: bool, thumbnails: bool
         client.create_collection(collection, thumbnails=thumbnails, heads=heads)
         return
     for name, asked in (("thumbnails", thumbnails), ("heads", heads)):
-        if asked and not found[name]:
+        if asked and not found.get(name, False):
             raise StartupError(
                 f"collection {collection!r} keeps no {name}, which is decided when it is made: "
                 f"leave --{name} out, or make it anew with --recreate"

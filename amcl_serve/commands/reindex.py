@@ -198,8 +198,9 @@ def _check_models(client: Client, alias: str, old: str, detail: dict[str, Any], 
 
 def _prepare(client: Client, new: str, detail: dict[str, Any], model: dict[str, Any]) -> None:
     """Make the shadow like the collection, or take the one that a run made before."""
-    heads = detail["heads"] and model["heads"] > 0
-    if detail["heads"] and not heads:
+    kept = detail.get("heads", False)
+    heads = kept and model["heads"] > 0
+    if kept and not heads:
         print(f"{model['name']} has no heads: {new} keeps none, and cannot be reranked", file=sys.stderr)
     try:
         found = client.collection(new)
@@ -208,7 +209,7 @@ def _prepare(client: Client, new: str, detail: dict[str, Any], model: dict[str, 
             new,
             distance=detail["config"]["params"]["vectors"]["distance"],
             model=model["name"],
-            thumbnails=detail["thumbnails"],
+            thumbnails=detail.get("thumbnails", False),
             heads=heads,
         )
         found = client.collection(new)

@@ -59,7 +59,7 @@ from amcl_serve.vectors.values import MAX_SIZE, as_vectors, check_name, encode_p
 
 _NAMES = f"SELECT name FROM collections WHERE name NOT LIKE '{DROPPED}%' ORDER BY name"
 GRAPHS = "graphs"  # folder of the graphs, which are made anew where it is gone
-_PIECES = (4096, 32)  # points deleted in a transaction; the second where the disk is full, whose log the room takes
+_PIECES = (4096, 16)  # points deleted in a transaction; the second where the disk is full, whose log the room takes
 
 
 class SqliteStore:
