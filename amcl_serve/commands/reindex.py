@@ -91,7 +91,6 @@ def _reindex(client: Client, args: argparse.Namespace) -> int:
     try:
         shadow.follow(progress)
         progress.end(f"{new}: {progress.summary()}")
-        _settle(shadow)
         changes = drift.measure(client, old, new, shadow.ids, args.sample)
         print(drift.text(changes), flush=True)
         if args.report is not None:
@@ -105,15 +104,14 @@ def _reindex(client: Client, args: argparse.Namespace) -> int:
                 "missing_points": _listed(shadow),
                 "drift": changes,
             })  # fmt: skip
+        _settle(shadow)
         if shadow.missing and not args.skip_missing:
             others = "" if args.from_thumbnails else "--from-thumbnails, or "
             return _stopped(
                 f"{len(shadow.missing)} points have no image any more, so {alias} stands for {old} as before: bring "
                 f"the files back, or give {others}--skip-missing to go on without them, and {AGAIN}"
             )
-        _settle(shadow)
         client.set_aliases({alias: new, _previous(alias): old})
-        shadow.catch_up(_quiet)
     except KeyboardInterrupt:
         progress.end(f"interrupted: {progress.summary()}; {AGAIN}")
         return 130
@@ -122,6 +120,7 @@ def _reindex(client: Client, args: argparse.Namespace) -> int:
     except AmclError as error:
         progress.end()
         raise StartupError(f"{error.detail} ({progress.summary()}; {AGAIN})") from None
+    shadow.catch_up(_quiet)
     print(
         f"{alias} stands for {new} ({model['name']}) now. `amcl-serve reindex {alias} --back` lets it stand for {old} "
         f"again, `amcl-serve reindex {alias} --drop-old` removes that."
