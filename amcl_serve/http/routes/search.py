@@ -136,7 +136,7 @@ def _search(given: QueryRequest, place: Place) -> Search:
     here = Place(place.operand, place.index, f"{place.words}.query" if place.words else "query")
     target = target_of(given.query, here)
     if given.rerank is not None and not isinstance(target, Picture):
-        raise InvalidRequest(f"{f'{place.words}.' if place.words else ''}rerank: only a query by one image can be reranked")
+        raise InvalidRequest(f"{place.words}{'.' * bool(place.words)}rerank: only a query by one image can be reranked")
     return Search(target, given, here)
 
 
