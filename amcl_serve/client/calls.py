@@ -45,15 +45,17 @@ class Call:
         return cls(method, path, headers={"content-type": "application/json"}, content=content, **others)
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of httpx's `request`."""
+        """The arguments of httpx's `request`; a form in one piece, where httpx would send four for each file."""
+        headers, content = dict(self.headers), self.content
+        if self.files is not None:
+            form = httpx.Request(self.method, "http://form", files=self.files, data=self.data)
+            headers["content-type"], content = form.headers["content-type"], form.read()
         return {
             "method": self.method,
             "url": self.path,
             "params": self.params or None,
-            "headers": self.headers,
-            "content": self.content,
-            "files": self.files,
-            "data": self.data,
+            "headers": headers,
+            "content": content,
         }
 
 

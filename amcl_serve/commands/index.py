@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help=f"searched for {', '.join(sorted(SUFFIXES))}")
     add_connection(parser)
     parser.add_argument(
-        "--batch", type=_number, default=32, metavar="N", help="images a request (default: %(default)s)"
+        "--batch", type=_number, default=128, metavar="N", help="images a request (default: %(default)s)"
     )
     parser.add_argument(
         "--prune", action="store_true", help="remove the points of files that are no longer in the folder"
@@ -114,7 +114,7 @@ def prepare(client: Client, collection: str, *, recreate: bool, thumbnails: bool
         client.create_collection(collection, thumbnails=thumbnails, heads=heads)
         return
     for name, asked in (("thumbnails", thumbnails), ("heads", heads)):
-        if asked and not found[name]:
+        if asked and not found.get(name, False):
             raise StartupError(
                 f"collection {collection!r} keeps no {name}, which is decided when it is made: "
                 f"leave --{name} out, or make it anew with --recreate"

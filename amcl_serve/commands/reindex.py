@@ -91,7 +91,6 @@ def _reindex(client: Client, args: argparse.Namespace) -> int:
     try:
         shadow.follow(progress)
         progress.end(f"{new}: {progress.summary()}")
-        _settle(shadow)
         changes = drift.measure(client, old, new, shadow.ids, args.sample)
         print(drift.text(changes), flush=True)
         if args.report is not None:
@@ -105,15 +104,14 @@ def _reindex(client: Client, args: argparse.Namespace) -> int:
                 "missing_points": _listed(shadow),
                 "drift": changes,
             })  # fmt: skip
+        _settle(shadow)
         if shadow.missing and not args.skip_missing:
             others = "" if args.from_thumbnails else "--from-thumbnails, or "
             return _stopped(
                 f"{len(shadow.missing)} points have no image any more, so {alias} stands for {old} as before: bring "
                 f"the files back, or give {others}--skip-missing to go on without them, and {AGAIN}"
             )
-        _settle(shadow)
         client.set_aliases({alias: new, _previous(alias): old})
-        shadow.catch_up(_quiet)
     except KeyboardInterrupt:
         progress.end(f"interrupted: {progress.summary()}; {AGAIN}")
         return 130
@@ -122,6 +120,7 @@ def _reindex(client: Client, args: argparse.Namespace) -> int:
     except AmclError as error:
         progress.end()
         raise StartupError(f"{error.detail} ({progress.summary()}; {AGAIN})") from None
+    shadow.catch_up(_quiet)
     print(
         f"{alias} stands for {new} ({model['name']}) now. `amcl-serve reindex {alias} --back` lets it stand for {old} "
         f"again, `amcl-serve reindex {alias} --drop-old` removes that."
@@ -198,19 +197,21 @@ def _check_models(client: Client, alias: str, old: str, detail: dict[str, Any], 
 
 def _prepare(client: Client, new: str, detail: dict[str, Any], model: dict[str, Any]) -> None:
     """Make the shadow like the collection, or take the one that a run made before."""
-    heads = detail["heads"] and model["heads"] > 0
-    if detail["heads"] and not heads:
+    kept = detail.get("heads", False)
+    heads = kept and model["heads"] > 0
+    if kept and not heads:
         print(f"{model['name']} has no heads: {new} keeps none, and cannot be reranked", file=sys.stderr)
     try:
         found = client.collection(new)
     except CollectionNotFound:
+        index = detail.get("index", {})
         client.create_collection(
             new,
             distance=detail["config"]["params"]["vectors"]["distance"],
             model=model["name"],
-            kind=detail["index"]["kind"],
-            precision=detail["index"]["precision"],
-            thumbnails=detail["thumbnails"],
+            kind=index.get("kind", "auto"),
+            precision=index.get("precision", "float32"),
+            thumbnails=detail.get("thumbnails", False),
             heads=heads,
         )
         found = client.collection(new)

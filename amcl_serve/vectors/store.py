@@ -58,7 +58,6 @@ from amcl_serve.vectors.types import (
     Record,
     RenameAlias,
     Vectors,
-    choose_model,
     require_model,
 )
 from amcl_serve.vectors.values import MAX_SIZE, check_limit, check_name, check_reach, id_to_key
@@ -68,7 +67,7 @@ _GONE = f"SELECT id FROM collections WHERE name LIKE '{DROPPED}%' AND name NOT L
 _UNFINISHED = f"UPDATE collections SET name = '{DROPPED}' || id WHERE name LIKE '{MAKING}%'"
 SNAPSHOTS = "snapshots"  # folder of the copies of collections
 GRAPHS = "graphs"  # folder of the graphs, which are made anew where it is gone
-_PIECES = (4096, 32)  # points deleted in a transaction; the second where the disk is full, whose log the room takes
+_PIECES = (4096, 16)  # points deleted in a transaction; the second where the disk is full, whose log the room takes
 
 
 class SqliteStore:
@@ -172,10 +171,6 @@ class SqliteStore:
     def size(self, name: str) -> int:
         """Components of the collection's vectors."""
         return self.describe(name).size
-
-    def choose_model(self, name: str, models: Sequence[ModelRef]) -> int:
-        """Index of the first of `models` whose images belong into the collection; else CollectionMismatch."""
-        return choose_model(self.describe(name), models)
 
     def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
         """Write all points or none; of points with the same id the last one stays."""

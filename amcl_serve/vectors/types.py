@@ -251,9 +251,6 @@ class VectorStore(Protocol):
     def size(self, name: str) -> int:
         """Components of the collection's vectors."""
 
-    def choose_model(self, name: str, models: Sequence[ModelRef]) -> int:
-        """Index of the first of `models` whose images belong into the collection; else CollectionMismatch."""
-
     def upsert(self, name: str, points: Sequence[Point], *, model: ModelRef | None = None) -> int:
         """Write all points or none; returns the operation's number.
 

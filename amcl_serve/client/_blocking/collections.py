@@ -44,8 +44,10 @@ class Collections(Sender):
         Of each image that is written it keeps a thumbnail, or the heads, which `query(rerank="pairs")` needs.
         """
         vectors = {"distance": distance} | ({} if size is None else {"size": size})
-        body = {"vectors": vectors, "thumbnails": thumbnails, "heads": heads}
-        body["index"] = {"kind": kind, "precision": precision}
+        kept = {"thumbnails": thumbnails, "heads": heads}
+        body = {"vectors": vectors, **{name: True for name, asked in kept.items() if asked}}  # older servers know none
+        if (kind, precision) != ("auto", "float32"):
+            body["index"] = {"kind": kind, "precision": precision}
         result(self._send(Call.json("PUT", writing.path(name), body, params=named(model), idempotent=False)))
 
     def delete_collection(self, name: str) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from amcl_serve.client import Client
 from amcl_serve.commands.bulk.progress import printable
+from amcl_serve.errors import PointNotFound
 from amcl_serve.evaluation.drift import neighbour_overlap, rank_correlation
 
 SEED = 0
@@ -31,10 +32,17 @@ def measure(client: Client, old: str, new: str, ids: Sequence[int | str], sample
     """
     drawn = np.random.default_rng(SEED).choice(len(ids), min(sample, len(ids)), replace=False)
     chosen = [ids[place] for place in sorted(drawn.tolist())]
-    similar = {name: _similarities(client, name, chosen) for name in (old, new)}
+    vectors = {name: _vectors(client, name, chosen) for name in (old, new)}
+    chosen = [
+        each for each in chosen if each in vectors[old] and each in vectors[new]
+    ]  # others may be deleted meanwhile
+    similar = {name: _similarities(client, name, [vectors[name][each] for each in chosen]) for name in (old, new)}
     points = []
     for row, each in enumerate(chosen):
-        before, after = (_nearest(client, name, each) for name in (old, new))
+        try:
+            before, after = (_nearest(client, name, each) for name in (old, new))
+        except PointNotFound:
+            continue
         others = np.arange(len(chosen)) != row
         points.append(
             {
@@ -49,7 +57,7 @@ def measure(client: Client, old: str, new: str, ids: Sequence[int | str], sample
     pairs = np.triu_indices(len(chosen), 1)
     points.sort(key=lambda point: (point["overlap"], point["rank_correlation"] or 0.0))
     return {
-        "sample": len(chosen),
+        "sample": len(points),
         "seed": SEED,
         "neighbour_overlap_at_10": fmean(point["overlap"] for point in points) if points else None,
         "rank_correlation": _number(rank_correlation(similar[old][pairs], similar[new][pairs])),
@@ -62,9 +70,9 @@ def text(report: Report) -> str:
     overlap, correlation = report["neighbour_overlap_at_10"], report["rank_correlation"]
     lines = [
         f"drift over {report['sample']} points (seed {report['seed']}):",
-        f"  the 10 nearest are the same for {_shown(overlap)} of them, on average",
+        f"  share of the 10 nearest that is the same: {_shown(overlap)}",
         f"  rank correlation of similarities (Spearman): {_shown(correlation)}",
-        "  changed most:",
+        "  changed most (that share; the three nearest before  ->  after):",
     ]
     for point in report["most_changed"]:
         near = f"{', '.join(map(printable, point['before']))}  ->  {', '.join(map(printable, point['after']))}"
@@ -72,15 +80,20 @@ def text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _similarities(client: Client, collection: str, ids: Sequence[int | str]) -> npt.NDArray[np.float64]:
-    """[N, N], higher for what is more alike."""
+def _vectors(client: Client, collection: str, ids: Sequence[int | str]) -> dict[int | str, list[float]]:
+    """By id, of those that there are."""
     found: dict[int | str, list[float]] = {}
     for start in range(0, len(ids), _TOGETHER):
         part = client.retrieve(collection, ids[start : start + _TOGETHER], with_payload=False, with_vector=True)
         found |= {point["id"]: point["vector"] for point in part}
-    if not found:
+    return found
+
+
+def _similarities(client: Client, collection: str, rows: Sequence[Sequence[float]]) -> npt.NDArray[np.float64]:
+    """[N, N], higher for what is more alike."""
+    if not rows:
         return np.empty((0, 0))
-    vectors = np.array([found[each] for each in ids], np.float64)
+    vectors = np.array(rows, np.float64)
     if client.collection(collection)["config"]["params"]["vectors"]["distance"] == "Euclid":
         square = (vectors**2).sum(axis=1)
         distances: npt.NDArray[np.float64] = 2 * vectors @ vectors.T - square[:, None] - square

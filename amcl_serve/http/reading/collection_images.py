@@ -11,10 +11,9 @@ from starlette.types import Receive
 from amcl_serve.engine.submissions import Embedded, Timing
 from amcl_serve.errors import AmclError, InvalidRequest
 from amcl_serve.hosting.registry import LoadedModel
-from amcl_serve.http.calls import call
 from amcl_serve.http.reading.images import Image, embed_images, fault
 from amcl_serve.http.server import Server
-from amcl_serve.vectors.types import ModelRef
+from amcl_serve.vectors.types import CollectionInfo, ModelRef, choose_model
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Place:
 
 
 @asynccontextmanager
-async def model_for(server: Server, collection: str, wanted: str | None) -> AsyncIterator[LoadedModel]:
+async def model_for(server: Server, collection: CollectionInfo, wanted: str | None) -> AsyncIterator[LoadedModel]:
     """Hold the model for a collection's images: the one asked for or, of all, the first whose images belong into it."""
     loaded = server.models
     with ExitStack() as held:
@@ -35,7 +34,7 @@ async def model_for(server: Server, collection: str, wanted: str | None) -> Asyn
             held.enter_context(model.lease()) for model in (loaded.all() if wanted is None else [loaded.get(wanted)])
         ]
         references = [reference(model) for model in models]
-        yield models[await call(server, server.collections.choose_model, collection, references)]
+        yield models[choose_model(collection, references)]
 
 
 def require_heads(model: LoadedModel, why: str) -> None:

@@ -101,7 +101,7 @@ async def upsert(request: Request, name: str, started: Started, wanted: Wanted =
     images, places = [each.image for each in seen], [each.place for each in seen]
     while True:
         info = await call(server, store.describe, name)
-        async with model_for(server, info.name, asked) as model:
+        async with model_for(server, info, asked) as model:
             if info.heads:
                 require_heads(model, f"collection {info.name!r} keeps heads")
             rows, timing = await embeddings(model, images, places, request.receive, thumbnails=info.thumbnails)

@@ -136,7 +136,7 @@ def _search(given: QueryRequest, place: Place) -> Search:
     here = Place(place.operand, place.index, f"{place.words}.query" if place.words else "query")
     target = target_of(given.query, here)
     if given.rerank is not None and not isinstance(target, Picture):
-        raise InvalidRequest(f"{f'{place.words}.' if place.words else ''}rerank: only a query by one image can be")
+        raise InvalidRequest(f"{place.words}{'.' * bool(place.words)}rerank: only a query by one image can be reranked")
     return Search(target, given, here)
 
 
@@ -165,7 +165,7 @@ async def _answers(
             f"rerank: collection {info.name!r} keeps no heads; index its images into one created with `heads: true`"
         )
     # By its own name: an alias may come to stand for the images of another model while this one's vectors are made.
-    async with model_for(server, info.name, asked_for(wanted, seen)) as model:
+    async with model_for(server, info, asked_for(wanted, seen)) as model:
         if reranked:
             require_heads(model, "rerank: a pair is scored by heads")
         rows, timing = await embeddings(model, [each.image for each in seen], [each.place for each in seen], receive)

@@ -26,7 +26,8 @@ class Kept(NamedTuple):
 
 
 def kept(points: Sequence[Point], collection: CollectionInfo) -> list[Kept]:
-    """What is to be kept of each point, the last one of those with the same id, as `put` wants them.
+    """What is to be kept of each point, the last one of those with the same id, as `put` wants them; nothing of any
+    where the collection keeps nothing.
 
     InvalidRequest for a point without heads in a collection that keeps them: it could never be scored.
     """
@@ -35,6 +36,8 @@ def kept(points: Sequence[Point], collection: CollectionInfo) -> list[Kept]:
             f"collection {collection.name!r} keeps heads, which come with an image alone: "
             "write its points by their images, not by vectors"
         )
+    if not (collection.thumbnails or collection.heads):
+        return []
     last = {id_to_key(point.id): point for point in points}
     return [
         Kept(
@@ -46,7 +49,9 @@ def kept(points: Sequence[Point], collection: CollectionInfo) -> list[Kept]:
 
 
 def put(connection: sqlite3.Connection, rows: Rows, points: Sequence[Kept]) -> None:
-    """Write what is kept of new points, whose numbers are `rows`."""
+    """Write what is kept of new points, if anything is, whose numbers are `rows`."""
+    if not points:
+        return
     for table, column, blobs in (
         ("thumbnails", "image", [point.thumbnail for point in points]),
         ("heads", "heads", [point.heads for point in points]),

@@ -13,6 +13,8 @@ from tests.milvus import Lite
 
 
 class Embedded:
+    snapshots = True
+
     def __init__(self, folder):
         self.folder = folder
 
@@ -22,6 +24,8 @@ class Embedded:
 
 class Milvus:
     """Milvus begins anew whenever the store does."""
+
+    snapshots = False
 
     def __init__(self, folder):
         self.lite = Lite(folder)
