@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]  # by the fields' names; `key` is always there
 
 MAX_FOUND = 16_384  # of one search, as Milvus is configured by default
-_SECONDS = 10.0  # for which one request is waited
+_SECONDS = 10  # for which one request is waited
 _PAGE = 1000  # rows
 _PAGE_BYTES = 48 * 1024 * 1024  # Milvus refuses requests of more than 64 MiB, as it is configured by default
 _STRONG = "Strong"
@@ -58,9 +58,9 @@ class Connection:
         indexes = MilvusClient.prepare_index_params()
         indexes.add_index("vector", **index)
         with self._asking("create a collection"):
-            self._client.create_collection(
-                collection, schema=schema, index_params=indexes, consistency_level=_STRONG, timeout=_SECONDS
-            )
+            self._client.create_collection(collection, schema=schema, consistency_level=_STRONG, timeout=_SECONDS)
+            self._client.create_index(collection, indexes, timeout=_SECONDS, sync=False)  # there is nothing in it yet
+            self._client.load_collection(collection, timeout=_SECONDS)
 
     def has(self, collection: str) -> bool:
         """Whether there is such a collection."""
@@ -189,7 +189,7 @@ def _meaning(error: Exception, what: str) -> AmclError:
         return Overloaded("Milvus is given more than it takes at a time; try again soon")
     if code == ErrorCode.FORCE_DENY:
         return StorageFull("Milvus has no room for more")
-    return NotReady(f"Milvus could not {what}, or did not answer in {_SECONDS:g} s; try again soon")
+    return NotReady(f"Milvus could not {what}, or did not answer in {_SECONDS} s; try again soon")
 
 
 def _parts(keys: Sequence[str], length: int) -> Iterator[Sequence[str]]:

@@ -59,7 +59,7 @@ def run(engine, examples, steps):
 
 
 def test_scenarios(engine):
-    run(engine, 4 if isinstance(engine, Milvus) else 10, 40)
+    run(engine, 10, 30)
 
 
 @pytest.mark.slow
