@@ -22,7 +22,7 @@ from amcl_serve.vectors.types import (
     Query,
     RenameAlias,
 )
-from tests.amcl_serve.vectors.conditions import FILTERS, NUMBERS, PAYLOADS
+from tests.amcl_serve.vectors.conditions import CONDITIONS, FILTERS, NUMBERS, PAYLOADS, VALUES
 from tests.amcl_serve.vectors.congruence.oracle import Oracle
 
 SIZE = 2
@@ -34,10 +34,14 @@ IDS = st.sampled_from([*range(7), (1 << 64) - 1, *(UUID(int=i << 64) for i in ra
 GOOD = [[3, 4], [4, 3], [-3, 4], [0, 5], [5, 0], [0, -1], [1.5, 2], [1.5, -2], [6, 8]]
 VECTORS = st.sampled_from(GOOD)
 SIZED = st.sampled_from([*GOOD * 4, [0, 0], [1, 2, 3]])
+FULL = st.fixed_dictionaries({"a": VALUES, "b": VALUES}, optional={"naïve key": VALUES})
 POINTS = st.builds(Point, IDS, SIZED, PAYLOADS)
-MANY = st.lists(st.builds(Point, IDS, VECTORS, PAYLOADS), min_size=8, max_size=12)
-WHERE = st.none() | FILTERS
-FEW = st.lists(WHERE, min_size=1, max_size=3)
+MANY = st.lists(st.builds(Point, IDS, VECTORS, FULL | PAYLOADS), min_size=9, max_size=12)
+DISTANCES = st.sampled_from(["Cosine", "Dot", "Euclid"])
+ONE = st.builds(lambda clause, condition: {clause: [condition]}, st.sampled_from(["must", "must_not"]), CONDITIONS)
+TWO = st.lists(CONDITIONS, min_size=2, max_size=2).map(lambda both: {"should": both})
+WHERE = st.none() | ONE | TWO | FILTERS
+FEW = st.lists(ONE | TWO | FILTERS, min_size=4, max_size=6)
 CHOSEN = st.builds(Chosen, st.lists(IDS, max_size=3), WHERE)
 KEYS = st.sampled_from(["a", "b", "a.b", "a.c", "b.b.c", "naïve key", "it's"])
 FIELDS = st.sampled_from(["a", "b", "a.b"])
@@ -103,13 +107,17 @@ class Scenario(RuleBasedStateMachine):
         self.same(method, name, *args, **options)
         self.same("scroll", name, limit=100, to=page)
 
-    @rule(name=NAMES.filter(lambda name: name != "no name"), distance=st.sampled_from(["Cosine", "Dot", "Euclid"]))
-    def create(self, name, distance):
+    @rule(name=NAMES.filter(lambda name: name != "no name"), distance=DISTANCES, points=MANY)
+    def create(self, name, distance, points):
         self.same("create", name, SIZE, distance)
+        self.change("upsert", name, points)
 
-    @rule(name=NAMES)
-    def drop(self, name):
+    @rule(name=NAMES, anew=st.sampled_from([True, True, True, False]), distance=DISTANCES, points=MANY)
+    def drop(self, name, anew, distance, points):
         self.same("drop", name)
+        self.same("names")
+        if anew and name in COLLECTIONS:
+            self.create(name, distance, points)
 
     @rule(name=NAMES, points=st.lists(POINTS, max_size=6), model=MODELS)
     def upsert(self, name, points, model):
@@ -157,7 +165,7 @@ class Scenario(RuleBasedStateMachine):
 
     @rule(name=NAMES, limit=LIMITS, start=st.none() | IDS, filters=FEW)
     def read(self, name, limit, start, filters):
-        for where in filters:
+        for where in [None, *filters]:
             self.same("count", name, where)
             self.same("scroll", name, limit=limit, start=start, where=where, to=page)
 
@@ -181,7 +189,7 @@ class Scenario(RuleBasedStateMachine):
     def query(self, name, wanted, limit, offset, threshold, filters):
         """Whoever asks for more than there is gets all of it, by whatever index."""
         for each in wanted:
-            for where in filters:
+            for where in [None, *filters]:
                 self.same("query", name, Query(each, limit, offset, threshold, where, exact=True), to=hits)
             self.same("query", name, Query(each, 100, filter=filters[0]), to=hits)
 

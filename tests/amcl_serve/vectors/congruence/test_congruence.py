@@ -59,7 +59,7 @@ def run(engine, examples, steps):
 
 
 def test_scenarios(engine):
-    run(engine, 10, 30)
+    run(engine, 15, 30)
 
 
 @pytest.mark.slow
