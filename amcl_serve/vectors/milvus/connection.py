@@ -112,18 +112,21 @@ class Connection:
                 output_fields=["key", *fields],
             )
         last = ""
-        while True:
-            if budget is not None and budget.spent:
-                raise budget.exceeded()
-            with self._asking("read"):
-                page: list[Row] = reading.next()
-            if not page:
-                return
-            page.sort(key=_key)
-            if page[0]["key"] <= last:  # it promises to go by keys, and nothing here is right if it does not
-                raise NotReady("Milvus gave points twice; ask again")
-            last = page[-1]["key"]
-            yield page
+        try:
+            while True:
+                if budget is not None and budget.spent:
+                    raise budget.exceeded()
+                with self._asking("read"):
+                    page: list[Row] = reading.next()
+                if not page:
+                    return
+                page.sort(key=_key)
+                if page[0]["key"] <= last:  # it promises to go by keys, and nothing here is right if it does not
+                    raise NotReady("Milvus gave points twice; ask again")
+                last = page[-1]["key"]
+                yield page
+        finally:
+            reading.close()
 
     def write(self, collection: str, rows: Iterator[Row], size: int) -> None:
         """Write rows, in place of those with the same keys, some at a time."""
