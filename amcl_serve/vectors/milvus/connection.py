@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]  # by the fields' names; `key` is always there
 
 MAX_FOUND = 16_384  # of one search, as Milvus is configured by default
-_SECONDS = 10.0  # for which one request is waited
+_SECONDS = 10  # for which one request is waited
 _PAGE = 1000  # rows
 _PAGE_BYTES = 48 * 1024 * 1024  # Milvus refuses requests of more than 64 MiB, as it is configured by default
 _STRONG = "Strong"
@@ -58,9 +58,9 @@ class Connection:
         indexes = MilvusClient.prepare_index_params()
         indexes.add_index("vector", **index)
         with self._asking("create a collection"):
-            self._client.create_collection(
-                collection, schema=schema, index_params=indexes, consistency_level=_STRONG, timeout=_SECONDS
-            )
+            self._client.create_collection(collection, schema=schema, consistency_level=_STRONG, timeout=_SECONDS)
+            self._client.create_index(collection, indexes, timeout=_SECONDS, sync=False)  # there is nothing in it yet
+            self._client.load_collection(collection, timeout=_SECONDS)
 
     def has(self, collection: str) -> bool:
         """Whether there is such a collection."""
@@ -112,18 +112,21 @@ class Connection:
                 output_fields=["key", *fields],
             )
         last = ""
-        while True:
-            if budget is not None and budget.spent:
-                raise budget.exceeded()
-            with self._asking("read"):
-                page: list[Row] = reading.next()
-            if not page:
-                return
-            page.sort(key=_key)
-            if page[0]["key"] <= last:  # it promises to go by keys, and nothing here is right if it does not
-                raise NotReady("Milvus gave points twice; ask again")
-            last = page[-1]["key"]
-            yield page
+        try:
+            while True:
+                if budget is not None and budget.spent:
+                    raise budget.exceeded()
+                with self._asking("read"):
+                    page: list[Row] = reading.next()
+                if not page:
+                    return
+                page.sort(key=_key)
+                if page[0]["key"] <= last:  # it promises to go by keys, and nothing here is right if it does not
+                    raise NotReady("Milvus gave points twice; ask again")
+                last = page[-1]["key"]
+                yield page
+        finally:
+            reading.close()
 
     def write(self, collection: str, rows: Iterator[Row], size: int) -> None:
         """Write rows, in place of those with the same keys, some at a time."""
@@ -189,7 +192,7 @@ def _meaning(error: Exception, what: str) -> AmclError:
         return Overloaded("Milvus is given more than it takes at a time; try again soon")
     if code == ErrorCode.FORCE_DENY:
         return StorageFull("Milvus has no room for more")
-    return NotReady(f"Milvus could not {what}, or did not answer in {_SECONDS:g} s; try again soon")
+    return NotReady(f"Milvus could not {what}, or did not answer in {_SECONDS} s; try again soon")
 
 
 def _parts(keys: Sequence[str], length: int) -> Iterator[Sequence[str]]:

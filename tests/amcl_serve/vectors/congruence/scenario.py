@@ -22,19 +22,26 @@ from amcl_serve.vectors.types import (
     Query,
     RenameAlias,
 )
-from tests.amcl_serve.vectors.conditions import FILTERS, NUMBERS, PAYLOADS
+from tests.amcl_serve.vectors.conditions import CONDITIONS, FILTERS, NUMBERS, PAYLOADS, VALUES
 from tests.amcl_serve.vectors.congruence.oracle import Oracle
 
 SIZE = 2
 COLLECTIONS = ("one.a", "Two-b")
 ALIASES = ("now", "then")
-NAMES = st.sampled_from([*COLLECTIONS * 3, *ALIASES, "none", "no name"])
+NAMES = st.sampled_from([*COLLECTIONS * 6, *ALIASES, "none", "no name"])
 IDS = st.sampled_from([*range(7), (1 << 64) - 1, *(UUID(int=i << 64) for i in range(3))])
-# Lengths that are whole, for Cosine; the last has none.
-VECTORS = st.sampled_from([[3, 4], [4, 3], [-3, 4], [0, 5], [5, 0], [0, -1], [1.5, 2], [1.5, -2], [6, 8], [0, 0]])
-SIZED = st.one_of(*[VECTORS] * 9, st.just([1, 2, 3]))
+# Lengths that are whole, for Cosine; and one vector that has none, and one of another size.
+GOOD = [[3, 4], [4, 3], [-3, 4], [0, 5], [5, 0], [0, -1], [1.5, 2], [1.5, -2], [6, 8]]
+VECTORS = st.sampled_from(GOOD)
+SIZED = st.sampled_from([*GOOD * 4, [0, 0], [1, 2, 3]])
+FULL = st.fixed_dictionaries({"a": VALUES, "b": VALUES}, optional={"naïve key": VALUES})
 POINTS = st.builds(Point, IDS, SIZED, PAYLOADS)
-WHERE = st.none() | FILTERS
+MANY = st.lists(st.builds(Point, IDS, VECTORS, FULL | PAYLOADS), min_size=9, max_size=12)
+DISTANCES = st.sampled_from(["Cosine", "Dot", "Euclid"])
+ONE = st.builds(lambda clause, condition: {clause: [condition]}, st.sampled_from(["must", "must_not"]), CONDITIONS)
+TWO = st.lists(CONDITIONS, min_size=2, max_size=2).map(lambda both: {"should": both})
+WHERE = st.none() | ONE | TWO | FILTERS
+FEW = st.lists(ONE | TWO | FILTERS, min_size=4, max_size=6)
 CHOSEN = st.builds(Chosen, st.lists(IDS, max_size=3), WHERE)
 KEYS = st.sampled_from(["a", "b", "a.b", "a.c", "b.b.c", "naïve key", "it's"])
 FIELDS = st.sampled_from(["a", "b", "a.b"])
@@ -47,11 +54,19 @@ ACTIONS = st.one_of(
     st.builds(DeleteAlias, st.sampled_from(ALIASES)),
     st.builds(RenameAlias, st.sampled_from(ALIASES), st.sampled_from([*ALIASES, COLLECTIONS[1]])),
 )
-FEWER = {COLLECTIONS[0]: "Cosine", COLLECTIONS[1]: "Dot"}
+BEGUN = {COLLECTIONS[0]: "Cosine", COLLECTIONS[1]: "Dot"}
 
 
 def record(found):
     return found.id, found.version, found.vector.tolist(), found.payload_json
+
+
+def page(found):
+    return [record(each) for each in found.records], found.next_offset
+
+
+def hits(found):
+    return [(record(hit.record), float(hit.score)) for hit in found]
 
 
 class Scenario(RuleBasedStateMachine):
@@ -79,42 +94,54 @@ class Scenario(RuleBasedStateMachine):
         expected, found = answers
         assert found == expected, (method, args, options)
 
-    @initialize()
-    def begin(self):
-        for name, distance in FEWER.items():
+    @initialize(points=st.lists(MANY, min_size=2, max_size=2), actions=st.lists(ACTIONS, max_size=2))
+    def begin(self, points, actions):
+        for (name, distance), some in zip(BEGUN.items(), points, strict=True):
             self.same("create", name, SIZE, distance)
+            self.change("upsert", name, some)
+            self.same("index_field", name, "a", "float")
+        self.same("change_aliases", actions)
 
-    @rule(name=NAMES.filter(lambda name: name != "no name"), distance=st.sampled_from(["Cosine", "Dot", "Euclid"]))
-    def create(self, name, distance):
+    def change(self, method, name, *args, **options):
+        """Whatever is written, all of it is looked at."""
+        self.same(method, name, *args, **options)
+        self.same("scroll", name, limit=100, to=page)
+
+    @rule(name=NAMES.filter(lambda name: name != "no name"), distance=DISTANCES, points=MANY)
+    def create(self, name, distance, points):
         self.same("create", name, SIZE, distance)
+        self.change("upsert", name, points)
 
-    @rule(name=NAMES)
-    def drop(self, name):
+    @rule(name=NAMES, anew=st.sampled_from([True, True, True, False]), distance=DISTANCES, points=MANY)
+    def drop(self, name, anew, distance, points):
         self.same("drop", name)
+        self.same("names")
+        if anew and name in COLLECTIONS:
+            self.create(name, distance, points)
 
     @rule(name=NAMES, points=st.lists(POINTS, max_size=6), model=MODELS)
     def upsert(self, name, points, model):
-        self.same("upsert", name, points, model=model)
+        self.change("upsert", name, points, model=model)
 
-    @rule(name=st.sampled_from(COLLECTIONS), vectors=st.lists(VECTORS, min_size=9, max_size=9), payload=PAYLOADS)
-    def fill(self, name, vectors, payload):
-        self.same("upsert", name, [Point(i, vector, payload) for i, vector in enumerate(vectors) if any(vector)])
+    @rule(name=NAMES, points=MANY)
+    def upsert_many(self, name, points):
+        self.change("upsert", name, points)
 
     @rule(name=NAMES, chosen=CHOSEN)
     def delete(self, name, chosen):
-        self.same("delete", name, chosen)
+        self.change("delete", name, chosen)
 
     @rule(name=NAMES, chosen=CHOSEN, payload=PAYLOADS, key=st.none() | KEYS)
     def set_payload(self, name, chosen, payload, key):
-        self.same("set_payload", name, chosen, payload, key=key)
+        self.change("set_payload", name, chosen, payload, key=key)
 
     @rule(name=NAMES, chosen=CHOSEN, payload=PAYLOADS)
     def overwrite_payload(self, name, chosen, payload):
-        self.same("overwrite_payload", name, chosen, payload)
+        self.change("overwrite_payload", name, chosen, payload)
 
     @rule(name=NAMES, chosen=CHOSEN, keys=st.lists(KEYS, max_size=3))
     def delete_payload(self, name, chosen, keys):
-        self.same("delete_payload", name, chosen, keys)
+        self.change("delete_payload", name, chosen, keys)
 
     @rule(name=NAMES, field=FIELDS, schema=st.sampled_from(["keyword", "integer", "float"]))
     def index_field(self, name, field, schema):
@@ -136,53 +163,35 @@ class Scenario(RuleBasedStateMachine):
         for asked in (None, name):
             self.same("aliases", asked, to=lambda aliases: [(each.alias, each.collection) for each in aliases])
 
-    @rule(name=NAMES, limit=LIMITS, start=st.none() | IDS, where=WHERE)
-    def scroll(self, name, limit, start, where):
-        self.same(
-            "scroll",
-            name,
-            limit=limit,
-            start=start,
-            where=where,
-            to=lambda page: ([record(each) for each in page.records], page.next_offset),
-        )
+    @rule(name=NAMES, limit=LIMITS, start=st.none() | IDS, filters=FEW)
+    def read(self, name, limit, start, filters):
+        for where in [None, *filters]:
+            self.same("count", name, where)
+            self.same("scroll", name, limit=limit, start=start, where=where, to=page)
 
     @rule(name=NAMES, order=st.builds(Order, FIELDS, st.booleans(), st.none() | NUMBERS), limit=LIMITS, where=WHERE)
-    def scroll_by(self, name, order, limit, where):
-        self.same(
-            "scroll_by",
-            name,
-            order,
-            limit=limit,
-            where=where,
-            to=lambda rows: [(record(r), value) for r, value in rows],
-        )
-
-    @rule(name=NAMES, where=WHERE)
-    def count(self, name, where):
-        self.same("count", name, where)
+    def read_in_order(self, name, order, limit, where):
+        self.same("scroll_by", name, order, limit=limit, where=where, to=lambda rows: [(record(r), n) for r, n in rows])
 
     @rule(name=NAMES, ids=st.lists(IDS, min_size=1, max_size=4))
-    def read(self, name, ids):
+    def read_some(self, name, ids):
         self.same("get", name, ids[0], to=record)
         self.same("retrieve", name, ids, to=lambda records: [record(each) for each in records])
 
     @rule(
         name=NAMES,
-        wanted=TARGETS,
+        wanted=st.lists(TARGETS, min_size=1, max_size=3),
         limit=LIMITS,
         offset=st.integers(0, 3),
         threshold=st.none() | st.sampled_from([-0.6, 0, 0.8, 1, 5, 25]),
-        where=WHERE,
+        filters=FEW,
     )
-    def query(self, name, wanted, limit, offset, threshold, where):
-        query = Query(wanted, limit, offset, threshold, where, exact=True)
-        self.same("query", name, query, to=found)
-
-    @rule(name=NAMES, wanted=TARGETS, where=WHERE)
-    def query_for_all(self, name, wanted, where):
-        """Whoever is asked for more than there is leaves nothing out, by whatever index."""
-        self.same("query", name, Query(wanted, 100, filter=where), to=found)
+    def query(self, name, wanted, limit, offset, threshold, filters):
+        """Whoever asks for more than there is gets all of it, by whatever index."""
+        for each in wanted:
+            for where in [None, *filters]:
+                self.same("query", name, Query(each, limit, offset, threshold, where, exact=True), to=hits)
+            self.same("query", name, Query(each, 100, filter=filters[0]), to=hits)
 
     @precondition(lambda self: self.engine.snapshots)
     @rule(name=NAMES.filter(lambda name: name != "no name"), other=st.sampled_from(COLLECTIONS))
@@ -207,7 +216,3 @@ class Scenario(RuleBasedStateMachine):
     def restart(self):
         self.store.close()
         self.store = self.engine.open()
-
-
-def found(hits):
-    return [(record(hit.record), float(hit.score)) for hit in hits]

@@ -63,7 +63,7 @@ def run(engine, examples, steps):
 
 
 def test_scenarios(engine):
-    run(engine, 4 if isinstance(engine, Milvus) else 10, 40)
+    run(engine, 15, 30)
 
 
 @pytest.mark.slow
