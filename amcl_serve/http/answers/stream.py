@@ -21,10 +21,10 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from amcl_serve.errors import AmclError
+from amcl_serve.errors import AmclError, NotReady
 from amcl_serve.http.answers.problem import problem_response
 from amcl_serve.http.calls import call
-from amcl_serve.http.server import server_of
+from amcl_serve.http.server import Server, server_of
 from amcl_serve.vectors.budget import Budget
 
 NDJSON = "application/x-ndjson"
@@ -79,6 +79,7 @@ class Lines(Ndjson):
         spoken, share = time.monotonic(), 0.0
         async with contextlib.AsyncExitStack() as turn:
             while not await _taken(server.analysing):
+                _check_going_on(server)
                 yield orjson.dumps({"progress": 0.0}) + b"\n"
             turn.callback(server.analysing.release)
             self._budget.start()
@@ -89,15 +90,21 @@ class Lines(Ndjson):
                 if lines:
                     await turn.aclose()  # others may work while this client reads
                     yield lines
-                elif time.monotonic() - spoken >= _PULSE:
-                    yield orjson.dumps({"progress": round(share, 3)}) + b"\n"
-                else:
                     continue
-                spoken = time.monotonic()
+                _check_going_on(server)
+                if time.monotonic() - spoken >= _PULSE:
+                    yield orjson.dumps({"progress": round(share, 3)}) + b"\n"
+                    spoken = time.monotonic()
 
     def _problem(self, error: AmclError) -> bytes:
         server_of(self._request).metrics.rejected.labels(error.code).inc()
         return bytes(problem_response(error, self._request.url.path).body) + b"\n"
+
+
+def _check_going_on(server: Server) -> None:
+    """NotReady once the server stops: what it has begun to answer it answers, and it does not wait for the rest."""
+    if server.stopping:
+        raise NotReady("the server is stopping; ask again when it is back")
 
 
 async def _taken(lock: asyncio.Lock) -> bool:
