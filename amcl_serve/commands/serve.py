@@ -102,6 +102,7 @@ def serve(app: FastAPI, settings: Settings, sock: socket.socket) -> int:
                 print(f"amcl-serve {amcl_serve.__version__} is ready on {url(settings)}", flush=True)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            server_in(app).stopping = True
             await super().shutdown(sockets)  # ends the requests under way
             await self.lifespan_context.__aexit__(None, None, None)
 

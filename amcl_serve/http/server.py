@@ -31,6 +31,7 @@ class Server:
         self.metrics = Metrics()
         self.in_flight = InFlight(settings.max_queue_items, settings.max_requests)
         self.ready = False
+        self.stopping = False  # from a stop's beginning on: requests under way are still answered
         self.registry = models
         self.loader: Loader | None = None
         self.store: VectorStore | None = None

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import orjson
@@ -21,10 +21,10 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from amcl_serve.errors import AmclError
+from amcl_serve.errors import AmclError, NotReady
 from amcl_serve.http.answers.problem import problem_response
 from amcl_serve.http.calls import call
-from amcl_serve.http.server import server_of
+from amcl_serve.http.server import Server, server_of
 from amcl_serve.vectors.budget import Budget
 
 NDJSON = "application/x-ndjson"
@@ -52,7 +52,8 @@ class Lines(Ndjson):
         self._request = request
         self._budget = budget
         self._started = started
-        super().__init__(self._lines(events))
+        self._generator = self._lines(events)
+        super().__init__(self._generator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
@@ -60,40 +61,50 @@ class Lines(Ndjson):
             await super().__call__(scope, receive, send)
         finally:
             self._budget.cancel()  # of a step that is under way
+            await self._generator.aclose()  # gives the turn to the next
 
-    async def _lines(self, events: Iterator[Event]) -> AsyncIterator[bytes]:
+    async def _lines(self, events: Iterator[Event]) -> AsyncGenerator[bytes, None]:
         try:
-            async for line in self._worked(events):
-                yield line
+            async with contextlib.aclosing(self._worked(events)) as lines:
+                async for line in lines:
+                    yield line
         except AmclError as error:
             yield self._problem(error)
         except Exception:  # the status has been sent
             _log.exception("a streamed answer failed")
             yield self._problem(AmclError("the server failed on this request; its log says why"))
 
-    async def _worked(self, events: Iterator[Event]) -> AsyncIterator[bytes]:
+    async def _worked(self, events: Iterator[Event]) -> AsyncGenerator[bytes, None]:
         server = server_of(self._request)
         spoken, share = time.monotonic(), 0.0
         async with contextlib.AsyncExitStack() as turn:
             while not await _taken(server.analysing):
+                _check_going_on(server)
                 yield orjson.dumps({"progress": 0.0}) + b"\n"
             turn.callback(server.analysing.release)
             self._budget.start()
             ended = False
             while not ended:
                 lines, now, ended = await call(server, _some, events, self._budget, self._started)
+                share = share if now is None else now
                 if lines:
                     await turn.aclose()  # others may work while this client reads
                     yield lines
-                share = share if now is None else now
-                if lines or time.monotonic() - spoken >= _PULSE:
+                    continue
+                _check_going_on(server)
+                if time.monotonic() - spoken >= _PULSE:
+                    yield orjson.dumps({"progress": round(share, 3)}) + b"\n"
                     spoken = time.monotonic()
-                    if not lines:
-                        yield orjson.dumps({"progress": round(share, 3)}) + b"\n"
 
     def _problem(self, error: AmclError) -> bytes:
         server_of(self._request).metrics.rejected.labels(error.code).inc()
         return bytes(problem_response(error, self._request.url.path).body) + b"\n"
+
+
+def _check_going_on(server: Server) -> None:
+    """NotReady once the server stops: what it has begun to answer it answers, and it does not wait for the rest."""
+    if server.stopping:
+        raise NotReady("the server is stopping; ask again when it is back")
 
 
 async def _taken(lock: asyncio.Lock) -> bool:

@@ -76,7 +76,7 @@ def _cosines(units: Vectors, to: Vectors) -> Floats:
     """By FAISS in this thread; NumPy's BLAS takes as many threads as it likes."""
     found = np.empty(len(units), np.float32)
     pointers = [faiss.swig_ptr(array) for array in (found, np.ascontiguousarray(to), units)]
-    faiss.fvec_inner_products_ny(*pointers, units.shape[1], len(units))
+    faiss.fvec_inner_products_ny(*pointers, units.shape[1], len(units))  # type: ignore[attr-defined]
     return found
 
 

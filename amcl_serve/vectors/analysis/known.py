@@ -22,7 +22,7 @@ from amcl_serve.vectors.types import Rows, Vectors
 
 PIECE_BYTES = 64 << 20  # of vectors that are compared with all before them, and held meanwhile
 BLOCK_BYTES = 16 << 20  # of vectors before them that are read at a time
-_KEPT_BYTES = 256 << 20  # of all that is known of all collections, but for the last
+KEPT_BYTES = 256 << 20  # of all that is known of all collections, but for the last
 _DIGEST = 16  # bytes
 
 
@@ -81,7 +81,7 @@ class Memory:
         """Keep it, and let go of what was used least lately where there is no room for all."""
         self._known[key, known.threshold] = known
         self._known.move_to_end((key, known.threshold))
-        while len(self._known) > 1 and sum(each.nbytes for each in list(self._known.values())) > _KEPT_BYTES:
+        while len(self._known) > 1 and sum(each.nbytes for each in list(self._known.values())) > KEPT_BYTES:
             self._known.popitem(last=False)
 
 

@@ -26,6 +26,7 @@ DEEP = {"deep": [{"a": [0]}] * 5_900}  # nearly the most bytes of a payload; ten
 UUIDS = [f"6f9619ff-8b86-d011-b42d-{number:012d}" for number in range(10_000)]
 QUERY = "/collections/wide/points/query"
 DEEP_QUERY = "/collections/deep/points/query"
+DUPLICATES = "/collections/deep/duplicates"
 INFER = "/v2/models/tiny/infer"
 
 
@@ -83,8 +84,8 @@ def worst() -> dict[str, tuple[str, str, dict[str, Any], int]]:
         "payloads": ("PUT", "/collections/wide/points", {"json": {"points": payloads}}, 200),
         "payloads of hits": ("POST", DEEP_QUERY, {"json": {"query": [1], **most}}, 200),
         "payloads of points": ("POST", "/collections/deep/points/scroll", {"json": most}, 200),
-        "payloads of a group": ("POST", "/collections/deep/duplicates", {"json": {"cosine": 1, "with_payload": True}}, 200),
-        "hashes": ("POST", "/collections/deep/duplicates", {"json": {"hash": "deep"}}, 200),
+        "payloads of a group": ("POST", DUPLICATES, {"json": {"cosine": 1, "with_payload": True}}, 200),
+        "hashes": ("POST", DUPLICATES, {"json": {"hash": "deep"}}, 200),
         "payloads chosen": ("POST", "/collections/deep/sample", {"json": {"limit": 600, "with_payload": ["a"]}}, 200),
         "outliers": ("POST", "/collections/wide/outliers", {"json": {"limit": 600, "neighbours": 100}}, 200),
         "too many in a form": ("PUT", "/collections/deep/points", {"files": many, "data": {"points": objects}}, 413),

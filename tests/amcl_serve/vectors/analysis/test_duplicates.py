@@ -122,6 +122,29 @@ def test_what_is_known_is_not_compared_again(store):
     assert found(analyses, store, "a", 0.8) == groups(store, "a", 0.8)
 
 
+def test_where_there_is_no_room_the_oldest_knowledge_goes(store, monkeypatch):
+    analyses, read = Analyses(1), {}
+    for name in ("a", "b"):
+        store.create(name, SIZE, "Cosine")
+        store.upsert(name, [Point(i, v, {}) for i, v in enumerate(np.random.default_rng(0).normal(size=(9, SIZE)))])
+
+    def look(name):
+        scan = Counting(store.scan(name))
+        done(analyses.duplicates(scan, 0.9))
+        read[name] = scan.read
+
+    look("a")
+    look("b")
+    look("a")
+    assert read == {"a": 0, "b": 9}
+    monkeypatch.setattr(known, "KEPT_BYTES", 1)
+    store.upsert("b", [Point(100, [1, 2, 3, 4], {})])
+    look("b")
+    look("b")
+    look("a")
+    assert read == {"a": 9, "b": 0}
+
+
 def test_copies_make_no_pairs(store, monkeypatch):
     monkeypatch.setattr(known, "MAX_PAIRS", 10)
     store.create("a", SIZE, "Cosine")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,25 +228,49 @@ def test_by_probability_without_a_calibration(tmp_path: Path) -> None:
         refused(client.post(DUPLICATES, json={"probability": 0.7}), 422, "invalid_request", "is not loaded")
 
 
+LONG = {"limit": 10_000}  # the sample of as many, each with all others
+
+
+def fill(server: Server) -> None:
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        vectors = np.random.default_rng(0).normal(size=(3000, 1024))
+        assert http.put("/collections/wide", json={"vectors": {"size": 1024, "distance": "Cosine"}}).is_success
+        for first in range(0, 3000, 500):
+            points = [{"id": first + i, "vector": v} for i, v in enumerate(vectors[first : first + 500])]
+            content = orjson.dumps({"points": points}, option=orjson.OPT_SERIALIZE_NUMPY)
+            headers = {"content-type": "application/json"}
+            assert http.put("/collections/wide/points", content=content, headers=headers).is_success
+        assert http.put("/collections/few", json={"vectors": {"size": 1, "distance": "Cosine"}}).is_success
+        assert http.put("/collections/few/points", json={"points": [{"id": 1, "vector": [1]}]}).is_success
+
+
+def test_a_stop_ends_it(tiny_bundle: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def ask(url: str) -> None:
+        said.extend(httpx.post(f"{url}/collections/wide/sample", json=LONG, timeout=60).text.splitlines())
+
+    with serving(tiny_bundle, tmp_path, "--analysis-threads", "1") as server:
+        fill(server)
+        client = threading.Thread(target=ask, args=(server.url,))
+        client.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        assert time.monotonic() - began < 10
+        client.join()
+        assert "Traceback" not in server.log.read_text()
+    assert json.loads(said[-1])["code"] == "not_ready"
+
+
 @pytest.fixture(scope="module")
 def process(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with so many points that to compare all takes longer than it is given."""
     flags = ("--analysis-deadline", "1.5", "--analysis-threads", "1")
     with serving(tiny_bundle, tmp_path_factory.mktemp("server"), *flags) as server:
-        with httpx.Client(base_url=server.url, timeout=60) as http:
-            vectors = np.random.default_rng(0).normal(size=(3000, 1024))
-            assert http.put("/collections/wide", json={"vectors": {"size": 1024, "distance": "Cosine"}}).is_success
-            for first in range(0, 3000, 500):
-                points = [{"id": first + i, "vector": v} for i, v in enumerate(vectors[first : first + 500])]
-                content = orjson.dumps({"points": points}, option=orjson.OPT_SERIALIZE_NUMPY)
-                headers = {"content-type": "application/json"}
-                assert http.put("/collections/wide/points", content=content, headers=headers).is_success
-            assert http.put("/collections/few", json={"vectors": {"size": 1, "distance": "Cosine"}}).is_success
-            assert http.put("/collections/few/points", json={"points": [{"id": 1, "vector": [1]}]}).is_success
+        fill(server)
         yield server
-
-
-LONG = {"limit": 10_000}  # the sample of as many, each with all others
 
 
 def test_work_that_takes_too_long_says_how_far_it_is_and_ends(process: Server) -> None:
