@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]  # by the fields' names; `key` is always there
 
-MAX_FOUND = 16_384  # of one search, as Milvus is configured by default
+MAX_FOUND = 16_384  # rows of one answer, as Milvus is configured by default
 _SECONDS = 10  # for which one request is waited
-_PAGE = 1000  # rows
+_PAGE = 1000  # rows with payloads
 _PAGE_BYTES = 48 * 1024 * 1024  # Milvus refuses requests of more than 64 MiB, as it is configured by default
+_BARE_BYTES = 8 * 1024 * 1024  # of vectors alone, whose numbers Python makes eight times as large
 _STRONG = "Strong"
 _NOT_LOADED = 101  # the code of that error
 
@@ -102,11 +103,12 @@ class Connection:
 
         Milvus reads all of them as they were when the first were read. DeadlineExceeded when the budget is spent.
         """
+        length = page_rows(size, payloads="payload" in fields)
         with self._asking("read"):
             reading = self._read(
                 self._client.query_iterator,
                 collection,
-                batch_size=page_rows(size) if most is None else min(page_rows(size), most),
+                batch_size=length if most is None else min(length, most),
                 limit=-1 if most is None else most,
                 filter=expression,
                 output_fields=["key", *fields],
@@ -177,8 +179,10 @@ class Connection:
             raise _meaning(error, what) from None
 
 
-def page_rows(size: int) -> int:
+def page_rows(size: int, *, payloads: bool = True) -> int:
     """Rows with vectors of that size that one request or answer can hold, whatever their payloads are."""
+    if not payloads:
+        return min(MAX_FOUND, _BARE_BYTES // (4 * size + 256))
     return min(_PAGE, _PAGE_BYTES // (MAX_PAYLOAD_BYTES + 4 * size + 256))
 
 
