@@ -39,6 +39,7 @@ class Entry:
     size: int
     distance: Distance
     version: int = 0
+    largest: int = 0  # bytes of a payload, at most
     model: str | None = None
     digest: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)  # schema by name of the fields that are indexed
@@ -48,9 +49,9 @@ class Entry:
         model = None if self.digest is None else ModelRef(self.model or "", self.digest, self.size)
         return CollectionInfo(self.name, self.size, self.distance, model, points, in_graph=points)
 
-    def written(self, model: ModelRef | None = None) -> Entry:
-        """With the next operation's number, and `model` recorded."""
-        entry = replace(self, version=self.version + 1)
+    def written(self, payload: int = 0, model: ModelRef | None = None) -> Entry:
+        """With the next operation's number; the size of its largest payload and the model are recorded."""
+        entry = replace(self, version=self.version + 1, largest=max(self.largest, payload))
         return entry if model is None else replace(entry, model=model.name, digest=model.digest)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import orjson
 
@@ -32,14 +33,19 @@ def remove(connection: Connection, entry: Entry, chosen: Chosen, budget: Budget 
         connection.delete(entry.place, [row["key"] for row in page])
 
 
-def check_sizes(
+def largest_after(
     connection: Connection, entry: Entry, chosen: Chosen, change: Callable[[Payload], Payload], budget: Budget | None
-) -> None:
-    """InvalidRequest where payloads would become too large by the change."""
+) -> int:
+    """Bytes of the largest payload that the change makes; InvalidRequest where some become too large."""
     pages = _chosen(connection, entry, chosen, ("payload",), budget)
-    large = sum(len(orjson.dumps(change(row["payload"]))) > MAX_PAYLOAD_BYTES for page in pages for row in page)
+    large = largest = 0
+    for row in chain.from_iterable(pages):
+        size = len(orjson.dumps(change(row["payload"])))
+        largest = max(largest, size)
+        large += size > MAX_PAYLOAD_BYTES
     if large:
         raise InvalidRequest(f"payload: that of {large} points would have more than {MAX_PAYLOAD_BYTES} bytes")
+    return largest
 
 
 def rewrite(

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]  # by the fields' names; `key` is always there
 
-MAX_FOUND = 16_384  # of one search, as Milvus is configured by default
+MAX_FOUND = 16_384  # rows of one answer, as Milvus is configured by default
 _SECONDS = 10  # for which one request is waited
-_PAGE = 1000  # rows
-_PAGE_BYTES = 48 * 1024 * 1024  # Milvus refuses requests of more than 64 MiB, as it is configured by default
+_PAYLOAD_BYTES = 48 * 1024 * 1024  # of a page: Milvus refuses requests of more than 64 MiB, configured as by default
+_VECTOR_BYTES = 8 * 1024 * 1024  # of a page; Python's numbers take eight times as much
 _STRONG = "Strong"
 _NOT_LOADED = 101  # the code of that error
 
@@ -95,18 +95,21 @@ class Connection:
         fields: Sequence[str],
         *,
         size: int = 0,
+        payload: int = MAX_PAYLOAD_BYTES,
         most: int | None = None,
         budget: Budget | None = None,
     ) -> Iterator[list[Row]]:
-        """The rows that fit, by key, some at a time, `most` or all; `size` is that of their vectors, if read.
+        """The rows that fit, by key, some at a time, `most` or all; `size` is that of their vectors, and `payload`
+        of the largest payload, if read.
 
         Milvus reads all of them as they were when the first were read. DeadlineExceeded when the budget is spent.
         """
+        length = page_rows(size, payload if "payload" in fields else 0)
         with self._asking("read"):
             reading = self._read(
                 self._client.query_iterator,
                 collection,
-                batch_size=page_rows(size) if most is None else min(page_rows(size), most),
+                batch_size=length if most is None else min(length, most),
                 limit=-1 if most is None else most,
                 filter=expression,
                 output_fields=["key", *fields],
@@ -136,7 +139,7 @@ class Connection:
 
     def delete(self, collection: str, keys: Sequence[str]) -> None:
         """Delete rows; one that is not there is no error."""
-        for part in _parts(keys, _PAGE):
+        for part in _parts(keys, MAX_FOUND):
             with self._asking("delete"):
                 self._client.delete(collection, ids=list(part), timeout=_SECONDS)
 
@@ -177,9 +180,9 @@ class Connection:
             raise _meaning(error, what) from None
 
 
-def page_rows(size: int) -> int:
-    """Rows with vectors of that size that one request or answer can hold, whatever their payloads are."""
-    return min(_PAGE, _PAGE_BYTES // (MAX_PAYLOAD_BYTES + 4 * size + 256))
+def page_rows(size: int, payload: int = MAX_PAYLOAD_BYTES) -> int:
+    """Rows that one request or answer can hold, with vectors of that size and payloads of so many bytes."""
+    return min(MAX_FOUND, _PAYLOAD_BYTES // (payload + 256), _VECTOR_BYTES // (4 * size + 1))
 
 
 def _meaning(error: Exception, what: str) -> AmclError:

@@ -42,7 +42,7 @@ def ordered(
 def described(connection: Connection, entry: Entry) -> list[Field]:
     """The fields, by name, with the number of points that have them."""
     points = dict.fromkeys(sorted(entry.fields), 0)
-    for page in connection.pages(entry.place, "", ("payload",)) if points else ():
+    for page in connection.pages(entry.place, "", ("payload",), payload=entry.largest) if points else ():
         for row in page:
             for field in points:
                 points[field] += any(map(_indexed, value_at(row["payload"], field)))

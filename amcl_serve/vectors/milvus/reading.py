@@ -45,7 +45,7 @@ def matching(
     text = both(f'key >= "{start}"' if start else "", expression.text)
     size = entry.size if "vector" in read else 0
     most = most if expression.whole else None
-    for page in connection.pages(entry.place, text, read, size=size, most=most, budget=budget):
+    for page in connection.pages(entry.place, text, read, size=size, payload=entry.largest, most=most, budget=budget):
         yield page if expression.whole else [row for row in page if fits(row["key"], row["payload"])]
 
 

@@ -138,7 +138,8 @@ class MilvusStore(Lacking):
             rows = dict(encoded(points, entry.info()))
             if model is not None:
                 require_model(entry.info(), model)
-            entry = self._written(entry, model)
+            largest = max((len(payload.encode()) for payload, _ in rows.values()), default=0)
+            entry = self._written(entry, largest, model)
             changing.put(self._connection, entry, rows)
             return entry.version
 
@@ -278,9 +279,9 @@ class MilvusStore(Lacking):
         with self._lock:
             yield self._catalogue.find(name)
 
-    def _written(self, entry: Entry, model: ModelRef | None = None) -> Entry:
+    def _written(self, entry: Entry, largest: int = 0, model: ModelRef | None = None) -> Entry:
         """The entry of the next operation; recorded first, so that no point is newer than it or of another model."""
-        entry = entry.written(model)
+        entry = entry.written(largest, model)
         self._catalogue.put(entry)
         return entry
 
@@ -288,8 +289,8 @@ class MilvusStore(Lacking):
         self, name: str, chosen: Chosen, change: Callable[[payloads.Payload], payloads.Payload], budget: Budget | None
     ) -> int:
         with self._writing(name) as entry:
-            changing.check_sizes(self._connection, entry, chosen, change, budget)
-            entry = self._written(entry)
+            largest = changing.largest_after(self._connection, entry, chosen, change, budget)
+            entry = self._written(entry, largest)
             changing.rewrite(self._connection, entry, chosen, change, budget)
             return entry.version
 

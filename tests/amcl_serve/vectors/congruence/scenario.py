@@ -69,6 +69,10 @@ def hits(found):
     return [(record(hit.record), float(hit.score)) for hit in found]
 
 
+def pairs(found):
+    return [(each.alias, each.collection) for each in found]
+
+
 class Scenario(RuleBasedStateMachine):
     """`engine` opens the store, and opens it again, and says whether there are snapshots."""
 
@@ -106,6 +110,7 @@ class Scenario(RuleBasedStateMachine):
         """Whatever is written, all of it is looked at."""
         self.same(method, name, *args, **options)
         self.same("scroll", name, limit=100, to=page)
+        self.same("fields", name, to=lambda found: [(each.name, each.schema, each.points) for each in found])
 
     @rule(name=NAMES.filter(lambda name: name != "no name"), distance=DISTANCES, points=MANY)
     def create(self, name, distance, points):
@@ -154,14 +159,13 @@ class Scenario(RuleBasedStateMachine):
     @rule(actions=st.lists(ACTIONS, min_size=1, max_size=3))
     def change_aliases(self, actions):
         self.same("change_aliases", actions)
+        self.same("aliases", to=pairs)
 
     @rule(name=NAMES)
     def describe(self, name):
         self.same("names")
         self.same("describe", name, to=lambda info: (info.name, info.size, info.distance, info.model, info.points))
-        self.same("fields", name, to=lambda fields: [(each.name, each.schema, each.points) for each in fields])
-        for asked in (None, name):
-            self.same("aliases", asked, to=lambda aliases: [(each.alias, each.collection) for each in aliases])
+        self.same("aliases", name, to=pairs)
 
     @rule(name=NAMES, limit=LIMITS, start=st.none() | IDS, filters=FEW)
     def read(self, name, limit, start, filters):

@@ -63,9 +63,9 @@ def run(engine, examples, steps):
 
 
 def test_scenarios(engine):
-    run(engine, 15, 30)
+    run(engine, 8 if isinstance(engine, Milvus) else 15, 30)
 
 
 @pytest.mark.slow
 def test_many_scenarios(engine):
-    run(engine, 100 if isinstance(engine, Milvus) else 400, 60)
+    run(engine, 60 if isinstance(engine, Milvus) else 200, 50)

@@ -46,7 +46,7 @@ def photos(store):
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    monkeypatch.setattr("amcl_serve.vectors.milvus.connection._PAGE", 7)
+    monkeypatch.setattr("amcl_serve.vectors.milvus.connection.MAX_FOUND", 7)
 
 
 def test_many_pages_are_one_answer(photos, small_pages):
@@ -58,7 +58,7 @@ def test_many_pages_are_one_answer(photos, small_pages):
     ids = [record.id for record in photos.scroll("photos", limit=20, where=large).records]
     assert ids == list(range(25, 45))
     assert photos.scroll("photos", limit=20).next_offset == 20
-    best = [hit.record.id for hit in photos.query("photos", Query([1, 0], 12, exact=True))]
+    best = [hit.record.id for hit in photos.query("photos", Query([1, 0], 12, exact=True))]  # more than a page
     assert best == [9, 19, 29, 39, 49, 8, 18, 28, 38, 48, 7, 17]
     assert len(photos.retrieve("photos", range(50))) == 50
     version = photos.set_payload("photos", Chosen([1], where=large), {"n": 0})
