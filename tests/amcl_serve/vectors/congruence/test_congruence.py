@@ -7,18 +7,22 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from amcl_serve.vectors.index import grower
-from amcl_serve.vectors.store import SqliteStore
+from amcl_serve.vectors.store import GRAPHS, SqliteStore
 from tests.amcl_serve.vectors.congruence.scenario import Scenario
 from tests.milvus import Lite
 
 
 class Embedded:
+    """`kept` counts how often there were graphs when it was opened again."""
+
     snapshots = True
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.kept = folder, 0
 
     def open(self):
+        graphs = self.folder / GRAPHS
+        self.kept += graphs.is_dir() and any(graphs.iterdir())
         return SqliteStore(self.folder)
 
 
@@ -62,8 +66,9 @@ def run(engine, examples, steps):
     run_state_machine_as_test(lambda: Scenario(engine), settings=given)
 
 
-def test_scenarios(engine):
+def test_scenarios(engine, request):
     run(engine, 8 if isinstance(engine, Milvus) else 15, 30)
+    assert isinstance(engine, Milvus) or bool(engine.kept) == ("graph" in request.node.name)
 
 
 @pytest.mark.slow
