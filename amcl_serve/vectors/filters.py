@@ -52,11 +52,20 @@ class Sql:
     text: str
     parameters: tuple[Any, ...] = ()
     indexed: bool = False  # whether it is false but for what an index of payloads lists
+    listed: str | None = None  # the same as a query of that index alone, if it says all; with the same parameters
 
     @property
     def of_collection(self) -> str:
         """That a point is in a collection, written so that SQLite goes by the index of payloads if it can."""
         return "+collection = ?" if self.indexed else "collection = ?"
+
+    def rows_of(self, collection: int) -> tuple[str, tuple[Any, ...]]:
+        """A query of the numbers of the collection's points for which it is true, maybe more than once, and its
+        parameters. What an index says is not asked of the points again, each of which is to be looked up.
+        """
+        if self.listed is not None:
+            return self.listed, self.parameters
+        return f"SELECT id FROM points WHERE {self.of_collection} AND {self.text}", (collection, *self.parameters)
 
 
 def compile_filter(where: Filter | None, fields: Mapping[str, int] = _NO_FIELDS) -> Sql:
@@ -112,7 +121,10 @@ def _join(parts: list[Sql], operator: str) -> Sql:
     text = operator.join(part.text for part in parts)
     of_some, of_all = any(part.indexed for part in parts), all(part.indexed for part in parts)
     indexed = of_some if operator == " AND " else of_all
-    return Sql(f"({text})", tuple(p for part in parts for p in part.parameters), indexed)
+    lists = [part.listed for part in parts if part.listed is not None]
+    both = " INTERSECT " if operator == " AND " else " UNION "
+    listed = both.join(f"SELECT * FROM ({each})" for each in lists) if len(lists) == len(parts) else None
+    return Sql(f"({text})", tuple(p for part in parts for p in part.parameters), indexed, listed)
 
 
 def _match(condition: Mapping[str, Any], place: str, fields: Mapping[str, int]) -> Sql:
@@ -162,7 +174,8 @@ def _range(condition: Mapping[str, Any], place: str, fields: Mapping[str, int]) 
 
 
 def _listed(test: str, field: int, parameters: list[Any]) -> Sql:
-    return Sql(f"id IN (SELECT point FROM field_values WHERE field = ? AND {test})", (field, *parameters), indexed=True)
+    listed = f"SELECT point FROM field_values WHERE field = ? AND {test}"
+    return Sql(f"id IN ({listed})", (field, *parameters), indexed=True, listed=listed)
 
 
 def _has_id(condition: Mapping[str, Any], place: str, _: Mapping[str, int]) -> Sql:

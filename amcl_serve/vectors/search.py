@@ -28,6 +28,7 @@ from amcl_serve.vectors.sqlite.rows import (
     CollectionRow,
     collection_row,
     json_of,
+    named_row,
     no_vectors,
     point_record,
     row_ids,
@@ -53,6 +54,8 @@ class Search:
         self._lock = threading.Lock()  # of `_indexes`
         self._snapshots = Snapshots(folder)
         self._grower = Grower(self._made, self._keep, self._fetch)
+        self._loader = threading.Thread(target=self._load_kept, name="collections-loader", daemon=True)
+        self._loader.start()
 
     def query(self, name: str, query: Query, budget: Budget | None) -> list[Hit]:
         """As of the store."""
@@ -73,8 +76,7 @@ class Search:
                         found = index.search(vector, reach, exact=query.exact, width=query.width, fetch=fetch)
                 else:
                     condition = compile_filter(query.filter, fields.usable(connection, collection.id))
-                    sql = f"SELECT id FROM points WHERE {condition.of_collection} AND {condition.text}"
-                    only = row_ids(connection.execute(sql, (collection.id, *condition.parameters)))
+                    only = np.unique(row_ids(connection.execute(*condition.rows_of(collection.id))))
                     found = _among(connection, live, vector, reach, only, query, info)
                 return _ranked(connection, found, without, query, info.distance)
         raise NotReady("the collection's index is being made anew; try again soon")
@@ -89,6 +91,19 @@ class Search:
             self._forget(collection.id, live)
             raise
         return live
+
+    def _load_kept(self) -> None:
+        """Make the indexes of large collections, whose graphs are kept, before they are asked for."""
+        for collection in self._snapshots.kept():
+            try:
+                with self._reading() as connection:
+                    row = named_row(connection, collection)
+                if row is not None:
+                    self._live(row)
+            except NotReady:  # closed meanwhile
+                return
+            except Exception:  # the first query says so too
+                _log.exception("the index of a collection could not be made when it was opened")
 
     def _load(self, live: LiveIndex, collection: CollectionRow) -> tuple[Parts, int]:
         info = collection.info
@@ -167,6 +182,7 @@ class Search:
     def close(self) -> None:
         """Let go of all of them; their graphs are kept."""
         self._grower.close()
+        self._loader.join()
         for live in self._made():
             if live.made:
                 self._keep(live)

@@ -82,6 +82,11 @@ class Snapshots:
         rows = np.frombuffer(rest[:numbers], dtype="<i8").astype(np.int64)
         return Snapshot(rows, np.frombuffer(rest[numbers:], dtype=np.uint8))
 
+    def kept(self) -> list[int]:
+        """The collections of which something is kept."""
+        names = (path.stem for path in self._folder.glob(_NAME.format(collection="*")))
+        return sorted(int(name) for name in names if name.isdecimal())
+
     def forget(self, collection: int) -> None:
         """Remove what is kept of a collection's graph, if there is anything."""
         self._path(collection).unlink(missing_ok=True)

@@ -127,8 +127,7 @@ def _rows(connection: sqlite3.Connection, collection: CollectionRow, chosen: Cho
     found = connection.execute(sql, (collection.id, keys_of(chosen.ids))).fetchall()
     if chosen.where is not None:
         condition = compile_filter(chosen.where, fields.usable(connection, collection.id))
-        sql = f"SELECT id FROM points WHERE {condition.of_collection} AND {condition.text}"
-        found += connection.execute(sql, (collection.id, *condition.parameters)).fetchall()
+        found += connection.execute(*condition.rows_of(collection.id)).fetchall()
     return np.unique(row_ids(found))
 
 

@@ -1,5 +1,6 @@
 """Rows of the tables as the store's values, and back."""
 
+# ruff: noqa: S608
 from __future__ import annotations
 
 import sqlite3
@@ -19,6 +20,11 @@ RECORD = "SELECT key, version, vector, payload FROM points JOIN vectors USING (i
 DROPPED = "~"  # no name begins with it: of a collection that is gone and not yet deleted
 MAKING = "~~"  # of one that is not all there yet
 
+_ROW = (
+    "SELECT id, name, version, size, distance, model, digest, points, kind, precision, thumbnails, heads "
+    "FROM collections WHERE id = "
+)
+
 
 @dataclass(frozen=True)
 class CollectionRow:
@@ -32,13 +38,22 @@ class CollectionRow:
 def collection_row(connection: sqlite3.Connection, name: str) -> CollectionRow:
     """The collection called `name`, or by an alias of that name; raises CollectionNotFound."""
     sql = (
-        "SELECT id, name, version, size, distance, model, digest, points, kind, precision, thumbnails, heads "
-        "FROM collections WHERE id = coalesce("
+        f"{_ROW} coalesce("
         "(SELECT id FROM collections WHERE name = ?1), (SELECT collection FROM aliases WHERE name = ?1))"
     )
     row = None if name.startswith(DROPPED) else connection.execute(sql, (name,)).fetchone()
     if row is None:
         raise CollectionNotFound(f"no collection {name!r}")
+    return _row(row)
+
+
+def named_row(connection: sqlite3.Connection, collection: int) -> CollectionRow | None:
+    """The collection with that number, if there is one that has a name."""
+    row = connection.execute(f"{_ROW} ? AND name NOT LIKE '{DROPPED}%'", (collection,)).fetchone()
+    return None if row is None else _row(row)
+
+
+def _row(row: tuple[Any, ...]) -> CollectionRow:
     collection, own, version, size, distance, model, digest, points, kind, precision, thumbnails, heads = row
     recorded = None if digest is None else ModelRef(model, digest, size)
     kept = {"thumbnails": bool(thumbnails), "heads": bool(heads)}

@@ -28,8 +28,7 @@ class SqliteScan:
         with readers.reading(budget) as connection:
             collection = collection_row(connection, name)
             condition = compile_filter(where, fields.usable(connection, collection.id))
-            sql = f"SELECT id FROM points WHERE {condition.of_collection} AND {condition.text}"
-            self.rows = row_ids(connection.execute(sql, (collection.id, *condition.parameters)))
+            self.rows = np.unique(row_ids(connection.execute(*condition.rows_of(collection.id))))
         self.key: Hashable = collection.id
         self.info = collection.info
 
