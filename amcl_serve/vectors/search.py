@@ -27,6 +27,7 @@ from amcl_serve.vectors.sqlite.rows import (
     LISTED,
     CollectionRow,
     collection_row,
+    distinct_ids,
     json_of,
     named_row,
     no_vectors,
@@ -76,7 +77,7 @@ class Search:
                         found = index.search(vector, reach, exact=query.exact, width=query.width, fetch=fetch)
                 else:
                     condition = compile_filter(query.filter, fields.usable(connection, collection.id))
-                    only = np.unique(row_ids(connection.execute(*condition.rows_of(collection.id))))
+                    only = distinct_ids(connection.execute(*condition.rows_of(collection.id)))
                     found = _among(connection, live, vector, reach, only, query, info)
                 return _ranked(connection, found, without, query, info.distance)
         raise NotReady("the collection's index is being made anew; try again soon")

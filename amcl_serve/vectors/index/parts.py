@@ -61,10 +61,10 @@ class Parts:
 
         `only` restricts the search to these rows; `fetch` reads vectors, of which an index may have codes alone.
         """
-        found = self.rest.search(vector, count, only)
         if self.graph is None:
-            return found
-        return found + self.graph.best(vector, count, only, exact=exact, width=width, fetch=fetch)
+            return self.rest.search(vector, count, only)
+        found = self.graph.best(vector, count, only, exact=exact, width=width, fetch=fetch)
+        return found + self.rest.search(vector, count, only) if len(self.rest) else found
 
     def lacks(self, rows: Rows) -> Rows:
         """Those of `rows` that are not there."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,11 @@ def point_record(connection: sqlite3.Connection, collection: CollectionRow, poin
 def row_ids(rows: Iterable[tuple[Any, ...]]) -> Rows:
     """The first column, ascending."""
     return np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
+
+
+def distinct_ids(rows: Iterable[tuple[int]]) -> Rows:
+    """The only column, ascending, each once."""
+    return np.unique(np.fromiter(chain.from_iterable(rows), dtype=np.int64))
 
 
 def vectors_of(blobs: Iterable[bytes]) -> Vectors:

@@ -14,7 +14,7 @@ from amcl_serve.vectors.filters import compile_filter
 from amcl_serve.vectors.scan import Stored
 from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.readers import Readers
-from amcl_serve.vectors.sqlite.rows import LISTED, collection_row, json_of, row_ids
+from amcl_serve.vectors.sqlite.rows import LISTED, collection_row, distinct_ids, json_of, row_ids
 from amcl_serve.vectors.types import Filter, Rows, Vectors
 from amcl_serve.vectors.values import key_to_id
 
@@ -28,7 +28,7 @@ class SqliteScan:
         with readers.reading(budget) as connection:
             collection = collection_row(connection, name)
             condition = compile_filter(where, fields.usable(connection, collection.id))
-            self.rows = np.unique(row_ids(connection.execute(*condition.rows_of(collection.id))))
+            self.rows = distinct_ids(connection.execute(*condition.rows_of(collection.id)))
         self.key: Hashable = collection.id
         self.info = collection.info
 
