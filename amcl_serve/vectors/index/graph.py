@@ -55,9 +55,12 @@ class GraphIndex(ExactIndex):
         for part, found in vectors:
             places = np.searchsorted(rows, part)
             assert (rows[places] == part).all()
-            block = np.zeros((int(places[-1]) + 1 - flat.ntotal, self._size), np.float32)  # zeros for what is gone
-            block[places - flat.ntotal] = found
-            flat.add(block)
+            if int(places[-1]) + 1 - flat.ntotal == len(part):  # nothing is gone
+                flat.add(found)
+            else:
+                block = np.zeros((int(places[-1]) + 1 - flat.ntotal, self._size), np.float32)  # zeros for what is gone
+                block[places - flat.ntotal] = found
+                flat.add(block)
             alive[places] = True
         flat.add(np.zeros((len(rows) - flat.ntotal, self._size), np.float32))
         graph.storage, graph.own_fields = flat, False

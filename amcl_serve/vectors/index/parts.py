@@ -125,6 +125,9 @@ class Parts:
             for rows, found in vectors:
                 places = np.minimum(np.searchsorted(kept.rows, rows), len(kept.rows) - 1)
                 known = kept.rows[places] == rows
+                if known.all():
+                    yield rows, found
+                    continue
                 self.rest.add(rows[~known], found[~known])
                 if known.any():
                     yield rows[known], found[known]
