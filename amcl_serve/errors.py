@@ -9,7 +9,8 @@ AmclError
 ├── NotFound                    404 not_found
 │   ├── ModelNotFound           404 model_not_found
 │   ├── CollectionNotFound      404 collection_not_found
-│   └── PointNotFound           404 point_not_found
+│   ├── PointNotFound           404 point_not_found
+│   └── SnapshotNotFound        404 snapshot_not_found
 ├── Conflict                    409 conflict
 │   ├── CollectionExists        409 collection_exists
 │   ├── CollectionMismatch      409 collection_mismatch

@@ -99,7 +99,7 @@ def _complete(path: str, operation: dict[str, Any], about: About, *, keys: bool)
     responses = operation["responses"]
     responses.pop("default", None)  # it stood for the errors
     for response in responses.values():
-        response["headers"] = _references(*_ALL, *(_TIMES if about.images else ()))
+        response["headers"] = response.get("headers", {}) | _references(*_ALL, *(_TIMES if about.images else ()))
         if "application/x-npy" in response.get("content", {}):
             response["headers"] |= _references("x-model-digest", "x-failed-indices")
         if NDJSON in response.get("content", {}):  # OpenAPI 3.1 has no word for a shape of lines

@@ -15,7 +15,7 @@ from amcl_serve.http.guards.keys import Keys
 from amcl_serve.http.metrics import Metrics
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.analysis.analyses import Analyses
-from amcl_serve.vectors.types import VectorStore
+from amcl_serve.vectors.protocol import VectorStore
 
 
 class Server:

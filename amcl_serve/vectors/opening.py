@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from amcl_serve.errors import StorageError
 from amcl_serve.settings import Settings
+from amcl_serve.vectors.protocol import VectorStore
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import VectorStore
 
 MILVUS = "milvus://"
 

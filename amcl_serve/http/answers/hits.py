@@ -13,7 +13,8 @@ from amcl_serve.http.answers.pairs import Pairing
 from amcl_serve.http.reading.targets import Chance, Target
 from amcl_serve.http.shapes.search import CANDIDATES, QueryOptions, SearchParams
 from amcl_serve.vectors.budget import Budget
-from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH, Hit, Order, Query, Record, VectorStore
+from amcl_serve.vectors.protocol import VectorStore
+from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH, Hit, Order, Query, Record
 
 GroupId = int | str
 

@@ -38,7 +38,8 @@ from amcl_serve.http.shapes.search import (
     QueryResult,
 )
 from amcl_serve.vectors.budget import Budget
-from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH, VectorStore
+from amcl_serve.vectors.protocol import VectorStore
+from amcl_serve.vectors.types import MAX_LIMIT, MAX_REACH
 
 router = routes("/collections", tag="collections")
 

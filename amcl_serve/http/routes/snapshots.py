@@ -30,6 +30,14 @@ from amcl_serve.vectors.types import CollectionSnapshot
 router = routes("/collections", tag="collections")
 
 _ERRORS = (NotReady, InvalidRequest, CollectionNotFound)
+_TEXT = {"schema": {"type": "string"}}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "headers": dict.fromkeys(("accept-ranges", "content-disposition", "etag", "last-modified"), _TEXT),
+        "description": "The file, or the part of it that a `Range` asks for",
+    }
+}
 
 
 @router.get("/{name}/snapshots", summary="Snapshots", response_model=Envelope[list[SnapshotDescription]])
@@ -59,7 +67,7 @@ async def recover(request: Request, name: str, started: Started) -> Response:
     return enveloped(True, started)
 
 
-@router.get("/{name}/snapshots/{snapshot}", summary="Download a snapshot", response_class=FileResponse)
+@router.get("/{name}/snapshots/{snapshot}", summary="Download a snapshot", response_class=FileResponse, responses=_FILE)
 @about(Access.READ, *_ERRORS, SnapshotNotFound)
 async def download(request: Request, name: str, snapshot: str) -> Response:
     """The file."""

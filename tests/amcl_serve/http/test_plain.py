@@ -74,7 +74,7 @@ def test_both_ways_count_for_the_same_route(settings: Settings) -> None:
 
 @pytest.mark.parametrize("query", ["", "?normalize=1"])
 def test_a_bug_is_500_and_the_servers_to_log(client: TestClient, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def bug(images: object) -> None:
+    async def bug(images: object, **options: object) -> None:
         raise ZeroDivisionError
 
     app = client.app

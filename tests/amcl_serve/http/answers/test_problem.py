@@ -93,7 +93,7 @@ def test_a_full_queue_refuses_the_whole_request(client: TestClient, monkeypatch:
     app = client.app
     assert isinstance(app, FastAPI)
 
-    async def full(images: object) -> None:
+    async def full(images: object, **options: object) -> None:
         raise Overloaded("the queue is full; try again soon")
 
     monkeypatch.setattr(app.state.server.registry.get().engine, "embed", full)
