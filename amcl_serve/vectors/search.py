@@ -28,9 +28,9 @@ from amcl_serve.vectors.sqlite.rows import (
     CollectionRow,
     collection_row,
     distinct_ids,
+    fetched,
     json_of,
     named_row,
-    no_vectors,
     point_record,
     row_ids,
     vectors_of,
@@ -73,7 +73,7 @@ class Search:
                     with live.searching() as (index, version):
                         if version != collection.version:
                             continue
-                        fetch = partial(_fetched, connection, info.size)
+                        fetch = partial(fetched, connection, info.size)
                         found = index.search(vector, reach, exact=query.exact, width=query.width, fetch=fetch)
                 else:
                     condition = compile_filter(query.filter, fields.usable(connection, collection.id))
@@ -118,7 +118,7 @@ class Search:
                     if info.index.coded:
                         sql = "SELECT id FROM points WHERE collection = ?"
                         rows = row_ids(connection.execute(sql, (collection.id,)))
-                        index.restore_coded(kept, rows, partial(_fetched, connection, info.size))
+                        index.restore_coded(kept, rows, partial(fetched, connection, info.size))
                     else:
                         index.restore(kept, _stored(connection, collection.id))
                 except (ValueError, RuntimeError):
@@ -146,7 +146,7 @@ class Search:
     def _fetch(self, rows: Rows) -> tuple[Rows, Vectors]:
         """Those of the rows that there are, ascending, and their vectors, which no row ever changes."""
         with self._reading() as connection:
-            return _fetched(connection, 0, rows)
+            return fetched(connection, 0, rows)
 
     def follow(self, written: tuple[int, Change]) -> None:
         """Bring the index up to a committed write; one that cannot follow is dropped and built anew when needed."""
@@ -211,17 +211,6 @@ def _stored(connection: sqlite3.Connection, collection: int) -> Iterator[tuple[R
             yield rows, vectors_of(vector for (vector,) in connection.execute(sql, (json_of(rows),)))
 
 
-def _fetched(connection: sqlite3.Connection, size: int, rows: Rows) -> tuple[Rows, Vectors]:
-    """Those of the rows that there are, ascending, and their vectors [N, size]."""
-    if not len(rows):
-        return rows, no_vectors(size)
-    sql = f"SELECT id, vector FROM vectors WHERE id IN {LISTED} ORDER BY id"
-    found = connection.execute(sql, (json_of(rows),)).fetchall()
-    if not found:
-        return rows[:0], no_vectors(size)
-    return row_ids(found), vectors_of(vector for _, vector in found)
-
-
 def _among(
     connection: sqlite3.Connection,
     live: LiveIndex,
@@ -233,7 +222,7 @@ def _among(
 ) -> Found:
     """The best of the rows `only`, those among them that the index does not have, or no more, included."""
     with live.searching() as (index, _):
-        fetch = partial(_fetched, connection, info.size)
+        fetch = partial(fetched, connection, info.size)
         found = index.search(vector, count, only, exact=query.exact, width=query.width, fetch=fetch)
         missing = index.lacks(only)
     if not len(missing):

@@ -86,6 +86,15 @@ def vectors_of(blobs: Iterable[bytes]) -> Vectors:
     return np.frombuffer(b"".join(found), dtype="<f4").reshape(len(found), -1)
 
 
+def fetched(connection: sqlite3.Connection, size: int, rows: Rows) -> tuple[Rows, Vectors]:
+    """Those of the rows that there are, ascending, and their vectors float32 [N, size]."""
+    sql = f"SELECT id, vector FROM vectors WHERE id IN {LISTED} ORDER BY id"
+    found = connection.execute(sql, (json_of(rows),)).fetchall()
+    if not found:
+        return rows[:0], no_vectors(size)
+    return row_ids(found), vectors_of(vector for _, vector in found)
+
+
 def keys_of(points: Iterable[PointId]) -> str:
     """The ids as `key` has them: the parameter of LISTED."""
     return orjson.dumps([id_to_key(point) for point in points]).decode()

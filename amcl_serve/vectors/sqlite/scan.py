@@ -7,14 +7,12 @@ import sqlite3
 from collections.abc import Hashable
 from contextlib import AbstractContextManager
 
-import numpy as np
-
 from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.filters import compile_filter
 from amcl_serve.vectors.scan import Stored
 from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.readers import Readers
-from amcl_serve.vectors.sqlite.rows import LISTED, collection_row, distinct_ids, json_of, row_ids
+from amcl_serve.vectors.sqlite.rows import LISTED, collection_row, distinct_ids, fetched, json_of
 from amcl_serve.vectors.types import Filter, Rows, Vectors
 from amcl_serve.vectors.values import key_to_id
 
@@ -34,11 +32,8 @@ class SqliteScan:
 
     def vectors(self, rows: Rows) -> tuple[Rows, Vectors]:
         """Those of `rows`, ascending, that are still there, and their vectors float32 [N, size]."""
-        sql = f"SELECT id, vector FROM vectors WHERE id IN {LISTED} ORDER BY id"
         with self._reading() as connection:
-            found = connection.execute(sql, (json_of(rows),)).fetchall()
-        numbers = np.frombuffer(b"".join([vector for _, vector in found]), dtype="<f4")
-        return row_ids(found), numbers.reshape(len(found), self.info.size)
+            return fetched(connection, self.info.size, rows)
 
     def points(self, rows: Rows) -> dict[int, Stored]:
         """Those of `rows` that are still there."""
