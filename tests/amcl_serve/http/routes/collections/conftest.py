@@ -15,7 +15,15 @@ from tests.amcl_serve.http.routes.collections.asking import (
 from tests.milvus import Lite
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("milvus", marks=pytest.mark.slow)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each engine's server, but for what Milvus has nothing like."""
+    if "server" in metafunc.fixturenames:
+        alone = metafunc.definition.get_closest_marker("sqlite_only") is not None
+        others = [] if alone else [pytest.param("milvus", marks=pytest.mark.slow)]
+        metafunc.parametrize("server", ["sqlite", *others], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def server(
     request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:

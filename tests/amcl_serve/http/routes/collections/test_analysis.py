@@ -37,6 +37,7 @@ from tests.amcl_serve.http.routes.collections.asking import (
 from tests.fakes import CALIBRATION, make_bundle
 from tests.images import photo
 
+pytestmark = pytest.mark.sqlite_only
 DUPLICATES, OUTLIERS, SAMPLE = f"{URL}/duplicates", f"{URL}/outliers", f"{URL}/sample"
 
 
@@ -228,15 +229,15 @@ def test_by_probability_without_a_calibration(tmp_path: Path) -> None:
         refused(client.post(DUPLICATES, json={"probability": 0.7}), 422, "invalid_request", "is not loaded")
 
 
-LONG = {"limit": 10_000}  # the sample of as many, each with all others
+LONG = {"limit": 10_000}  # the sample of all: reads 64 MiB 8,192 times, half a minute at 16 GB/s
 
 
 def fill(server: Server) -> None:
     with httpx.Client(base_url=server.url, timeout=60) as http:
-        vectors = np.random.default_rng(0).normal(size=(3000, 1024))
-        assert http.put("/collections/wide", json={"vectors": {"size": 1024, "distance": "Cosine"}}).is_success
-        for first in range(0, 3000, 500):
-            points = [{"id": first + i, "vector": v} for i, v in enumerate(vectors[first : first + 500])]
+        vectors = np.random.default_rng(0).integers(-9, 10, (8192, 2048))  # short as JSON
+        assert http.put("/collections/wide", json={"vectors": {"size": 2048, "distance": "Cosine"}}).is_success
+        for first in range(0, len(vectors), 256):
+            points = [{"id": first + i, "vector": v} for i, v in enumerate(vectors[first : first + 256])]
             content = orjson.dumps({"points": points}, option=orjson.OPT_SERIALIZE_NUMPY)
             headers = {"content-type": "application/json"}
             assert http.put("/collections/wide/points", content=content, headers=headers).is_success
@@ -267,7 +268,7 @@ def test_a_stop_ends_it(tiny_bundle: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def process(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with so many points that to compare all takes longer than it is given."""
-    flags = ("--analysis-deadline", "1.5", "--analysis-threads", "1")
+    flags = ("--analysis-deadline", "3", "--analysis-threads", "1")
     with serving(tiny_bundle, tmp_path_factory.mktemp("server"), *flags) as server:
         fill(server)
         yield server
@@ -296,4 +297,4 @@ def test_one_whose_client_has_left_ends_and_others_come_to_their_turn(process: S
     began = time.monotonic()
     answer = httpx.post(f"{process.url}/collections/few/sample", json={}, timeout=30)
     assert json.loads(answer.text.splitlines()[-1])["result"] == {"points": 1, "radius": 0.0}
-    assert time.monotonic() - began < 3  # six of them, one after another, would take nine seconds
+    assert time.monotonic() - began < 6  # six of them, one after another, would take eighteen seconds

@@ -84,7 +84,7 @@ def test_another_model_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
         assert ok(client.get(URL))["points_count"] == 1
 
 
-@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
+@pytest.mark.sqlite_only
 def test_a_second_server_on_the_same_folder_is_refused(server: TestClient) -> None:
     second = TestClient(create_app(server.app.state.server.settings))  # type: ignore[attr-defined]
     with pytest.raises(StorageError, match="in use by another server"):

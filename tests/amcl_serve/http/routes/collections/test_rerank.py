@@ -15,6 +15,7 @@ from tests.amcl_serve.http.routes.collections.asking import data_uri, files, mak
 from tests.fakes import D, make_bundle
 from tests.images import photo
 
+pytestmark = pytest.mark.sqlite_only
 URL = "/collections/paired"
 POINTS = f"{URL}/points"
 IMAGES = 24

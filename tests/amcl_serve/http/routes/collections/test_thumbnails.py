@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 from io import BytesIO
 
+import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.amcl_serve.http.routes.collections.asking import A_UUID, data_uri, files, ok, refused, unit
 from tests.images import photo
 
+pytestmark = pytest.mark.sqlite_only
 URL = "/collections/seen"
 POINTS = f"{URL}/points"
 
