@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
-from amcl_serve.evaluation.knn import knn_accuracy
+from amcl_serve.metrics.knn import knn_accuracy
 from amcl_serve.model.bundle import InputSpec, Metric
 from amcl_serve.model.encoder import Embeddings
 from amcl_serve.model.pair_scorer import PairScorer

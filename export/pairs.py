@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.evaluation.calibration import fit_calibration, probability, reliability
-from amcl_serve.evaluation.head_score import WEIGHTINGS, Weighting, head_score, log_density
-from amcl_serve.evaluation.risk_coverage import area_under_risk_coverage
-from amcl_serve.evaluation.separation import auroc, separation
+from amcl_serve.metrics.calibration import fit_calibration, probability, reliability
+from amcl_serve.metrics.head_score import WEIGHTINGS, Weighting, head_score, log_density
+from amcl_serve.metrics.risk_coverage import area_under_risk_coverage
+from amcl_serve.metrics.separation import auroc, separation
 from amcl_serve.model.bundle import Calibration, Metric, PairScore
 
 Floats = npt.NDArray[np.float64]

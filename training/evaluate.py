@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amcl_serve.evaluation.label_free import LEAST_IMAGES
+from amcl_serve.metrics.label_free import LEAST_IMAGES
 from training import data
 from training.data import Labelled, Subset
 from training.report import pages

@@ -1,4 +1,6 @@
-"""Metrics in pure numpy: nearest neighbours, pair separation, calibration, geometry of embeddings.
+"""What embeddings are worth on somebody's images: a dataset, a protocol, one runner, a result.
 
-The one room that training, export and serving share, so that no metric exists twice.
+    run(dataset, embedder, protocol, progress) -> Result
+
+The command, the routes, the page, training and export call the one runner; whoever calls it brings the embedder.
 """

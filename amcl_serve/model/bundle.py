@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from amcl_serve.errors import BundleError, InvalidRequest
-from amcl_serve.evaluation.head_score import Weighting
+from amcl_serve.metrics.head_score import Weighting
 
 SCHEMA_VERSION: Final = 1
 CARD_FILE = "card.json"
@@ -72,7 +72,7 @@ class Whitening(_Part):
 
 
 class PairScore(_Part):
-    """How heads become one score (`amcl_serve.evaluation.head_score`); the export keeps what tells pairs apart best.
+    """How heads become one score (`amcl_serve.metrics.head_score`); the export keeps what tells pairs apart best.
 
     Of a model without heads it says nothing: the score is the cosine of the features.
     """

@@ -2,7 +2,7 @@
 
 Of C heads with cosine s_c and temperature τ_c:
 
-    score       = Σ_c w_c s_c / Σ_c w_c          in [-1, 1]; the card says which weights (`evaluation.head_score`)
+    score       = Σ_c w_c s_c / Σ_c w_c          in [-1, 1]; the card says which weights (`metrics.head_score`)
     uncertainty = C / Σ_c 1/τ_c                  the harmonic mean of the temperatures, which are variances
     probability = 1 / (1 + exp(-(slope · score + intercept)))
 
@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from amcl_serve.evaluation.calibration import probability
-from amcl_serve.evaluation.head_score import head_score
+from amcl_serve.metrics.calibration import probability
+from amcl_serve.metrics.head_score import head_score
 from amcl_serve.model.bundle import TEMPERATURE_FILE, Bundle, ModelCard
 from amcl_serve.model.encoder import Embeddings, unit_norm
 from amcl_serve.model.sessions import FLOAT, check_graph, open_session

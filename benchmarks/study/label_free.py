@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from amcl_serve.evaluation.knn import knn_accuracy
+from amcl_serve.metrics.knn import knn_accuracy
 from benchmarks.study.budget import Budget, Failed, OutOfTime, add_budget, append, pretrain, read
 from benchmarks.study.label_free_plan import PLANS, Plan, make_images
 from benchmarks.study.label_free_print import render

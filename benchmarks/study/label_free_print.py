@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from amcl_serve.evaluation.label_free import PRESETS
+from amcl_serve.metrics.label_free import PRESETS
 
 DRAWS = 10_000  # of the bootstrap
 KNN = "knn_20"

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from amcl_serve.evaluation.knn import knn_accuracy
-from amcl_serve.evaluation.linear_probe import linear_probe
+from amcl_serve.metrics.knn import knn_accuracy
+from amcl_serve.metrics.linear_probe import linear_probe
 from export.pairs import Pairs, judge
 from training import data
 from training.config import serialization

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amcl_serve.evaluation.knn import knn_accuracy
+from amcl_serve.metrics.knn import knn_accuracy
 from benchmarks.study import lite0
 from benchmarks.study.budget import Budget, Failed, OutOfTime, add_budget, append, pretrain, read
 from export import whiten

@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from amcl_serve.evaluation.risk_coverage import area_under_risk_coverage
 from amcl_serve.hosting.opening import find_bundle
+from amcl_serve.metrics.risk_coverage import area_under_risk_coverage
 from amcl_serve.model.bundle import Bundle
 from amcl_serve.model.encoder import Embeddings, Encoder
 from amcl_serve.model.pair_scorer import PairScorer, PairScores

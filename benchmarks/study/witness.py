@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from amcl_serve.evaluation.knn import knn_accuracy
+from amcl_serve.metrics.knn import knn_accuracy
 from amcl_serve.model.bundle import MODELS_DIR, Bundle
 from amcl_serve.model.encoder import Encoder
 from export import whiten

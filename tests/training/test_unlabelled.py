@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from amcl_serve.evaluation.label_free import PRESETS
+from amcl_serve.metrics.label_free import PRESETS
 from tests.images import photo
 from tests.training.command import OF, train
 from tests.training.test_evaluate import make_run

@@ -1,4 +1,4 @@
-"""A backbone on images as they are: its features, and kNN by the one metric of `amcl_serve.evaluation`."""
+"""A backbone on images as they are: its features, and kNN by the one metric of `amcl_serve.metrics`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from amcl_serve.evaluation.knn import knn_accuracy
+from amcl_serve.metrics.knn import knn_accuracy
 from training.config import Config
 from training.data import Labelled, Numbers, Plain, Subset, leave_signals_to_the_parent
 from training.machine.precision import mixed_precision

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from amcl_serve.evaluation.label_free import LEAST_IMAGES, PRESETS, LabelFree
+from amcl_serve.metrics.label_free import LEAST_IMAGES, PRESETS, LabelFree
 from training import data
 from training.augment import Augmentation
 from training.config import AugmentConfig, Config

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy.typing as npt
 
-from amcl_serve.evaluation import label_free as metrics
-from amcl_serve.evaluation.label_free import LabelFree, ViewScores
+from amcl_serve.metrics import label_free as metrics
+from amcl_serve.metrics.label_free import LabelFree, ViewScores
 from training.judging.pairs import Pairs
 
 
 def label_free(features: npt.ArrayLike, pairs: Mapping[str, Pairs]) -> LabelFree:
-    """`amcl_serve.evaluation.label_free` of features [N, D] and the pairs that `measure_pairs` found, by preset."""
+    """`amcl_serve.metrics.label_free` of features [N, D] and the pairs that `measure_pairs` found, by preset."""
     views = {
         preset: ViewScores(each.positive.feature, each.negative.feature, each.positive.score, each.negative.score)
         for preset, each in pairs.items()

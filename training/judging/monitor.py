@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from amcl_serve.evaluation.geometry import effective_rank, feature_spread
+from amcl_serve.metrics.geometry import effective_rank, feature_spread
 from training.config import TemperatureConfig
 from training.methods.base import Seen
 from training.model.temperature import AdaptiveTemperature, Temperature

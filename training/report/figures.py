@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from amcl_serve.evaluation.separation import Separation
+from amcl_serve.metrics.separation import Separation
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from amcl_serve.errors import AmclError
-from amcl_serve.evaluation import label_free as metrics
-from amcl_serve.evaluation.knn import knn_accuracy
-from amcl_serve.evaluation.label_free import LabelFree
-from amcl_serve.evaluation.linear_probe import LinearProbe, linear_probe
-from amcl_serve.evaluation.retrieval import Retrieval, retrieval
+from amcl_serve.metrics import label_free as metrics
+from amcl_serve.metrics.knn import knn_accuracy
+from amcl_serve.metrics.label_free import LabelFree
+from amcl_serve.metrics.linear_probe import LinearProbe, linear_probe
+from amcl_serve.metrics.retrieval import Retrieval, retrieval
 from training.data import Labelled, Subset
 from training.judging import inference
 from training.judging.label_free import label_free

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from amcl_serve.evaluation import label_free as metrics
-from amcl_serve.evaluation.label_free import LabelFree
+from amcl_serve.metrics import label_free as metrics
+from amcl_serve.metrics.label_free import LabelFree
 from training.config import Config
 from training.report import figures
 from training.report.figures import HistogramRow, TemperatureRow

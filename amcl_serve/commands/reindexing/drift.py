@@ -12,7 +12,7 @@ import numpy.typing as npt
 from amcl_serve.client import Client
 from amcl_serve.commands.bulk.progress import printable
 from amcl_serve.errors import PointNotFound
-from amcl_serve.evaluation.drift import neighbour_overlap, rank_correlation
+from amcl_serve.metrics.drift import neighbour_overlap, rank_correlation
 
 SEED = 0
 NEIGHBOURS = 10

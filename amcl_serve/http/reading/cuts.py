@@ -8,8 +8,8 @@ from typing import Any
 import numpy.typing as npt
 
 from amcl_serve.errors import InvalidRequest
-from amcl_serve.evaluation.calibration import probability, score_of
 from amcl_serve.hosting.registry import Registry
+from amcl_serve.metrics.calibration import probability, score_of
 from amcl_serve.model.bundle import Calibration
 from amcl_serve.vectors.types import CollectionInfo
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from amcl_serve.errors import BundleError
-from amcl_serve.evaluation.head_score import Weighting
+from amcl_serve.metrics.head_score import Weighting
 from amcl_serve.model import pair_scorer as pairs
 from amcl_serve.model.bundle import Bundle, PairScore
 from amcl_serve.model.encoder import Embeddings

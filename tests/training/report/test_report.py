@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from amcl_serve.evaluation.separation import separation
+from amcl_serve.metrics.separation import separation
 from training.data import FolderImages, Subset
 from training.judging.pairs import Pairs, PairScores
 from training.report import figures, pages

@@ -19,9 +19,9 @@ import pytest
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
-from amcl_serve.evaluation.calibration import probability
 from amcl_serve.http.app import create_app
 from amcl_serve.http.shapes.analysis import DuplicatesLine, OutliersLine, SampleLine
+from amcl_serve.metrics.calibration import probability
 from benchmarks.processes import Server, serving
 from tests.amcl_serve.http.connections import request as raw
 from tests.amcl_serve.http.routes.collections.asking import (

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from amcl_serve.evaluation import geometry
-from amcl_serve.evaluation.geometry import alignment, alpha_req, effective_rank, feature_spread, uniformity
+from amcl_serve.metrics import geometry
+from amcl_serve.metrics.geometry import alignment, alpha_req, effective_rank, feature_spread, uniformity
 
 
 @pytest.fixture

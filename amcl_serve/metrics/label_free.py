@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.evaluation.calibration import fit_calibration, probability, reliability
-from amcl_serve.evaluation.checks import features_of
-from amcl_serve.evaluation.geometry import alpha_req, effective_rank, uniformity
-from amcl_serve.evaluation.separation import auroc
+from amcl_serve.metrics.calibration import fit_calibration, probability, reliability
+from amcl_serve.metrics.checks import features_of
+from amcl_serve.metrics.geometry import alpha_req, effective_rank, uniformity
+from amcl_serve.metrics.separation import auroc
 
 # Kinds of augmentation: a crop, b blur, c colour dropping, d colour distortion, e flip; each by itself, and all.
 PRESETS = ("a", "b", "c", "d", "e", "abcde")

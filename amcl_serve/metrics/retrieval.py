@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.evaluation.checks import labelled, unit_rows
+from amcl_serve.metrics.checks import labelled, unit_rows
 
 _CHUNK_BYTES = 64 * 1024 * 1024  # of one block of similarities; the order of each takes twice as much
 

@@ -11,7 +11,7 @@ from typing import Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.evaluation.checks import labelled, unit_rows
+from amcl_serve.metrics.checks import labelled, unit_rows
 
 Weighting = Literal["uniform", "exponential"]
 

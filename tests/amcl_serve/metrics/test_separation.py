@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from amcl_serve.evaluation.separation import auroc, separation
+from amcl_serve.metrics.separation import auroc, separation
 
 scores = st.lists(st.integers(-3, 3).map(lambda n: n / 4), min_size=1, max_size=30)  # few values: many ties
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amcl_serve.evaluation.head_score import head_score, log_density
+from amcl_serve.metrics.head_score import head_score, log_density
 
 
 def test_heads_weigh_by_the_inverse_of_their_variance():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from amcl_serve.evaluation.drift import neighbour_overlap, rank_correlation
+from amcl_serve.metrics.drift import neighbour_overlap, rank_correlation
 
 
 @pytest.mark.parametrize("values", [1000, 7])  # distinct numbers, and many ties

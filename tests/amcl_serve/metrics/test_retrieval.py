@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from amcl_serve.evaluation import retrieval as module
-from amcl_serve.evaluation.retrieval import retrieval
+from amcl_serve.metrics import retrieval as module
+from amcl_serve.metrics.retrieval import retrieval
 
 
 def blobs(count, *, seed, classes=4, dims=6):

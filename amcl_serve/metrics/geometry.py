@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.evaluation.checks import features_of, unit_rows
+from amcl_serve.metrics.checks import features_of, unit_rows
 
 _CHUNK_ROWS = 1024
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.evaluation.checks import labelled
+from amcl_serve.metrics.checks import labelled
 
 REGULARISATIONS = (1e-1, 1e-2, 1e-3, 1e-4)
 

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from amcl_serve.evaluation.linear_probe import linear_probe
+from amcl_serve.metrics.linear_probe import linear_probe
 
 
 def blobs(count, *, seed, classes=3, dims=5, noise=1.0):

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from amcl_serve.evaluation.risk_coverage import area_under_risk_coverage, risk_at_coverage
+from amcl_serve.metrics.risk_coverage import area_under_risk_coverage, risk_at_coverage
 
 
 def loop(confidence, correct):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
-from amcl_serve.evaluation import knn
-from amcl_serve.evaluation.knn import knn_accuracy
+from amcl_serve.metrics import knn
+from amcl_serve.metrics.knn import knn_accuracy
 
 
 def blobs(count, *, classes=5, dims=8, noise=0.9, seed=0):

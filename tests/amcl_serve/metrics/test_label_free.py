@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from amcl_serve.evaluation.label_free import LEAST_IMAGES, PRESETS, ViewScores, label_free
+from amcl_serve.metrics.label_free import LEAST_IMAGES, PRESETS, ViewScores, label_free
 
 
 def unit(x):

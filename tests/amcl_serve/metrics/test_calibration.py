@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from amcl_serve.evaluation.calibration import fit_calibration, probability, reliability, score_of
+from amcl_serve.metrics.calibration import fit_calibration, probability, reliability, score_of
 
 
 def drawn(count, slope, intercept, seed=0):

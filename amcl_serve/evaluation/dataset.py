@@ -1,0 +1,31 @@
+"""What an evaluation looks at: images with names, and perhaps labels, or pairs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of a dataset's images by number: first [P], second [P], and whether both show the same thing [P]."""
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    same: npt.NDArray[np.bool_]
+
+
+class Dataset(Protocol):
+    """N images, read one by one; none is held."""
+
+    name: str  # for people: a folder, a file, a collection
+    names: Sequence[str]  # [N], of each image
+    labels: Sequence[str] | None  # [N], None where nobody gave any
+    pairs: Pairs | None  # None where nobody gave any
+
+    def read(self, index: int) -> bytes:
+        """The file of one image. Raises AmclError where it is gone or cannot be read."""
