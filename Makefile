@@ -5,7 +5,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
-COMPUTING := tests/contract tests/export tests/training# on one core each; the others watch clocks, and run alone
+COMPUTING := tests/contract tests/export tests/training tests/amcl_serve/metrics tests/amcl_serve/vectors# on one core each; the others watch clocks, and run alone
 PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
