@@ -10,7 +10,7 @@ PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check client openapi bench-model bench-training bench-serving bench-overload bench-retrieval bench-stores soak \
+.PHONY: help install serve test test-slow check docs client openapi bench-model bench-training bench-serving bench-overload bench-retrieval bench-stores soak \
 	fuzz chromium nginx wrk clean
 
 help: ## list the targets
@@ -28,13 +28,16 @@ test: .venv-dev/.stamp chromium nginx ## run the tests that are not slow
 test-slow: .venv-dev/.stamp .venv-clients/.stamp chromium nginx ## run the slow tests
 	$(DEV)/python -m pytest -m slow
 
-check: .venv-dev/.stamp ## style, types, import rules, no registry host in any file
+check: .venv-dev/.stamp docs ## style, types, import rules, no registry host in any file, links of the docs
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
 	$(DEV)/mypy
 	$(DEV)/lint-imports
 	@! git grep -nIE 'pypi[.]org|pythonhosted[.]org|npmjs[.](org|com)|deb[.]debian[.]org|[-]-(extra-)?index-url' \
 	  || { echo 'check: the lines above name a package registry'; exit 1; }
+
+docs: .venv-dev/.stamp ## the documentation as a site in site/, its links checked
+	$(DEV)/python -m scripts.site
 
 client: .venv-dev/.stamp ## generate the blocking client from the awaited one
 	$(DEV)/python -m scripts.blocking_client

@@ -88,4 +88,5 @@ def test_every_link_of_the_docs_leads_somewhere() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
     for page in pages:
         for target in re.findall(r"(?:\]\(|src=\"|srcset=\")([^)\"#:]+)(?:#[^)]*)?[)\"]", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            made = target == "openapi.html"  # by `make docs`
+            assert made or (page.parent / target).exists(), f"{page.name}: {target}"
