@@ -13,6 +13,7 @@ METHODS = {
     *("collections", "collection", "create_collection", "delete_collection"),
     *("index_field", "aliases", "set_aliases"),
     *("upsert", "query", "delete", "count", "scroll", "retrieve", "thumbnail"),
+    *("evaluate", "evaluations", "evaluation", "cancel", "report", "calibrate", "uncalibrate"),
     *("duplicates", "leaks", "outliers", "sample"),
 }
 
