@@ -62,6 +62,17 @@ def judge(gates: Iterable[Gate], result: Result) -> list[Verdict]:
     return [_judge(gate, figures) for gate in gates]
 
 
+def headline(result: Result, verdicts: Iterable[Verdict]) -> list[Figure]:
+    """The figures that had gates, then the first one of each section that is good or bad."""
+    chosen = {each.figure.name: each.figure for each in verdicts if each.figure is not None}
+    for section in result.sections:
+        found = (figure for figure in section.figures if figure.value is not None and figure.better is not None)
+        first = next(found, None)
+        if first is not None:
+            chosen.setdefault(first.name, first)
+    return list(chosen.values())
+
+
 def _judge(gate: Gate, figures: dict[str, Figure]) -> Verdict:
     figure = figures.get(gate.name) or figures.get(ALIASES.get(gate.name, ""))
     if figure is None:

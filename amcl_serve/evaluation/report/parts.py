@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 
 from amcl_serve.evaluation.report import plots as drawing
-from amcl_serve.evaluation.report.gates import Verdict
+from amcl_serve.evaluation.report.gates import Verdict, headline
 from amcl_serve.evaluation.report.scales import Scale
 from amcl_serve.evaluation.report.words import NONE, interval, measure, number, seen
 from amcl_serve.evaluation.result import Case, Figure, Plot, Result, Section, Table
@@ -23,8 +23,9 @@ def verdict(verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return (
             '<section class="card verdict" id="verdict"><h2>No gates were set</h2>'
-            "<p>Nothing was promised, so nothing was kept or broken. A gate such as <code>--fail-under auroc=0.95</code> "
-            "holds the worse end of a figure’s interval against a bound.</p></section>"
+            "<p>Nothing was promised, so nothing was kept or broken. A gate such as "
+            "<code>--fail-under auroc=0.95</code> holds the worse end of a figure’s interval against a bound.</p>"
+            "</section>"
         )
     passed = sum(each.passed for each in verdicts)
     kind = "passed" if passed == len(verdicts) else "failed"
@@ -71,14 +72,8 @@ def _whisker(each: Verdict) -> str:
 
 
 def glance(result: Result, verdicts: Sequence[Verdict], ids: Iterator[int]) -> str:
-    """The figures that had gates, then the first of each section that is good or bad, TILES at most."""
-    chosen = {each.figure.name: each.figure for each in verdicts if each.figure is not None}
-    for section in result.sections:
-        found = (figure for figure in section.figures if figure.value is not None and figure.better is not None)
-        first = next(found, None)
-        if first is not None:
-            chosen.setdefault(first.name, first)
-    tiles = "".join(_tile(figure, ids) for figure in list(chosen.values())[:TILES])
+    """The figures that matter most, large."""
+    tiles = "".join(_tile(figure, ids) for figure in headline(result, verdicts)[:TILES])
     return f'<dl class="tiles" aria-label="At a glance">{tiles}</dl>' if tiles else ""
 
 

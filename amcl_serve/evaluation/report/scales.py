@@ -64,9 +64,7 @@ def _round(low: float, high: float, about: int) -> list[tuple[float, str]]:
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(nice for nice in (1, 2, 2.5, 5, 10) if nice * power >= rough * 0.999)
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    if step / power == 2.5:
-        digits += 1
+    digits = next((n for n in range(15) if math.isclose(round(step, n), step, rel_tol=1e-6)), 15)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [(place * step, _text(place * step, digits)) for place in range(first, last + 1)]
 
