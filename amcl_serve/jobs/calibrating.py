@@ -89,7 +89,7 @@ def pairs_of(dataset: Dataset, seed: int) -> Pairs:
         rows = np.sort(rng.choice(len(given.same), PAIRS, replace=False))
         return Pairs(given.first[rows], given.second[rows], given.same[rows])
     if dataset.labels is None:
-        raise InvalidRequest("the archive has neither pairs.csv nor a folder for each thing that is shown")
+        raise InvalidRequest("the archive has neither pairs.csv nor all images in folders, one for each thing shown")
     return pairs_of_labels(dataset.labels, rng)
 
 

@@ -64,7 +64,7 @@ class Calibrator:
 
         with upload.archive.open("rb") as stream:
             data_digest = "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
-        dataset = open_upload(upload, name, labels=True, limit=self._settings.max_archive_bytes)
+        dataset = open_upload(upload, name, limit=self._settings.max_archive_bytes)
         embedder = EngineEmbedder(model, self._models, self._settings, self._loop, check)
         before = model.scorer.calibration
         found = calibrate(dataset, embedder, lambda *_: check(), before=before, wanted=wanted, seed=seed)

@@ -3,7 +3,8 @@
     queued ──▶ running ──▶ done | failed | cancelled
        └──────────┴──────▶ interrupted, when the server ends, however it does
 
-What a status says is on the disk before anybody is told.
+What a status says is on the disk before anybody is told. Nothing waits for the disk with the lock held: the event loop
+takes it too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from amcl_serve.errors import AmclError, EvaluationNotFound, EvaluationUnfinishe
 from amcl_serve.evaluation import runner
 from amcl_serve.evaluation.dataset import Dataset
 from amcl_serve.evaluation.progress import Cancelled
-from amcl_serve.evaluation.protocols import Protocol
 from amcl_serve.evaluation.report.files import as_json
 from amcl_serve.evaluation.report.page import page
 from amcl_serve.hosting.registry import LoadedModel, Registry
@@ -46,7 +46,7 @@ class Asked:
     """What an evaluation is to be of; `upload` goes when it ends."""
 
     dataset: Dataset
-    protocol: Protocol
+    protocol: runner.Protocol
     model: LoadedModel
     against: LoadedModel | None = None
     labels: str | None = None
@@ -101,9 +101,8 @@ class Evaluations:
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join(seconds)
-        with self._changed:
-            for name in list(self._tasks):  # what waited, and what does not hear
-                self._finish(name, self._tasks[name].told or "interrupted")
+        for name, task in list(self._tasks.items()):  # what waited, and what does not hear
+            self._finish(name, task.told or "interrupted")
         self._folder.close()
 
     @contextlib.contextmanager
@@ -144,16 +143,20 @@ class Evaluations:
             seed=asked.seed,
             limit=asked.limit,
         )
+        self._folder.save(job)
         with self._changed:
-            if self._stopping:
-                raise NotReady("the server is stopping; try again soon")
-            self._save(job)
-            self._tasks[job.id] = _Task(asked)
-            if asked.upload is not None:
-                asked.upload.take()
-            self._queue.append(job.id)
-            self._changed.notify_all()
-            self._forget_oldest()
+            stopping = self._stopping
+            if not stopping:
+                self._jobs[job.id] = job
+                self._tasks[job.id] = _Task(asked)
+                if asked.upload is not None:
+                    asked.upload.take()
+                self._queue.append(job.id)
+                self._changed.notify_all()
+        if stopping:
+            self._folder.remove(job.id)
+            raise NotReady("the server is stopping; try again soon")
+        self._forget_oldest()
         return job
 
     def all(self) -> list[Job]:
@@ -181,17 +184,22 @@ class Evaluations:
     def end(self, name: str) -> Outcome:
         """Cancel one that has not ended, which is kept; remove one that has; again is no error."""
         with self._changed:
-            task = self._tasks.get(name)
-            if task is None:
-                if self._jobs.pop(name, None) is None:
-                    return "absent"
-                self._folder.remove(name)
-                return "removed"
-            task.told = task.told or "cancelled"
-            if name in self._queue:
+            job, task = self._jobs.get(name), self._tasks.get(name)
+            if job is None:
+                return "absent"
+            if not job.open:
+                del self._jobs[name]
+            waits = name in self._queue
+            if waits:
                 self._queue.remove(name)
-                self._finish(name, "cancelled")
-            return "cancelled"
+            if task is not None:
+                task.told = task.told or "cancelled"
+        if not job.open:
+            self._folder.remove(name)
+            return "removed"
+        if waits:
+            self._finish(name, "cancelled")
+        return "cancelled"
 
     def running(self) -> int:
         """How many are worked on: 0 or 1."""
@@ -205,37 +213,37 @@ class Evaluations:
         task = self._tasks.get(job.id)
         return job if task is None else job.model_copy(update={"progress": task.progress})
 
-    def _save(self, job: Job) -> None:
-        self._folder.save(job)
-        self._jobs[job.id] = job
-
     def _end(self, job: Job, status: Status, error: Failure | None = None) -> None:
         """Give a job its last status; where that cannot be written, the next start will say that it was interrupted."""
         ended = job.model_copy(update={"status": status, "ended": _now(), "error": error})
-        self._jobs[job.id] = ended
-        if self._on_end is not None:
-            self._on_end(status)
         try:
             self._folder.save(ended)
         except (AmclError, OSError):
             log.exception("the status of evaluation %s cannot be written", job.id)
+        self._jobs[job.id] = ended
+        if self._on_end is not None:
+            self._on_end(status)
 
     def _finish(self, name: str, status: Status, error: Failure | None = None) -> None:
-        """As `_end`, of a job with a task, whose upload goes; nothing for one that has ended. Called with the lock."""
-        task = self._tasks.pop(name, None)
+        """As `_end`, of a job with a task, whose upload goes; nothing for one that somebody else is ending."""
+        with self._changed:
+            task = self._tasks.pop(name, None)
         if task is None:
             return
-        self._end(self._jobs[name].model_copy(update={"progress": task.progress}), status, error)
         if task.asked.upload is not None:
             task.asked.upload.remove()
+        self._end(self._jobs[name].model_copy(update={"progress": task.progress}), status, error)
         log.info("evaluation %s of %s: %s", name, self._jobs[name].model, status)
 
     def _forget_oldest(self) -> None:
         """Keep as many as the settings say; those that have not ended stay."""
-        ended = [job for job in self._jobs.values() if not job.open]
-        for job in ended[: max(0, len(self._jobs) - self._settings.max_evaluations)]:
-            del self._jobs[job.id]
-            self._folder.remove(job.id)
+        with self._changed:
+            ended = [job.id for job in self._jobs.values() if not job.open]
+            oldest = ended[: max(0, len(self._jobs) - self._settings.max_evaluations)]
+            for name in oldest:
+                del self._jobs[name]
+        for name in oldest:
+            self._folder.remove(name)
 
     def _serve(self) -> None:
         """The thread."""
@@ -248,9 +256,7 @@ class Evaluations:
                     return
                 name = self._queue.popleft()
                 task = self._tasks[name]
-            status, error = self._outcome(name, task)
-            with self._changed:
-                self._finish(name, status, error)
+            self._finish(name, *self._outcome(name, task))
 
     def _outcome(self, name: str, task: _Task) -> tuple[Status, Failure | None]:
         """Work on a job; how it ended, whatever that is."""
@@ -276,8 +282,9 @@ class Evaluations:
 
         assert self._loop is not None
         asked, others = task.asked, (self._models, self._settings, self._loop, check)
-        with self._changed:
-            self._save(self._jobs[name].model_copy(update={"status": "running", "started": _now()}))
+        job = self._jobs[name].model_copy(update={"status": "running", "started": _now()})
+        self._folder.save(job)
+        self._jobs[name] = job
         model = EngineEmbedder(asked.model, *others)
         against = None if asked.against is None else EngineEmbedder(asked.against, *others)
         result = runner.run(asked.dataset, model, asked.protocol, progress, against=against)

@@ -45,7 +45,7 @@ class Job(_Part):
     dataset: str = Field(description="the collection, or the uploaded file's name")
     images: int = Field(description="of the dataset")
     protocol: str
-    labels: str | None = Field(None, description="a key of the payloads, or `folders`")
+    labels: str | None = Field(None, description="a key of the collection's payloads")
     seed: int
     limit: int | None = Field(description="images that are looked at, at most; null: the protocol's own number")
     error: Failure | None = None

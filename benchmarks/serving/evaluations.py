@@ -64,28 +64,31 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     args = parser.parse_args()
     packed = archive(args.images)
-    with tempfile.TemporaryDirectory() as folder, serving("default", Path(folder)) as server:
-        with httpx.Client(base_url=server.url, trust_env=False, timeout=120) as client:
-            for clients in (1, 8):
-                rows: dict[str, list[tuple[float, float, float, float]]] = {"without": [], "beside": []}
-                rates = []
-                for _ in range(args.rounds):
-                    rows["without"].append(_row(latencies(server.url, clients, args.seconds), args.seconds))
-                    job = client.post("/evaluations", files={"archive": ("a.zip", packed)}).raise_for_status().json()
-                    place = f"/evaluations/{job['id']}"
-                    while (before := client.get(place).json())["progress"]["done"] == 0:
-                        time.sleep(0.05)
-                    rows["beside"].append(_row(latencies(server.url, clients, args.seconds), args.seconds))
-                    after = client.get(place).json()
-                    assert after["status"] == "running", f"it was {after['status']}: give it more --images"
-                    rates.append((after["progress"]["done"] - before["progress"]["done"]) / args.seconds)
-                    client.delete(place)
-                    while client.get(place).json()["status"] == "running":
-                        time.sleep(0.05)
-                for name, found in rows.items():
-                    p50, p95, p99, rate = (statistics.median(each) for each in zip(*found, strict=True))
-                    print(f"{clients} clients, {name}: p50 {p50:.1f} p95 {p95:.1f} p99 {p99:.1f} ms, {rate:.0f} a second")
-                print(f"  the evaluation meanwhile: {statistics.median(rates):.0f} images a second")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving("default", Path(folder)) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=120) as client,
+    ):
+        for clients in (1, 8):
+            rows: dict[str, list[tuple[float, float, float, float]]] = {"without": [], "beside": []}
+            rates = []
+            for _ in range(args.rounds):
+                rows["without"].append(_row(latencies(server.url, clients, args.seconds), args.seconds))
+                job = client.post("/evaluations", files={"archive": ("a.zip", packed)}).raise_for_status().json()
+                place = f"/evaluations/{job['id']}"
+                while (before := client.get(place).json())["progress"]["done"] == 0:
+                    time.sleep(0.05)
+                rows["beside"].append(_row(latencies(server.url, clients, args.seconds), args.seconds))
+                after = client.get(place).json()
+                assert after["status"] == "running", f"it was {after['status']}: give it more --images"
+                rates.append((after["progress"]["done"] - before["progress"]["done"]) / args.seconds)
+                client.delete(place)
+                while client.get(place).json()["status"] == "running":
+                    time.sleep(0.05)
+            for name, found in rows.items():
+                p50, p95, p99, rate = (statistics.median(each) for each in zip(*found, strict=True))
+                print(f"{clients} clients, {name}: p50 {p50:.1f} p95 {p95:.1f} p99 {p99:.1f} ms, {rate:.0f}/s")
+            print(f"  the evaluation meanwhile: {statistics.median(rates):.0f} images a second")
 
 
 def _row(found: list[float], seconds: float) -> tuple[float, float, float, float]:

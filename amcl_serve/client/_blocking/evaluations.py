@@ -40,8 +40,8 @@ class Evaluations(Sender):
         """Evaluate a model on the images of an archive (zip or tar, by its path) or of a collection; ValueError for
         both or neither.
 
-        `labels` is a key of the collection's payloads, or `folders` of an archive; `against` another loaded model to
-        compare with. Returns when it has ended, with its `result`, and raises the error of one that failed; without
+        `labels` is a key of the collection's payloads; an archive's are its folders. `against` is another loaded model
+        to compare with. Returns when it has ended, with its `result`, and raises the error of one that failed; without
         `wait`, returns at once. `progress` is told how it stands meanwhile. Raises TooManyEvaluations where as many
         wait as the server takes.
         """

@@ -32,7 +32,7 @@ from amcl_serve.http.shapes.evaluations import (
     EvaluationOptions,
     EvaluationRequest,
 )
-from amcl_serve.jobs.archives import FOLDERS, open_upload, protocol_of
+from amcl_serve.jobs.archives import open_upload, protocol_of
 from amcl_serve.jobs.collection import CollectionImages
 from amcl_serve.jobs.evaluations import Asked
 from amcl_serve.jobs.folder import Upload
@@ -106,10 +106,9 @@ async def begin(request: Request) -> Response:
             with jobs.upload() as upload:
                 name, options = await save_archive(request, upload.archive, EvaluationOptions)
                 _check(server, options)
-                if options.labels not in (None, FOLDERS):
-                    raise InvalidRequest(f"labels: of an archive they are {FOLDERS!r}, or left out")
-                limit = server.settings.max_archive_bytes
-                images = await call(server, open_upload, upload, name, options.labels == FOLDERS, limit)
+                if options.labels is not None:
+                    raise InvalidRequest("labels: of an archive they are the names of its folders; leave it out")
+                images = await call(server, open_upload, upload, name, server.settings.max_archive_bytes)
                 job = await _submit(server, options, images, upload)
         else:
             raise bodies.unsupported(kind, f"this route reads {bodies.JSON} and {bodies.MULTIPART}")

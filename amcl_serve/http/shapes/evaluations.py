@@ -19,7 +19,7 @@ class EvaluationOptions(Shape):
         "auto", description="auto: verification of pairs, labelled with labels, else label_free"
     )
     labels: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
-        None, description="of a collection: the key of the payloads; of an archive: `folders`"
+        None, description="of a collection: the key of the payloads; an archive's are its folders"
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="of all that is drawn at random")
     limit: Annotated[int, Field(ge=2, le=100_000)] | None = Field(

@@ -35,14 +35,16 @@ def images(count: int) -> bytes:
     return packed({f"{number:05d}.png": drawing(number) for number in range(count)})
 
 
-def pairs(count: int, missing: int = 0) -> bytes:
+def pairs(count: int, *, damaged: int = 0, missing: int = 0) -> bytes:
     """A zip with pairs.csv: of each of `count` drawings one pair with its like and one with another; of the first
-    `missing`, one file is not there.
+    `damaged` one file is no image, of the first `missing` it is not there.
     """
     files = {f"{number}-{copy}.png": drawing(number, copy) for number in range(count) for copy in (1, 2)}
-    rows = ["first,second,same"]
+    rows = ["a,b,same"]
     for number in range(count):
         rows += [f"{number}-1.png,{number}-2.png,1", f"{number}-1.png,{(number + 1) % count}-2.png,0"]
+    for number in range(damaged):
+        files[f"{number}-1.png"] = b"not an image"
     for number in range(missing):
         del files[f"{number}-1.png"]
     return packed({"pairs.csv": "\n".join(rows).encode(), **files})

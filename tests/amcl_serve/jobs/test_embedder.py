@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,9 @@ def settings(tiny_bundle: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def model(settings: Settings) -> Iterator[LoadedModel]:
+def model(settings: Settings) -> LoadedModel:
     (found,) = load_models(settings)
-    yield found
+    return found
 
 
 def work(settings: Settings, model: LoadedModel, do: Callable[[EngineEmbedder, Registry], None]) -> None:
@@ -48,10 +48,7 @@ def work(settings: Settings, model: LoadedModel, do: Callable[[EngineEmbedder, R
 
 
 def test_images_are_embedded_in_order_with_their_errors(settings: Settings, model: LoadedModel) -> None:
-    deepest = 0
-
     def do(embedder: EngineEmbedder, _: Registry) -> None:
-        nonlocal deepest
         found = embedder.embed([*IMAGES, b"none"])
         assert isinstance(found.pop(), AmclError)
         for image, item in zip(IMAGES, found, strict=True):
@@ -60,12 +57,10 @@ def test_images_are_embedded_in_order_with_their_errors(settings: Settings, mode
             assert isinstance(alone, Embedded)
             np.testing.assert_allclose(item.features, alone.features, rtol=1e-5)
 
-    model.engine.on_batch = lambda *_: check_depth()
-
-    def check_depth() -> None:
-        assert model.engine.depth <= 2 * settings.decode_threads
-
+    deepest: list[int] = []
+    model.engine.on_batch = lambda *_: deepest.append(model.engine.depth)
     work(settings, model, do)
+    assert max(deepest) <= 2 * settings.decode_threads
 
 
 def test_scores_are_the_scorers(settings: Settings, model: LoadedModel) -> None:
@@ -92,9 +87,7 @@ def test_a_model_that_is_gone_ends_the_work(settings: Settings, model: LoadedMod
     work(settings, model, do)
 
 
-def test_a_cancelled_job_does_not_wait_for_a_server_that_cannot_answer(
-    settings: Settings, model: LoadedModel
-) -> None:
+def test_a_cancelled_job_does_not_wait_for_a_server_that_cannot_answer(settings: Settings, model: LoadedModel) -> None:
     """The engine is not started: each try is NotReady, and the job hears at once that nobody wants it."""
 
     async def both() -> None:

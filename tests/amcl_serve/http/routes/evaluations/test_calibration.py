@@ -54,7 +54,7 @@ def test_a_calibration_holds_until_it_is_undone(serve: Serve, tiny_bundle: Path,
     assert probability(client) == before
     assert probability(serve()) == before
     assert files(tiny_bundle) == bundle
-    assert not list((tmp_path / "data" / "evaluations" / "incoming").iterdir())
+    assert {path.name for path in (tmp_path / "data" / "evaluations").iterdir()} == {"lock"}
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_the_threshold_follows_what_is_wanted(serve: Serve, fields: dict[str, fl
         assert share["n"] == 30
 
 
-def test_pairs_without_an_image_are_left_out(serve: Serve) -> None:
-    answer = calibrate(serve(), archives.pairs(60, missing=5)).json()
+def test_pairs_with_a_damaged_image_are_left_out(serve: Serve) -> None:
+    answer = calibrate(serve(), archives.pairs(60, damaged=5)).json()
     assert (answer["left_out"], answer["fitted"] + answer["held_out"]) == (10, 110)
 
 
@@ -92,7 +92,8 @@ def test_folders_make_pairs(serve: Serve) -> None:
     ("archive", "fields", "said"),
     [
         (archives.pairs(10), {}, "20 of each are needed"),
-        (archives.images(30), {}, "neither pairs.csv nor a folder"),
+        (archives.images(30), {}, "neither pairs.csv nor all images in folders"),
+        (archives.pairs(60, missing=1), {}, "pairs.csv, line 2: there is no image '0-1.png'"),
         (ARCHIVE, {"false_accept_rate": 0.001}, "cannot tell a false-accept rate"),
         (ARCHIVE, {"false_accept_rate": 0.1, "false_accept_cost": 1}, "not by both"),
         (ARCHIVE, {"false_accept_cost": 1}, "go together"),

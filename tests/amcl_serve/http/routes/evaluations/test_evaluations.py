@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -45,7 +48,7 @@ def test_an_archive_is_evaluated_to_the_end(serve: Serve, tmp_path: Path) -> Non
     assert left(tmp_path / "data") == []
 
 
-def test_results_outlive_the_server(serve: Serve) -> None:
+def test_results_outlive_the_server(serve: Serve, quick: Gate) -> None:
     client = serve()
     name = begin(client, ARCHIVE)
     before = job(client, name, "done")
@@ -86,8 +89,7 @@ def test_a_full_queue_refuses_and_keeps_nothing(serve: Serve, gate: Gate, tmp_pa
     assert 'amcl_evaluations_open{status="queued"} 4.0' in client.get("/metrics").text
 
 
-def test_the_oldest_go(serve: Serve, gate: Gate) -> None:
-    gate.open.set()
+def test_the_oldest_go(serve: Serve, quick: Gate) -> None:
     client = serve(max_evaluations=2)
     names = []
     for _ in range(4):
@@ -133,7 +135,7 @@ def test_a_failure_says_why_and_tells_nothing_internal(
     assert job(client, begin(client, ARCHIVE), "failed")  # the next one has its turn
 
 
-def test_a_collection_is_evaluated_by_its_thumbnails(serve: Serve, tmp_path: Path) -> None:
+def test_a_collection_is_evaluated_by_its_thumbnails(serve: Serve) -> None:
     client = serve()
     points = [
         {"id": number, "image": text(number), "payload": {"kind": {"of": "ab"[number % 2]}} if number < 30 else {}}
@@ -145,12 +147,81 @@ def test_a_collection_is_evaluated_by_its_thumbnails(serve: Serve, tmp_path: Pat
     response = client.post("/evaluations", json={"collection": "with", "labels": "kind.of"})
     assert response.status_code == 202, response.text
     found = job(client, response.json()["id"], "done", "failed")
-    assert (found["status"], found["dataset"], found["images"]) == ("done", "with", 30)
+    assert (found["status"], found["dataset"], found["images"]) == ("done", "with", 30), found["error"]
     response = client.post("/evaluations", json={"collection": "without"})
     assert response.status_code == 422
     assert "thumbnails" in response.json()["detail"]
     response = client.post("/evaluations", json={"collection": "with", "labels": "nothing"})
     assert (response.status_code, "'nothing'" in response.json()["detail"]) == (422, True)
+
+
+def test_a_labelled_archive_has_its_folders_as_labels(serve: Serve) -> None:
+    files = {f"{number % 3}/{number}.png": archives.drawing(number % 3, number + 1) for number in range(45)}
+    client = serve()
+    found = job(client, begin(client, archives.packed(files), seed=1), "done", "failed", seconds=60)
+    assert (found["status"], found["protocol"], found["error"]) == ("done", "labelled", None)
+
+
+def test_pairs_are_verified_and_missing_ones_named(serve: Serve, tmp_path: Path) -> None:
+    client = serve()
+    found = job(client, begin(client, archives.pairs(40)), "done", "failed", seconds=60)
+    assert (found["status"], found["protocol"]) == ("done", "verification")
+    client.delete(f"/evaluations/{found['id']}")
+    response = client.post("/evaluations", files={"archive": ("mine.zip", archives.pairs(40, missing=2))})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert "pairs.csv, line 2: there is no image '0-1.png'" in response.json()["detail"]
+    assert left(tmp_path / "data") == []
+
+
+def tarred(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for each, of in (("good.png", tarfile.REGTYPE), (name, kind)):
+            member = tarfile.TarInfo(each)
+            member.type, member.linkname = of, link
+            content = archives.drawing(1) if of == tarfile.REGTYPE else b""
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def bomb() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("large.png", bytes(30_000_000))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("archive", "status"),
+    [
+        (b"no archive", 422),
+        (b"", 422),
+        (ARCHIVE[: len(ARCHIVE) // 2], 422),
+        (archives.packed({"readme.txt": b"no image"}), 422),
+        (archives.packed({"../../../out.png": archives.drawing(1)}), 422),
+        (archives.packed({"/tmp/out.png": archives.drawing(1)}), 422),
+        (archives.packed({"..\\out.png": archives.drawing(1)}), 422),
+        (tarred("../out.png"), 422),
+        (tarred("link.png", tarfile.SYMTYPE, "/etc/passwd"), 422),
+        (tarred("device.png", tarfile.CHRTYPE), 422),
+        (bomb(), 413),
+    ],
+)
+def test_a_hostile_archive_is_refused_and_nothing_is_written(
+    serve: Serve, quick: Gate, tmp_path: Path, archive: bytes, status: int
+) -> None:
+    client = serve(max_archive_bytes=10_000_000)
+    before = {path for path in tmp_path.rglob("*") if "collections" not in path.name}
+    response = client.post("/evaluations", files={"archive": ("mine.zip", archive)})
+    assert response.status_code == status, response.text
+    assert str(tmp_path) not in response.text
+    assert "/etc" not in response.text
+    assert {path for path in tmp_path.rglob("*") if "collections" not in path.name} - before <= {
+        tmp_path / "data" / "evaluations" / "incoming"
+    }
+    assert client.get("/evaluations").json()["data"] == []
+    assert job(client, begin(client, ARCHIVE), "done", "failed", seconds=60)["status"] == "done"
 
 
 def text(seed: int) -> str:
@@ -194,7 +265,7 @@ def test_other_bodies_are_refused(serve: Serve) -> None:
     assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
 
 
-def test_an_archive_may_be_larger_than_other_bodies_and_stays_out_of_memory(serve: Serve) -> None:
+def test_an_archive_may_be_larger_than_other_bodies(serve: Serve, quick: Gate) -> None:
     client = serve(max_body_bytes=2048, max_inflight_bytes=2048)
     assert len(ARCHIVE) > 4096
     assert job(client, begin(client, ARCHIVE), "done", "failed")["status"] == "done"
