@@ -44,7 +44,10 @@ def verdict(verdicts: Sequence[Verdict]) -> str:
 def _gate(each: Verdict) -> str:
     mark = '<span class="mark-passed">✓ passed</span>' if each.passed else '<span class="mark-failed">✗ failed</span>'
     name = seen(each.gate.name if each.figure is None else each.figure.title)
-    asked = f'<span class="soft">{each.sign} {number(each.gate.bound)}</span>' if each.sign else ""
+    bound = (
+        f"{100 * each.gate.bound:g} %" if each.figure is not None and each.figure.percent else f"{each.gate.bound:g}"
+    )
+    asked = f'<span class="soft">{each.sign} {bound}</span>' if each.sign else ""
     return (
         f'<tr><th scope="row">{escape(name)} {asked}</th><td>{mark}</td><td class="across">{_whisker(each)}</td>'
         f'<td class="across">{escape(seen(each.reason))}</td></tr>'

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import groupby
 
 from amcl_serve.evaluation.report.scales import Scale, decades, stretch
 from amcl_serve.evaluation.report.words import number, seen
@@ -104,13 +105,13 @@ def _line(series: Series, kind: str, across: Scale, up: Scale) -> Iterator[str]:
 
 
 def _steps(series: Series, kind: str, across: Scale, up: Scale) -> Iterator[str]:
-    corners: list[Point] = []
-    for left, right, y in zip(series.x, series.x[1:], series.y, strict=False):
-        height = up(y) if y is not None and math.isfinite(y) else up(0.0)
-        corners += [(across(left), height), (across(right), height)]
     base = up(0.0)
-    closed = [(corners[0][0], base), *corners, (corners[-1][0], base)]
-    yield f'<path class="area {kind}" d="{_path(closed)}Z"/><path class="line {kind}" d="{_path(closed)}"/>'
+    bars = [(left, right, y or 0.0) for left, right, y in zip(series.x, series.x[1:], series.y, strict=False)]
+    for drawn, run in groupby(bars, key=lambda bar: bar[2] != 0 and math.isfinite(bar[2])):
+        if drawn:  # several series would lie on each other along zero
+            corners = [(across(x), up(y)) for left, right, y in run for x in (left, right)]
+            path = _path([(corners[0][0], base), *corners, (corners[-1][0], base)])
+            yield f'<path class="area {kind}" d="{path}Z"/><path class="line {kind}" d="{path}"/>'
 
 
 def _points(series: Series, kind: str, across: Scale, up: Scale) -> Iterator[str]:
