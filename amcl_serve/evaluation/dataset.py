@@ -29,3 +29,15 @@ class Dataset(Protocol):
 
     def read(self, index: int) -> bytes:
         """The file of one image. Raises AmclError where it is gone or cannot be read."""
+
+
+class Split(Dataset, Protocol):
+    """A dataset that says which of its images are held out: those ask, the others answer."""
+
+    queries: npt.NDArray[np.bool_]  # [N]
+
+
+def queries_of(dataset: Dataset) -> npt.NDArray[np.bool_] | None:
+    """Which images are held out [N]; None of a dataset that does not say."""
+    found: npt.NDArray[np.bool_] | None = getattr(dataset, "queries", None)
+    return found
