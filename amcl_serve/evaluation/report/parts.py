@@ -10,7 +10,7 @@ from itertools import groupby
 from amcl_serve.evaluation.report import plots as drawing
 from amcl_serve.evaluation.report.gates import Verdict, headline
 from amcl_serve.evaluation.report.scales import Scale
-from amcl_serve.evaluation.report.words import NONE, interval, measure, number, seen
+from amcl_serve.evaluation.report.words import NONE, interval, measure, number, seen, unmeasured
 from amcl_serve.evaluation.result import Case, Figure, Plot, Result, Section, Table
 
 TILES = 6
@@ -69,7 +69,7 @@ def _whisker(each: Verdict) -> str:
     return (
         '<svg class="whisker" viewBox="0 0 176 28" aria-hidden="true">'
         f'<path class="reach" d="M{at(low):.1f} 14H{at(high):.1f}M{at(low):.1f} 9v10M{at(high):.1f} 9v10"/>'
-        f'<circle cx="{at(figure.value):.1f}" cy="14" r="4"/>'
+        f'<circle cx="{at(figure.value):.1f}" cy="14" r="3.5"/>'
         f'<path class="{kind}" d="M{at(each.gate.bound):.1f} 2v24"/></svg>'
     )
 
@@ -122,7 +122,7 @@ def _row(figure: Figure, ids: Iterator[int]) -> str:
     if figure.value is None:  # why is more than a hint
         return (
             f'<tr><th scope="row">{escape(seen(figure.title))}</th>'
-            f'<td colspan="3" class="across soft">not measured: {escape(seen(figure.protocol))}</td></tr>'
+            f'<td colspan="3" class="across soft">{escape(seen(unmeasured(figure)))}</td></tr>'
         )
     return (
         f'<tr><th scope="row">{_explained(figure, ids)}</th>'
@@ -183,7 +183,7 @@ def _case(case: Case) -> str:
         _picture(case.thumbnails[place] if place < len(case.thumbnails) else b"") for place in range(len(case.images))
     )
     value = "" if case.value is None else f"<p>{number(case.value)}</p>"
-    names = "".join(f"<li><bdi>{escape(seen(name))}</bdi></li>" for name in case.images)
+    names = "".join(f"<li><bdi>{escape(seen(name))}</bdi></li>" for name in dict.fromkeys(case.images))
     return f'<div class="case"><div class="pictures">{pictures}</div>{value}<ul>{names}</ul></div>'
 
 

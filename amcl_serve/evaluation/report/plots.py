@@ -15,7 +15,7 @@ from amcl_serve.evaluation.report.words import number, seen
 from amcl_serve.evaluation.result import Plot, Series
 
 WIDTH, HEIGHT = 440, 290
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 18, 10, 46
 COLOURS = 6  # then they begin again
 _TOLD = 60  # points of a series whose numbers show on hover
 _CLOSE = 0.3  # pixels: a line with a corner less looks the same
@@ -115,9 +115,11 @@ def _steps(series: Series, kind: str, across: Scale, up: Scale) -> Iterator[str]
 
 
 def _points(series: Series, kind: str, across: Scale, up: Scale) -> Iterator[str]:
-    # Points that share a pixel are drawn once.
+    # Points that share a pixel are drawn once; few ones are drawn large.
     places = {(round(across(x)), round(up(y))) for run in _runs(series, across) for x, y in run}
-    marks = "".join(f"M{x - 2} {y}a2 2 0 1 0 4 0a2 2 0 1 0-4 0" for x, y in sorted(places))
+    size = 4 if len(places) <= _TOLD else 2
+    disc = f"a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0-{2 * size} 0"
+    marks = "".join(f"M{x - size} {y}{disc}" for x, y in sorted(places))
     yield f'<path class="dots {kind}" d="{marks}"/>'
 
 

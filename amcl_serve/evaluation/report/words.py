@@ -39,12 +39,12 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def measure(value: float | None, *, percent: bool) -> str:
-    """A figure's value, or a bound of it: four decimals up to 10, or a percentage with two."""
+    """A figure's value, or a bound of it: whole, with four decimals up to 10, or a percentage with two."""
     if value is None or not math.isfinite(value):
         return NONE
     if percent:
         return f"{100 * value:.2f} %".replace("-", "−")
-    if value == 0 or 1e-3 <= abs(value) < 10:
+    if 1e-3 <= abs(value) < 10 and not float(value).is_integer():
         return f"{value:.4f}".replace("-", "−")
     return number(value)
 
@@ -55,3 +55,8 @@ def interval(figure: Figure) -> str:
         return NONE
     low, high = (measure(bound, percent=figure.percent) for bound in (figure.low, figure.high))
     return f"{low.removesuffix(' %')} to {high}"
+
+
+def unmeasured(figure: Figure) -> str:
+    """Why it has no value, in a sentence that begins with that."""
+    return f"not measured: {figure.protocol.removeprefix('not measured: ')}"

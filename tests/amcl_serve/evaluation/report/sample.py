@@ -109,7 +109,7 @@ def calibration() -> Section:
     return Section(
         "calibration",
         "Calibration",
-        figures=(Figure("calibration_ece", "Expected calibration error", 0.0123, 2000,
+        figures=(Figure("pair_ece_served", "Expected calibration error", 0.0123, 2000,
                         "15 bins of equal number; bootstrap", 0.009, 0.0187, "lower"),),
         plots=(
             Plot("reliability", "Reliability", "lines", "probability said", "share that is the same", (

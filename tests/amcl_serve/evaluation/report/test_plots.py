@@ -76,7 +76,7 @@ def test_a_long_line_is_thinned_and_ends_where_it_did() -> None:
     many = [k / 100_000 for k in range(100_001)]
     html = figure(plot("lines", Series("a", many, many)))
     assert len(html) < 40_000
-    assert f"{WIDTH - 12:.1f} 10.0" in html  # the upper right corner
+    assert f"{WIDTH - 18:.1f} 10.0" in html  # the upper right corner
 
 
 def test_positive_and_negative_have_the_posters_colours_and_others_differ() -> None:
