@@ -10,7 +10,7 @@ from itertools import groupby
 from amcl_serve.evaluation.report import plots as drawing
 from amcl_serve.evaluation.report.gates import Verdict, headline
 from amcl_serve.evaluation.report.scales import Scale
-from amcl_serve.evaluation.report.words import NONE, interval, measure, number, seen, unmeasured
+from amcl_serve.evaluation.report.words import NONE, interval, number, seen, unmeasured, value
 from amcl_serve.evaluation.result import Case, Figure, Plot, Result, Section, Table
 
 TILES = 6
@@ -83,8 +83,7 @@ def glance(result: Result, verdicts: Sequence[Verdict], ids: Iterator[int]) -> s
 def _tile(figure: Figure, ids: Iterator[int]) -> str:
     spread = f"{interval(figure)}<br>" if figure.low is not None else ""
     return (
-        f"<div><dt>{_explained(figure, ids)}</dt><dd>{measure(figure.value, percent=figure.percent)}</dd>"
-        f"<dd>{spread}n = {number(figure.n)}</dd></div>"
+        f"<div><dt>{_explained(figure, ids)}</dt><dd>{value(figure)}</dd><dd>{spread}n = {number(figure.n)}</dd></div>"
     )
 
 
@@ -101,8 +100,8 @@ def contents(sections: Sequence[Section]) -> str:
 def provenance(result: Result) -> str:
     """What one needs to do it again."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(seen(name).replace("_", " "))}</th><td>{escape(seen(str(value)))}</td></tr>'
-        for name, value in result.provenance.items()
+        f'<tr><th scope="row">{escape(seen(name).replace("_", " "))}</th><td>{escape(seen(str(said)))}</td></tr>'
+        for name, said in result.provenance.items()
     )
     body = f'<table class="pairs"><tbody>{rows}</tbody></table>' if rows else '<p class="missing">None was given.</p>'
     return f'<section class="card" id="provenance"><h2><small>1</small>Provenance</h2>{body}</section>'
@@ -126,7 +125,7 @@ def _row(figure: Figure, ids: Iterator[int]) -> str:
         )
     return (
         f'<tr><th scope="row">{_explained(figure, ids)}</th>'
-        f'<td class="n value">{measure(figure.value, percent=figure.percent)}</td>'
+        f'<td class="n value">{value(figure)}</td>'
         f'<td class="n" data-name="95 %">{interval(figure)}</td>'
         f'<td class="n soft" data-name="n =">{number(figure.n)}</td></tr>'
     )
@@ -165,8 +164,8 @@ def table(found: Table) -> str:
     )
 
 
-def _cell(value: str | float | int | None, kind: str) -> str:
-    text = NONE if value is None else escape(seen(value)) if isinstance(value, str) else number(value)
+def _cell(cell: str | float | int | None, kind: str) -> str:
+    text = NONE if cell is None else escape(seen(cell)) if isinstance(cell, str) else number(cell)
     return f"<td{kind}>{text}</td>"
 
 
@@ -182,9 +181,9 @@ def _case(case: Case) -> str:
     pictures = "".join(
         _picture(case.thumbnails[place] if place < len(case.thumbnails) else b"") for place in range(len(case.images))
     )
-    value = "" if case.value is None else f"<p>{number(case.value)}</p>"
+    score = "" if case.value is None else f"<p>{number(case.value)}</p>"
     names = "".join(f"<li><bdi>{escape(seen(name))}</bdi></li>" for name in dict.fromkeys(case.images))
-    return f'<div class="case"><div class="pictures">{pictures}</div>{value}<ul>{names}</ul></div>'
+    return f'<div class="case"><div class="pictures">{pictures}</div>{score}<ul>{names}</ul></div>'
 
 
 def _picture(data: bytes) -> str:

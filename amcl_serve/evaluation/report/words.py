@@ -39,14 +39,21 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def measure(value: float | None, *, percent: bool) -> str:
-    """A figure's value, or a bound of it: whole, with four decimals up to 10, or a percentage with two."""
+    """A figure's value, or a bound of it: with four decimals up to 10, or a percentage with two."""
     if value is None or not math.isfinite(value):
         return NONE
     if percent:
         return f"{100 * value:.2f} %".replace("-", "−")
-    if 1e-3 <= abs(value) < 10 and not float(value).is_integer():
+    if value == 0 or 1e-3 <= abs(value) < 10:
         return f"{value:.4f}".replace("-", "−")
     return number(value)
+
+
+def value(figure: Figure) -> str:
+    """Its value; a whole number without an interval is a count."""
+    if figure.value is not None and figure.low is None and not figure.percent and float(figure.value).is_integer():
+        return number(figure.value)
+    return measure(figure.value, percent=figure.percent)
 
 
 def interval(figure: Figure) -> str:
