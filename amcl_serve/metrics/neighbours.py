@@ -51,7 +51,7 @@ def k_occurrence(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def hubness(index: npt.NDArray[np.int64]) -> float:
-    """Skewness of the k-occurrence (Radovanović et al. 2010): 0 where it is even, above 1 where few images are near all.
+    """Skewness of the k-occurrence (Radovanović et al. 2010): 0 where even, above 1 where few images are near all.
 
     The third standardised moment, biased; NaN where all occur equally often.
     """
@@ -64,7 +64,6 @@ def shared(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDAr
     """Share of the K neighbours of each image [N] that two models agree on, whatever their order: of two [N, K]."""
     if one.shape != other.shape:
         raise ValueError(f"neighbours of the same images are compared, not {one.shape} and {other.shape}")
-    return (
-        np.array([len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(one, other, strict=True)])
-        / (one.shape[1])
-    )
+    count = [len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(one, other, strict=True)]
+    share: npt.NDArray[np.float64] = np.array(count, np.float64) / one.shape[1]
+    return share

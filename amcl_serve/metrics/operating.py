@@ -1,6 +1,6 @@
 """Where a score may be cut: ROC, equal error rate, true accepts at a false-accept rate, thresholds by rate and by cost.
 
-Legend: P pairs, T distinct scores, B draws of a bootstrap. A pair is accepted where its score is at least the threshold.
+Legend: P pairs, T distinct scores. A pair is accepted where its score is at least the threshold.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def errors_at(threshold: float, scores: npt.ArrayLike, same: npt.ArrayLike) -> E
 
 
 def threshold_by_rate(scores: npt.ArrayLike, same: npt.ArrayLike, rate: float) -> float:
-    """The lowest threshold at which at most `rate` of the negative pairs are accepted; infinity where none is low enough.
+    """The lowest threshold that accepts at most `rate` of the negative pairs; infinity where none is high enough.
 
     ValueError unless 0 < rate < 1, and as `Scores`.
     """

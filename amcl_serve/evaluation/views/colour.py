@@ -30,12 +30,14 @@ def photometric(x_SS3: Floats, parameters_P: Floats) -> Floats:
 
 
 def _luma(x: Floats) -> Floats:
-    return (x @ _LUMA)[..., None]
+    luma: Floats = x @ _LUMA
+    return luma[..., None]
 
 
 def brightness(x: Floats, factor: np.float32) -> Floats:
     """Multiplied, cut at 1."""
-    return (x * factor).clip(0, 1)
+    out: Floats = (x * factor).clip(0, 1)
+    return out
 
 
 def contrast(x: Floats, factor: np.float32) -> Floats:

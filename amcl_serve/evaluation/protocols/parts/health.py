@@ -62,7 +62,7 @@ def _near(part: Part, look: Look, places: np.ndarray, found: Neighbours) -> None
     pairs = {
         (int(min(a, b)), int(max(a, b))): float(cosine)
         for a, b, cosine in zip(places[i], places[found.index[i, j]], found.cosine[i, j], strict=True)
-        if look.digests[a] != look.digests[b]
+        if look.digests[int(a)] != look.digests[int(b)]
     }
     said = (
         f"pairs of different files with a cosine of features of {NEAR:g} or more, among the "
@@ -79,15 +79,15 @@ def _leaks(part: Part, look: Look, model: Model) -> None:
     if queries is None or queries.all() or not queries.any():
         return
     asking, bank = np.flatnonzero(queries), np.flatnonzero(~queries)
-    known = {look.digests[place] for place in bank}
-    exact = [int(place) for place in asking if look.digests[place] in known]
+    known = {look.digests[int(place)] for place in bank}
+    exact = [int(place) for place in asking if look.digests[int(place)] in known]
     bank_MD = unit_rows(model.features[bank])
     nearest, cosine = np.empty(len(asking), np.int64), np.empty(len(asking), np.float32)
     for start in range(0, len(asking), _BLOCK):
         sim = unit_rows(model.features[asking[start : start + _BLOCK]]) @ bank_MD.T
         nearest[start : start + _BLOCK], cosine[start : start + _BLOCK] = sim.argmax(axis=1), sim.max(axis=1)
     close = [int(row) for row in np.argsort(-cosine, kind="stable") if cosine[row] >= NEAR]
-    close = [row for row in close if look.digests[asking[row]] not in known]
+    close = [row for row in close if look.digests[int(asking[row])] not in known]
     part.items += [
         _count("leaks_exact", "Leaks, exact", len(exact), len(asking), "queries whose file is in the bank"),
         _count(
