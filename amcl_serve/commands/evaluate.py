@@ -64,7 +64,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=_count,
         default=0,
         metavar="N",
-        help="look at this many images, drawn by the seed (default: all)",
+        help="look at this many images, evenly spaced (default: all)",
     )
     parser.add_argument(
         "--fail-under",
@@ -179,9 +179,9 @@ def _bundle(name: str, settings: Settings) -> Bundle | None:
 
 
 def _dataset(args: argparse.Namespace, client: Client | None, stages: Stages) -> Dataset:
-    from amcl_serve.evaluation.datasets import open_folder, open_pairs
-
     if args.folder is not None:
+        from amcl_serve.evaluation.datasets import open_folder
+
         folder = open_folder(args.folder, labels=args.labels is not None)
         if args.labels is not None and folder.labels is None:
             raise StartupError(
@@ -189,6 +189,8 @@ def _dataset(args: argparse.Namespace, client: Client | None, stages: Stages) ->
             )
         return folder
     if args.pairs is not None:
+        from amcl_serve.evaluation.datasets import open_pairs
+
         return open_pairs(args.pairs)
     from amcl_serve.commands.evaluating.collection import CollectionImages
 

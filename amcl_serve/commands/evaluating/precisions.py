@@ -53,11 +53,14 @@ def served_equals_offline(
     found = [
         (
             f"served_cosine_{about.precision}_{about.through.replace(' ', '_').lower()}",
-            f"Answered ({about.precision}, {about.through}) against {about.precision} alone",
+            f"answered {about.through} ({about.precision}) against {about.precision} offline",
             _cosine(served, offline.get(about.precision, reference)),
         )
     ]
-    found += [(f"served_cosine_{each}", f"{each} against {best}", _cosine(offline[each], reference)) for each in others]
+    found += [
+        (f"served_cosine_{each}", f"{each} against {best}, both offline", _cosine(offline[each], reference))
+        for each in others
+    ]
     return Section(
         "served",
         TITLE,
@@ -92,7 +95,7 @@ def _figure(name: str, title: str, cosines: npt.NDArray[np.float64], seed: int) 
     low, high = np.quantile(cosines[drawn].mean(axis=1), [0.025, 0.975])
     return Figure(
         name,
-        f"Cosine, {title}",
+        f"Cosine: {title}",
         float(cosines.mean()),
         len(cosines),
         f"mean cosine of the features of the same images, {title}; bootstrap over images",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from amcl_serve.commands.bulk.progress import printable
 from amcl_serve.evaluation.report.gates import Verdict, headline
-from amcl_serve.evaluation.report.words import interval, measure, number
+from amcl_serve.evaluation.report.words import interval, number, value
 from amcl_serve.evaluation.result import Figure, Result
 
 
@@ -20,8 +20,7 @@ def summary(result: Result, verdicts: Sequence[Verdict]) -> str:
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    value = measure(figure.value, percent=figure.percent)
-    return printable(figure.title), value, interval(figure), number(figure.n), figure.name
+    return printable(figure.title), value(figure), interval(figure), number(figure.n), figure.name
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from amcl_serve.evaluation.report.words import measure
+from amcl_serve.evaluation.report.words import measure, unmeasured
 from amcl_serve.evaluation.result import Figure, Result
 
-ALIASES = {"auroc": "pair_auroc", "eer": "pair_eer", "knn": "knn_accuracy", "ece": "calibration_ece"}
+ALIASES = {"auroc": "pair_auroc", "eer": "pair_eer", "ece": "pair_ece_served"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _judge(gate: Gate, figures: dict[str, Figure]) -> Verdict:
     if figure is None:
         return Verdict(gate, False, _unknown(gate.name, figures))
     if figure.value is None or not math.isfinite(figure.value):
-        return Verdict(gate, False, f"not measured: {figure.protocol}", figure)
+        return Verdict(gate, False, unmeasured(figure), figure)
     if figure.better is None:
         return Verdict(gate, False, "neither a high nor a low value of it is better: it has no gate", figure)
     higher = figure.better == "higher"

@@ -10,7 +10,7 @@ from itertools import groupby
 from amcl_serve.evaluation.report import plots as drawing
 from amcl_serve.evaluation.report.gates import Verdict, headline
 from amcl_serve.evaluation.report.scales import Scale
-from amcl_serve.evaluation.report.words import NONE, interval, measure, number, seen
+from amcl_serve.evaluation.report.words import NONE, interval, number, seen, unmeasured, value
 from amcl_serve.evaluation.result import Case, Figure, Plot, Result, Section, Table
 
 TILES = 6
@@ -44,7 +44,10 @@ def verdict(verdicts: Sequence[Verdict]) -> str:
 def _gate(each: Verdict) -> str:
     mark = '<span class="mark-passed">✓ passed</span>' if each.passed else '<span class="mark-failed">✗ failed</span>'
     name = seen(each.gate.name if each.figure is None else each.figure.title)
-    asked = f'<span class="soft">{each.sign} {number(each.gate.bound)}</span>' if each.sign else ""
+    bound = (
+        f"{100 * each.gate.bound:g} %" if each.figure is not None and each.figure.percent else f"{each.gate.bound:g}"
+    )
+    asked = f'<span class="soft">{each.sign} {bound}</span>' if each.sign else ""
     return (
         f'<tr><th scope="row">{escape(name)} {asked}</th><td>{mark}</td><td class="across">{_whisker(each)}</td>'
         f'<td class="across">{escape(seen(each.reason))}</td></tr>'
@@ -66,7 +69,7 @@ def _whisker(each: Verdict) -> str:
     return (
         '<svg class="whisker" viewBox="0 0 176 28" aria-hidden="true">'
         f'<path class="reach" d="M{at(low):.1f} 14H{at(high):.1f}M{at(low):.1f} 9v10M{at(high):.1f} 9v10"/>'
-        f'<circle cx="{at(figure.value):.1f}" cy="14" r="4"/>'
+        f'<circle cx="{at(figure.value):.1f}" cy="14" r="3.5"/>'
         f'<path class="{kind}" d="M{at(each.gate.bound):.1f} 2v24"/></svg>'
     )
 
@@ -80,8 +83,7 @@ def glance(result: Result, verdicts: Sequence[Verdict], ids: Iterator[int]) -> s
 def _tile(figure: Figure, ids: Iterator[int]) -> str:
     spread = f"{interval(figure)}<br>" if figure.low is not None else ""
     return (
-        f"<div><dt>{_explained(figure, ids)}</dt><dd>{measure(figure.value, percent=figure.percent)}</dd>"
-        f"<dd>{spread}n = {number(figure.n)}</dd></div>"
+        f"<div><dt>{_explained(figure, ids)}</dt><dd>{value(figure)}</dd><dd>{spread}n = {number(figure.n)}</dd></div>"
     )
 
 
@@ -98,8 +100,8 @@ def contents(sections: Sequence[Section]) -> str:
 def provenance(result: Result) -> str:
     """What one needs to do it again."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(seen(name).replace("_", " "))}</th><td>{escape(seen(str(value)))}</td></tr>'
-        for name, value in result.provenance.items()
+        f'<tr><th scope="row">{escape(seen(name).replace("_", " "))}</th><td>{escape(seen(str(said)))}</td></tr>'
+        for name, said in result.provenance.items()
     )
     body = f'<table class="pairs"><tbody>{rows}</tbody></table>' if rows else '<p class="missing">None was given.</p>'
     return f'<section class="card" id="provenance"><h2><small>1</small>Provenance</h2>{body}</section>'
@@ -119,11 +121,11 @@ def _row(figure: Figure, ids: Iterator[int]) -> str:
     if figure.value is None:  # why is more than a hint
         return (
             f'<tr><th scope="row">{escape(seen(figure.title))}</th>'
-            f'<td colspan="3" class="across soft">not measured: {escape(seen(figure.protocol))}</td></tr>'
+            f'<td colspan="3" class="across soft">{escape(seen(unmeasured(figure)))}</td></tr>'
         )
     return (
         f'<tr><th scope="row">{_explained(figure, ids)}</th>'
-        f'<td class="n value">{measure(figure.value, percent=figure.percent)}</td>'
+        f'<td class="n value">{value(figure)}</td>'
         f'<td class="n" data-name="95 %">{interval(figure)}</td>'
         f'<td class="n soft" data-name="n =">{number(figure.n)}</td></tr>'
     )
@@ -162,8 +164,8 @@ def table(found: Table) -> str:
     )
 
 
-def _cell(value: str | float | int | None, kind: str) -> str:
-    text = NONE if value is None else escape(seen(value)) if isinstance(value, str) else number(value)
+def _cell(cell: str | float | int | None, kind: str) -> str:
+    text = NONE if cell is None else escape(seen(cell)) if isinstance(cell, str) else number(cell)
     return f"<td{kind}>{text}</td>"
 
 
@@ -179,9 +181,9 @@ def _case(case: Case) -> str:
     pictures = "".join(
         _picture(case.thumbnails[place] if place < len(case.thumbnails) else b"") for place in range(len(case.images))
     )
-    value = "" if case.value is None else f"<p>{number(case.value)}</p>"
-    names = "".join(f"<li><bdi>{escape(seen(name))}</bdi></li>" for name in case.images)
-    return f'<div class="case"><div class="pictures">{pictures}</div>{value}<ul>{names}</ul></div>'
+    score = "" if case.value is None else f"<p>{number(case.value)}</p>"
+    names = "".join(f"<li><bdi>{escape(seen(name))}</bdi></li>" for name in dict.fromkeys(case.images))
+    return f'<div class="case"><div class="pictures">{pictures}</div>{score}<ul>{names}</ul></div>'
 
 
 def _picture(data: bytes) -> str:

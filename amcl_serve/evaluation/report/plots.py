@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import groupby
 
 from amcl_serve.evaluation.report.scales import Scale, decades, stretch
 from amcl_serve.evaluation.report.words import number, seen
 from amcl_serve.evaluation.result import Plot, Series
 
 WIDTH, HEIGHT = 440, 290
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 18, 10, 46
 COLOURS = 6  # then they begin again
 _TOLD = 60  # points of a series whose numbers show on hover
 _CLOSE = 0.3  # pixels: a line with a corner less looks the same
@@ -104,19 +105,21 @@ def _line(series: Series, kind: str, across: Scale, up: Scale) -> Iterator[str]:
 
 
 def _steps(series: Series, kind: str, across: Scale, up: Scale) -> Iterator[str]:
-    corners: list[Point] = []
-    for left, right, y in zip(series.x, series.x[1:], series.y, strict=False):
-        height = up(y) if y is not None and math.isfinite(y) else up(0.0)
-        corners += [(across(left), height), (across(right), height)]
     base = up(0.0)
-    closed = [(corners[0][0], base), *corners, (corners[-1][0], base)]
-    yield f'<path class="area {kind}" d="{_path(closed)}Z"/><path class="line {kind}" d="{_path(closed)}"/>'
+    bars = [(left, right, y or 0.0) for left, right, y in zip(series.x, series.x[1:], series.y, strict=False)]
+    for drawn, run in groupby(bars, key=lambda bar: bar[2] != 0 and math.isfinite(bar[2])):
+        if drawn:  # several series would lie on each other along zero
+            corners = [(across(x), up(y)) for left, right, y in run for x in (left, right)]
+            path = _path([(corners[0][0], base), *corners, (corners[-1][0], base)])
+            yield f'<path class="area {kind}" d="{path}Z"/><path class="line {kind}" d="{path}"/>'
 
 
 def _points(series: Series, kind: str, across: Scale, up: Scale) -> Iterator[str]:
-    # Points that share a pixel are drawn once.
+    # Points that share a pixel are drawn once; few ones are drawn large.
     places = {(round(across(x)), round(up(y))) for run in _runs(series, across) for x, y in run}
-    marks = "".join(f"M{x - 2} {y}a2 2 0 1 0 4 0a2 2 0 1 0-4 0" for x, y in sorted(places))
+    size = 4 if len(places) <= _TOLD else 2
+    disc = f"a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0-{2 * size} 0"
+    marks = "".join(f"M{x - size} {y}{disc}" for x, y in sorted(places))
     yield f'<path class="dots {kind}" d="{marks}"/>'
 
 

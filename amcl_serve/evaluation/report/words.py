@@ -39,7 +39,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def measure(value: float | None, *, percent: bool) -> str:
-    """A figure's value, or a bound of it: four decimals up to 10, or a percentage with two."""
+    """A figure's value, or a bound of it: with four decimals up to 10, or a percentage with two."""
     if value is None or not math.isfinite(value):
         return NONE
     if percent:
@@ -49,9 +49,21 @@ def measure(value: float | None, *, percent: bool) -> str:
     return number(value)
 
 
+def value(figure: Figure) -> str:
+    """Its value; a whole number without an interval is a count."""
+    if figure.value is not None and figure.low is None and not figure.percent and float(figure.value).is_integer():
+        return number(figure.value)
+    return measure(figure.value, percent=figure.percent)
+
+
 def interval(figure: Figure) -> str:
     """Its 95 % interval; a dash where none is given."""
     if figure.low is None or figure.high is None:
         return NONE
     low, high = (measure(bound, percent=figure.percent) for bound in (figure.low, figure.high))
     return f"{low.removesuffix(' %')} to {high}"
+
+
+def unmeasured(figure: Figure) -> str:
+    """Why it has no value, in a sentence that begins with that."""
+    return f"not measured: {figure.protocol.removeprefix('not measured: ')}"

@@ -16,7 +16,7 @@ def result_of(*figures: Figure) -> Result:
 
 
 HIGHER = Figure("pair_auroc", "AUROC", 0.97, 100, "how", 0.94, 0.99)
-LOWER = Figure("calibration_ece", "ECE", 0.03, 100, "how", 0.01, 0.06, "lower")
+LOWER = Figure("pair_ece_served", "ECE", 0.03, 100, "how", 0.01, 0.06, "lower")
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_what_is_no_gate_is_said(text: str) -> None:
 
 def test_the_headline_is_gates_and_then_the_first_of_each_section() -> None:
     result = sample()
-    assert [figure.name for figure in headline(result, [])] == ["unreadable", "pair_auroc", "calibration_ece"]
+    assert [figure.name for figure in headline(result, [])] == ["unreadable", "pair_auroc", "pair_ece_served"]
     verdicts = judge([Gate("pair_eer", 0.1), Gate("nothing", 1)], result)
     names = [figure.name for figure in headline(result, verdicts)]
-    assert names == ["pair_eer", "unreadable", "pair_auroc", "calibration_ece"]
+    assert names == ["pair_eer", "unreadable", "pair_auroc", "pair_ece_served"]
 
 
 def test_junit_has_a_case_for_each_gate() -> None:

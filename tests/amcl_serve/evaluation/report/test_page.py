@@ -67,7 +67,7 @@ def test_the_verdict_is_first_and_says_what_was_compared() -> None:
 def test_every_figure_has_value_interval_n_and_explanation() -> None:
     result = sample()
     text = drawn(result)
-    for shown in ("0.9921 to 0.9968", "2.35 %", "1.81 to 2.97 %", "10,000"):
+    for shown in ("0.9921 to 0.9984", "2.35 %", "1.81 to 2.97 %", "10,000"):
         assert shown in text
     for figure in result.figures().values():
         assert figure.protocol in text
