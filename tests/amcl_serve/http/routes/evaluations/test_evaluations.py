@@ -138,7 +138,7 @@ def test_a_failure_says_why_and_tells_nothing_internal(
 def test_a_collection_is_evaluated_by_its_thumbnails(serve: Serve) -> None:
     client = serve()
     points = [
-        {"id": number, "image": text(number), "payload": {"kind": {"of": "ab"[number % 2]}} if number < 30 else {}}
+        {"id": number, "image": text(number), "payload": {"kind": {"of": "ab"[number // 2 % 2]}} if number < 30 else {}}
         for number in range(40)
     ]
     for name, thumbnails in (("with", True), ("without", False)):
