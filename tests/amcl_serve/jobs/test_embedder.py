@@ -60,7 +60,7 @@ def test_images_are_embedded_in_order_with_their_errors(settings: Settings, mode
     deepest: list[int] = []
     model.engine.on_batch = lambda *_: deepest.append(model.engine.depth)
     work(settings, model, do)
-    assert max(deepest) <= 2 * settings.decode_threads
+    assert max(deepest) <= settings.decode_threads
 
 
 def test_scores_are_the_scorers(settings: Settings, model: LoadedModel) -> None:
