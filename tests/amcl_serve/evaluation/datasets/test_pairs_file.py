@@ -79,6 +79,6 @@ def test_bounds(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_read_outside_of_a_root(images: Path) -> None:
     root = images / "deep"
     (root / "p.csv").write_text("a,b,same\n3.png,../1.png,1\n")
-    with pytest.raises(InvalidRequest, match="line 2: '../1.png' leads out"):
+    with pytest.raises(InvalidRequest, match=r"line 2: .* leads out"):
         open_pairs(root / "p.csv", root=root)
     assert open_pairs(root / "p.csv").names == ["3.png", "../1.png"]
