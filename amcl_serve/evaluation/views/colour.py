@@ -30,8 +30,8 @@ def photometric(x_SS3: Floats, parameters_P: Floats) -> Floats:
 
 
 def _luma(x: Floats) -> Floats:
-    luma: Floats = x @ _LUMA
-    return luma[..., None]
+    luma: Floats = (x @ _LUMA)[..., None]
+    return luma
 
 
 def brightness(x: Floats, factor: np.float32) -> Floats:
