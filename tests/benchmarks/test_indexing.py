@@ -23,5 +23,5 @@ def test_a_folder_and_a_tar_file_give_rates_and_their_ratio(tmp_path, capsys):
         assert indexing.main(["--data", str(data), "--images", "20"]) == 0
         found = dict(line.split(" = ") for line in capsys.readouterr().out.splitlines())
         rates = [float(found[name].removesuffix(" images/s")) for name in ("embed", "index")]
-        assert math.isfinite(float(found["index_cpu_ms"]))  # of so few images the start is the larger part, and scatters
+        assert math.isfinite(float(found["index_cpu_ms"]))  # most of it is the start of so few images, and scatters
         assert float(found["index_over_embed"]) == pytest.approx(rates[1] / rates[0], rel=1e-2)
