@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from amcl_serve.evaluation.protocols.view_sets import range_indices
 from amcl_serve.model.bundle import InputSpec
 from amcl_serve.model.encoder import Embeddings
 from amcl_serve.model.pair_scorer import PairScorer
-from export.images import ImageSet, folder_images, range_indices, reported_indices
+from export.images import ImageSet, folder_images, reported_indices
 from export.metrics import measure_knn, measure_pairs
 from export.sources.checkpoint import data_name
 from tests.export.tiny import make_photo_folder
