@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amcl_serve.evaluation.protocols.view_sets import range_indices
+from amcl_serve.evaluation.protocols.view_sets import order, range_indices
 from amcl_serve.model.bundle import InputSpec
 from amcl_serve.model.encoder import Embeddings
 from amcl_serve.model.pair_scorer import PairScorer
@@ -149,3 +149,11 @@ def test_nothing_is_reported_on_images_that_gave_ranges():
         assert sorted(ranges + reported) == list(range(count))
         assert len(ranges) % 32 == 0
         assert 32 <= len(ranges) <= 256
+
+
+@pytest.mark.parametrize(("count", "size"), [(40, 64), (1000, 64), (5000, 224)])
+def test_an_evaluation_takes_the_images_that_the_card_takes(count, size):
+    reported = reported_indices(count, size, seed=0)
+    shuffled = order(count, size, seed=0)
+    assert shuffled[: len(reported)] == reported
+    assert sorted(shuffled) == list(range(count))
