@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
+from amcl_serve.errors import InvalidRequest
 from amcl_serve.evaluation.progress import Progress
 from amcl_serve.evaluation.protocols import cases
 from amcl_serve.evaluation.protocols.look import Look
@@ -54,6 +55,11 @@ class LabelFree:
         every = found[KINDS]
         told = np.isin(every.places, fit)
         halves = (np.flatnonzero(told), np.flatnonzero(~told))
+        if min(len(half) for half in halves) < LEAST // 2 or any(len(each.places) < 2 for each in found.values()):
+            raise InvalidRequest(
+                f"{look.dataset.name}: views of {len(every.places)} of {len(shuffled)} images could be embedded, which "
+                "is too few to judge by"
+            )
         out = []
         for number, model in enumerate(look.models):
             fitted, reported = (self._pairs(look, number, every, rows, progress) for rows in halves)

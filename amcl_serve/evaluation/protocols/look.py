@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from amcl_serve.errors import AmclError, UnreadableFile
+from amcl_serve.errors import AmclError, InvalidRequest, UnreadableFile
 from amcl_serve.evaluation.dataset import Dataset, queries_of
 from amcl_serve.evaluation.embedder import Embedded, Embedder
 from amcl_serve.evaluation.progress import Progress
@@ -169,4 +169,7 @@ def _read(dataset: Dataset, index: int) -> _File:
 def _stacked(rows: Sequence[Embedded]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     if not rows:
         return np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
-    return np.stack([row.features for row in rows]), np.stack([row.heads for row in rows])
+    features, heads = np.stack([row.features for row in rows]), np.stack([row.heads for row in rows])
+    if not (np.isfinite(features).all() and np.isfinite(heads).all()):
+        raise InvalidRequest("the model gives no finite numbers for some images: it cannot be judged")
+    return features, heads

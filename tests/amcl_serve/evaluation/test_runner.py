@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amcl_serve.errors import InvalidRequest
+from amcl_serve.errors import AmclError, InvalidRequest
 from amcl_serve.evaluation.datasets import open_folder, open_pairs
+from amcl_serve.evaluation.embedder import Embedded
 from amcl_serve.evaluation.progress import Cancelled
 from amcl_serve.evaluation.protocols import LabelFree, Labelled, Verification, protocol_for
 from amcl_serve.evaluation.result import Result
@@ -179,3 +180,27 @@ def test_labels_that_say_nothing_are_refused(plain: Path) -> None:
     with pytest.raises(InvalidRequest, match="two or more classes"):
         run(dataset, Colours(), Labelled(), quiet)
     assert np.unique(dataset.labels).size == 64
+
+
+class _Collapsed(Colours):
+    def _one(self, data: bytes) -> Embedded | AmclError:
+        found = super()._one(data)
+        return found if isinstance(found, AmclError) else Embedded(np.ones(8, np.float32), np.ones((1, 1), np.float32))
+
+
+def test_a_collapsed_model_has_a_report(plain: Path) -> None:
+    found = run(open_folder(plain), _Collapsed(), LabelFree(), quiet).figures()
+    assert found["pair_auroc"].value == pytest.approx(0.5)
+    assert found["rankme"].value == pytest.approx(1)
+    assert found["pair_ece_fitted"].value is None
+
+
+class _Broken(Colours):
+    def _one(self, data: bytes) -> Embedded | AmclError:
+        found = super()._one(data)
+        return found if isinstance(found, AmclError) else Embedded(found.features * np.nan, found.heads)
+
+
+def test_a_model_that_gives_no_numbers_is_refused(plain: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no finite numbers"):
+        run(open_folder(plain), _Broken(), LabelFree(), quiet)
