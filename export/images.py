@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from amcl_serve.errors import AmclError
+from amcl_serve.evaluation.protocols.view_sets import range_indices
 from amcl_serve.model.bundle import InputSpec
 from amcl_serve.model.formats.reading import shorter_side
 from amcl_serve.model.pixels import OWN_FILES_MAX_PIXELS, decode, upright
@@ -19,8 +20,6 @@ from export.errors import UsageError
 from export.networks import BATCH, Pixels
 from training.data import list_images
 from training.machine import cores
-
-_RANGE_IMAGES, _RANGE_PIXELS = 256, 2**21
 
 
 @dataclass(frozen=True)
@@ -104,16 +103,6 @@ def is_large_jpeg(images: ImageSet, index: int, side: int) -> bool:
             return min(image.size) >= side
     except (OSError, ValueError, SyntaxError):
         return False
-
-
-def range_indices(count: int, size: int) -> list[int]:
-    """Which of `count` held-out images give int8 its ranges: a fixed random choice, which nothing is reported on.
-
-    256 images, fewer of large ones or of a small set; a whole number of batches.
-    """
-    order = np.random.default_rng(1).permutation(count)
-    chosen = min(_RANGE_IMAGES, max(BATCH, _RANGE_PIXELS // size**2), count // 2) // BATCH * BATCH
-    return [int(index) for index in order[:chosen]]
 
 
 def reported_indices(count: int, size: int, seed: int) -> list[int]:

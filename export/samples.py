@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amcl_serve.evaluation.protocols.view_sets import range_indices
 from amcl_serve.model.bundle import InputSpec, Metric, Precision
 from export.errors import UsageError
 from export.images import (
@@ -13,7 +14,6 @@ from export.images import (
     folder_images,
     least_large_side,
     pixels,
-    range_indices,
     reported_indices,
     synthetic_pixels,
 )

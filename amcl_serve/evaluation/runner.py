@@ -63,7 +63,7 @@ def run(
     measuring = perf_counter()
     parts, *others = protocol.measure(seen, progress)
     drawing = perf_counter()
-    seen.seconds["views, pairs and figures"] = drawing - measuring
+    seen.seconds["pairs and figures"] = drawing - measuring - seen.seconds.get("views", 0.0)
     sections = []
     for done, part in enumerate(parts):
         progress("intervals", done, len(parts))

@@ -1,4 +1,4 @@
-"""Metrics in pure numpy: nearest neighbours, pair separation, calibration, geometry of embeddings.
+"""Metrics in numpy (k-means by FAISS, the linear probe by SciPy): pairs, calibration, geometry, intervals.
 
 The one room that training, export and serving share, so that no metric exists twice.
 """

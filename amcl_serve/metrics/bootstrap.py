@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 DRAWS = 500
 LEVEL = (2.5, 97.5)  # percentiles
-BLOCK = 8  # neighbours in a ring that are drawn together
+BLOCK = 2  # neighbours in a ring that are drawn together; longer blocks leave fewer of them, and cover less
 
 Counts = npt.NDArray[np.float64]
 Statistic = Callable[[Counts], float]
@@ -36,7 +36,7 @@ class Independent:
 class Ring:
     """`units` of which each shares an image with the next, and the last with the first: blocks of them are drawn.
 
-    The circular block bootstrap (Politis & Romano 1992), with blocks of `BLOCK`, fewer where there are few units.
+    The circular block bootstrap (Politis & Romano 1992), with blocks of `BLOCK`.
     """
 
     units: int
@@ -44,10 +44,9 @@ class Ring:
     def draws(self, seed: int, count: int = DRAWS) -> Iterator[Counts]:
         """How often each unit comes [U], `count` times."""
         rng = np.random.default_rng(seed)
-        block = max(1, min(BLOCK, self.units // 8))
         for _ in range(count):
-            starts = rng.integers(0, self.units, -(-self.units // block))
-            chosen = (starts[:, None] + np.arange(block)).ravel()[: self.units] % self.units
+            starts = rng.integers(0, self.units, -(-self.units // BLOCK))
+            chosen = (starts[:, None] + np.arange(BLOCK)).ravel()[: self.units] % self.units
             yield np.bincount(chosen, minlength=self.units).astype(np.float64)
 
 

@@ -17,8 +17,8 @@ FILES = ("serve.txt", "gpu.txt", "dev.txt", "bench-serving.txt", "bench-stores.t
 EXTRAS = PROJECT["optional-dependencies"]
 STUBBED = ("wandb", "mlflow")  # tests replace them
 NEEDED = {
-    "serve.txt": [*PROJECT["dependencies"], *EXTRAS["cpu"], *EXTRAS["demo"]],
-    "gpu.txt": [*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["demo"]],
+    "serve.txt": [*PROJECT["dependencies"], *EXTRAS["cpu"], *EXTRAS["demo"], *EXTRAS["evaluation"]],
+    "gpu.txt": [*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["demo"], *EXTRAS["evaluation"]],
     "dev.txt": [
         *PROJECT["dependencies"],
         *(line for name, lines in EXTRAS.items() if name not in ("gpu", *STUBBED) for line in lines),

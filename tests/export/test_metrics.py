@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from amcl_serve.evaluation.protocols.view_sets import order, range_indices
 from amcl_serve.model.bundle import InputSpec
 from amcl_serve.model.encoder import Embeddings
 from amcl_serve.model.pair_scorer import PairScorer
-from export.images import ImageSet, folder_images, range_indices, reported_indices
+from export.images import ImageSet, folder_images, reported_indices
 from export.metrics import measure_knn, measure_pairs
 from export.sources.checkpoint import data_name
 from tests.export.tiny import make_photo_folder
@@ -148,3 +149,11 @@ def test_nothing_is_reported_on_images_that_gave_ranges():
         assert sorted(ranges + reported) == list(range(count))
         assert len(ranges) % 32 == 0
         assert 32 <= len(ranges) <= 256
+
+
+@pytest.mark.parametrize(("count", "size"), [(40, 64), (1000, 64), (5000, 224)])
+def test_an_evaluation_takes_the_images_that_the_card_takes(count, size):
+    reported = reported_indices(count, size, seed=0)
+    shuffled = order(count, size, seed=0)
+    assert shuffled[: len(reported)] == reported
+    assert sorted(shuffled) == list(range(count))

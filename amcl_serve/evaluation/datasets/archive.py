@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from amcl_serve.errors import InvalidRequest, TooLarge
 from amcl_serve.evaluation.datasets.folder import Folder, open_folder
@@ -68,9 +72,14 @@ def _extract(path: Path, into: Path, limits: Limits, name: str) -> None:
             with zipfile.ZipFile(path) as archive:
                 _zip(archive, into, limits, name, path.stat().st_size)
             return
-        with tarfile.open(path, "r|*") as stream:
-            _tar(stream, into, limits, name, path.stat().st_size)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        with _decompressed(path) as raw:
+            watched = _Watched(raw, name)
+            with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r:") as archive_:
+                _tar(archive_, into, limits, name, path.stat().st_size)
+                if watched.last != bytes(tarfile.BLOCKSIZE):
+                    # tarfile takes a file that is cut off between or within headers for one that ends there.
+                    raise InvalidRequest(f"{name} is cut off or damaged: its end is missing")
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, tarfile.FilterError):
             raise InvalidRequest(f"{name}: {error}") from None
         raise InvalidRequest(f"{name} is no zip or tar file, or is damaged") from None
@@ -78,6 +87,31 @@ def _extract(path: Path, into: Path, limits: Limits, name: str) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise InvalidRequest(f"{name} cannot be unpacked: it is damaged") from None
+
+
+def _decompressed(path: Path) -> IO[bytes]:
+    """The tar file in it. Unlike tarfile's own streams these complain of a file that is cut off."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    for magic, opened in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
+        if start.startswith(magic):
+            return cast(IO[bytes], opened(path, "rb"))
+    return path.open("rb")
+
+
+class _Watched:
+    """A file whose `last` read is kept, and that refuses to hold much at once: long names may claim any length."""
+
+    def __init__(self, raw: IO[bytes], name: str) -> None:
+        self._raw, self._name, self.last = raw, name, b""
+        self.seek, self.tell = raw.seek, raw.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes. Raises TooLarge for more than a chunk."""
+        if not 0 <= size <= _CHUNK:
+            raise TooLarge(f"{self._name}: a header of more than {_CHUNK} bytes")
+        self.last = self._raw.read(size)
+        return self.last
 
 
 class _Budget:

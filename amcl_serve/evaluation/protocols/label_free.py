@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
@@ -47,7 +48,9 @@ class LabelFree:
         half = len(shuffled) // 2
         fit, report = shuffled[:half], shuffled[half : 2 * half]
         wanted = {KINDS: fit + report} | dict.fromkeys(KINDS, report[: self.each_kind])
+        begun = perf_counter()
         found = embed_views(look, wanted, self.seed, progress)
+        look.seconds["views"] = perf_counter() - begun
         every = found[KINDS]
         told = np.isin(every.places, fit)
         halves = (np.flatnonzero(told), np.flatnonzero(~told))

@@ -30,24 +30,26 @@ def photometric(x_SS3: Floats, parameters_P: Floats) -> Floats:
 
 
 def _luma(x: Floats) -> Floats:
-    luma: Floats = x @ _LUMA
-    return luma[..., None]
+    luma: Floats = np.matmul(x, _LUMA)[..., None]
+    return luma
 
 
 def brightness(x: Floats, factor: np.float32) -> Floats:
     """Multiplied, cut at 1."""
-    out: Floats = (x * factor).clip(0, 1)
+    out: Floats = np.clip(x * factor, 0, 1)
     return out
 
 
 def contrast(x: Floats, factor: np.float32) -> Floats:
     """Away from the mean of the grey image, or towards it."""
-    return (x * factor + _luma(x).mean() * (1 - factor)).clip(0, 1)
+    out: Floats = np.clip(x * factor + _luma(x).mean() * (1 - factor), 0, 1)
+    return out
 
 
 def saturation(x: Floats, factor: np.float32) -> Floats:
     """Away from grey, or towards it."""
-    return (x * factor + _luma(x) * (1 - factor)).clip(0, 1)
+    out: Floats = np.clip(x * factor + _luma(x) * (1 - factor), 0, 1)
+    return out
 
 
 def hue_shift(x: Floats, shift: np.float32) -> Floats:

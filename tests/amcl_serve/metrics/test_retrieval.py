@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from amcl_serve.metrics import retrieval as module
-from amcl_serve.metrics.retrieval import retrieval
+from amcl_serve.metrics.retrieval import rankings, retrieval
 
 
 def blobs(count, *, seed, classes=4, dims=6):
@@ -98,3 +100,32 @@ def test_wrong_input_is_named(change, message):
     }
     with pytest.raises(ValueError, match=message):
         retrieval(**{**good, **change})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_rankings_equal_loops_and_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    bank, queries = rng.normal(size=(30, 4)), rng.normal(size=(6, 4))
+    bank[5] = bank[4]  # a tie
+    names, asked = rng.integers(0, 4, 30), rng.integers(0, 5, 6)  # class 4 is in no bank
+    found = rankings(bank, names, queries, asked)
+    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (queries, bank)]
+    sim = unit[0].astype(np.float32) @ unit[1].astype(np.float32).T
+    for row in range(6):
+        order = sorted(range(30), key=lambda i, row=row: (-sim[row, i], i))
+        hits = [int(names[i] == asked[row]) for i in order]
+        relevant = sum(hits)
+        assert found.relevant[row] == relevant
+        if not relevant:
+            assert found.first[row] == 31
+            assert found.ndcg[row] == found.map_at_r[row] == found.r_precision[row] == 0
+            continue
+        precision = [sum(hits[: i + 1]) / (i + 1) for i in range(30)]
+        assert found.first[row] == hits.index(1) + 1
+        assert found.r_precision[row] == pytest.approx(sum(hits[:relevant]) / relevant)
+        at_r = sum(p * h for p, h in zip(precision[:relevant], hits[:relevant], strict=True)) / relevant
+        assert found.map_at_r[row] == pytest.approx(at_r)
+        falling = np.arange(30, 0, -1)[None]  # scores that sort them in this order
+        assert found.ndcg[row] == pytest.approx(ndcg_score(np.array(hits)[None], falling))
+        assert found.average_precision[row] == pytest.approx(average_precision_score(hits, falling[0]))

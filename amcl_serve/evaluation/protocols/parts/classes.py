@@ -151,7 +151,9 @@ def ranked(given: Labels) -> Part:
     if len(order) > 2 * _LISTED:
         shown = np.concatenate([order[:_LISTED], order[-_LISTED:]])
         title = f"By class, the {_LISTED} hardest and the {_LISTED} easiest of {len(order)}"
-    rows = [[str(names[i]), int(count[i]), float(columns[0][i]), float(columns[1][i])] for i in shown]
+    rows: list[list[str | float | int | None]] = [
+        [str(names[i]), int(count[i]), float(columns[0][i]), float(columns[1][i])] for i in shown
+    ]
     part.tables.append(Table(title, ("class", "queries", "recall at 1", "MAP@R"), rows))
     return part
 

@@ -30,7 +30,7 @@ _POINTS = 400  # of a curve that is drawn
 
 
 def pairs(fit: PairSet, report: PairSet, *, name: str, title: str, prefix: str, protocol: str) -> Part:
-    """Judge `report`; thresholds are chosen on `fit`. `prefix` begins the figures' names, `protocol` says what pairs."""
+    """Judge `report`; thresholds are chosen on `fit`. `prefix` begins figures' names, `protocol` says what pairs."""
     part = Part(name, title)
     values = {
         "": (report.scored.score, "the pair score"),
