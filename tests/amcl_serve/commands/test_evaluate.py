@@ -107,9 +107,10 @@ def test_labels_are_the_folders(
 def test_pairs_of_a_file(tiny_bundle: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = folder.parent / "pairs.csv"
     lines = ["a,b,same"]
-    for number in range(EACH - 1):
-        lines.append(f"photos/class 0/{number}.png,photos/class 0/{number + 1}.png,1")
-        lines.append(f"photos/class 0/{number}.png,photos/class 1/{number}.png,0")
+    for kind in range(CLASSES):
+        for number in range(EACH - 1):
+            lines.append(f"photos/class {kind}/{number}.png,photos/class {kind}/{number + 1}.png,1")
+            lines.append(f"photos/class {kind}/{number}.png,photos/class {(kind + 1) % CLASSES}/{number}.png,0")
     file.write_text("\n".join(lines) + "\n")
     assert cli.main(["evaluate", "--pairs", str(file), "--model", str(tiny_bundle), "--fail-under", "auroc=0.9"]) == 0
     assert "passed  auroc=0.9" in capsys.readouterr().out
