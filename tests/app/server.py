@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -17,6 +18,7 @@ from benchmarks.processes import serving as process_serving
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
+    "--enable-unsafe-swiftshader",  # WebGL without a GPU
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -30,6 +32,13 @@ def serving(bundle: Path | str, folder: Path, *flags: str) -> Iterator[str]:
     """The base URL of a server of `bundle` with the page, whose data and home lie in `folder`."""
     with process_serving(bundle, folder, "--session-threads", "1", *flags, program=("-m", "app")) as server:
         yield server.url
+
+
+def call_of(config: dict[str, Any], output: str, among: int = 0) -> int:
+    """The number of the page's handler that writes into the part of that id; `among` several, the one of that place."""
+    (part,) = [each["id"] for each in config["components"] if each["props"].get("elem_id") == output]
+    found = [each["id"] for each in config["dependencies"] if part in each["outputs"]]
+    return int(found[among])
 
 
 @contextmanager
