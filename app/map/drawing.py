@@ -48,7 +48,7 @@ def draw(scan: Scan, *, budget: Budget) -> Map:
     if not len(rows):
         return Map("", scan, rows, _packed({"points": 0, "shown": 0}, [], []))
     most = max(2, min(MAX_SAMPLE, SAMPLE_BYTES // (4 * scan.info.size)))
-    plane = projection.learn(scan.vectors(rows[:: -(-len(rows) // most)])[1])
+    plane = projection.learn(scan.vectors(_spread(rows, most))[1])
     kept, places, clusters = [], [], []
     for part in _parts(rows, budget):
         found, vectors = scan.vectors(part)
@@ -113,9 +113,14 @@ def _parts(rows: Rows, budget: Budget) -> Iterator[Rows]:
         yield rows[start : start + PART]
 
 
+def _spread(rows: Rows, most: int) -> Rows:
+    """At most so many of the rows, from all of them."""
+    return np.ascontiguousarray(rows[:: -(-len(rows) // most)])
+
+
 def _fields(scan: Scan, rows: Rows) -> list[str]:
     """Keys of the payloads' texts, numbers and truths, the most frequent first."""
-    stored = scan.points(rows[:: -(-len(rows) // SEEN)])
+    stored = scan.points(_spread(rows, SEEN))
     found = Counter(
         key for point in stored.values() for key, value in point.payload.items() if _scalar(value) is not None
     )

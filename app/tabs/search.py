@@ -110,7 +110,10 @@ def build(api: Client, uploads: Uploads) -> tuple[gr.Tab, gr.Dropdown]:
             name = gr.Dropdown([], label="Collection", elem_id="search-collection", filterable=False)
             asked = picture("Picture to search by", "asked", height=220)
             where = gr.Textbox(
-                label="Filter", placeholder="subject=cat, brightness>=0.4", elem_id="search-filter", max_lines=4
+                label="Filter, then Enter",
+                placeholder="subject=cat, brightness>=0.4",
+                elem_id="search-filter",
+                max_lines=4,
             )
             rerank = gr.Checkbox(
                 label="Rerank by pairs",
@@ -121,7 +124,7 @@ def build(api: Client, uploads: Uploads) -> tuple[gr.Tab, gr.Dropdown]:
         shown = block(hits.waiting(), elem_id="hits", js_on_load=ON_CLICK)
     inputs = [name, asked, where, rerank, wish]
     gr.on(
-        [name.change, asked.change, where.submit, where.blur, rerank.change],
+        [name.change, asked.change, where.submit, rerank.change],
         search,
         inputs,
         [shown, wish],

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,34 +14,12 @@ from playwright.sync_api import Browser, Page, expect
 from app.examples import ASSETS
 from app.show import pair as result
 from app.show import parts
-from tests.app.server import chromium, serving
+from tests.app.server import Watch, chromium, serving
 from tests.fakes import make_bundle
 
 expect.set_options(timeout=30_000)  # milliseconds: the machine may be busy
 
 FIRST, SECOND = ASSETS / "cat.jpg", ASSETS / "cup.jpg"
-
-
-class Watch:
-    """What a page asked for and complained about."""
-
-    def __init__(self, page: Page) -> None:
-        self.hosts: set[str] = set()
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self._asked(request.url))
-        page.on("websocket", lambda socket: self._asked(socket.url))
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _asked(self, url: str) -> None:
-        if urlsplit(url).scheme not in ("data", "blob"):
-            self.hosts.add(urlsplit(url).hostname or "")
-
-
-@pytest.fixture(scope="module")
-def base(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tiny_bundle, tmp_path_factory.mktemp("page")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
