@@ -13,6 +13,7 @@ from amcl_serve.commands import (
     doctor,
     duplicates,
     embed,
+    evaluate,
     index,
     outliers,
     reindex,
@@ -23,7 +24,7 @@ from amcl_serve.commands import (
 )
 from amcl_serve.errors import AmclError
 
-COMMANDS = (serve, embed, similarity, index, search, duplicates, outliers, sample, reindex, doctor)
+COMMANDS = (serve, embed, similarity, index, search, duplicates, outliers, sample, reindex, evaluate, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,12 +10,14 @@ AmclError
 │   ├── ModelNotFound           404 model_not_found
 │   ├── CollectionNotFound      404 collection_not_found
 │   ├── PointNotFound           404 point_not_found
-│   └── SnapshotNotFound        404 snapshot_not_found
+│   ├── SnapshotNotFound        404 snapshot_not_found
+│   └── EvaluationNotFound      404 evaluation_not_found
 ├── Conflict                    409 conflict
 │   ├── CollectionExists        409 collection_exists
 │   ├── CollectionMismatch      409 collection_mismatch
 │   ├── ModelBusy               409 model_busy
-│   └── LoadFailed              409 load_failed
+│   ├── LoadFailed              409 load_failed
+│   └── EvaluationUnfinished    409 evaluation_unfinished
 ├── TooLarge                    413 too_large
 │   ├── BodyTooLarge            413 body_too_large
 │   ├── TooManyItems            413 too_many_items
@@ -24,6 +26,7 @@ AmclError
 ├── UnsupportedMediaType        415 unsupported_media_type
 ├── InvalidRequest              422 invalid_request
 ├── Overloaded                  429 overloaded              Retry-After
+│   └── TooManyEvaluations      429 too_many_evaluations    Retry-After
 ├── HeadTooLarge                431 head_too_large
 ├── NotReady                    503 not_ready               Retry-After
 ├── DeadlineExceeded            504 deadline_exceeded
@@ -134,6 +137,12 @@ class SnapshotNotFound(NotFound):
     code = "snapshot_not_found"
 
 
+class EvaluationNotFound(NotFound):
+    """No evaluation of that id."""
+
+    code = "evaluation_not_found"
+
+
 class Conflict(AmclError):
     """The request contradicts what is stored."""
 
@@ -162,6 +171,12 @@ class LoadFailed(Conflict):
     """The bundle cannot be loaded as it lies in its folder; what was loaded before goes on answering."""
 
     code = "load_failed"
+
+
+class EvaluationUnfinished(Conflict):
+    """The evaluation is not done, so that it has no report."""
+
+    code = "evaluation_unfinished"
 
 
 class TooLarge(AmclError):
@@ -210,6 +225,12 @@ class Overloaded(AmclError):
     """The queue is full; nothing of the request was started."""
 
     status, code, retry_after = 429, "overloaded", 1
+
+
+class TooManyEvaluations(Overloaded):
+    """As many evaluations wait for their turn as may."""
+
+    code, retry_after = "too_many_evaluations", 30
 
 
 class HeadTooLarge(AmclError):

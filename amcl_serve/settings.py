@@ -117,6 +117,15 @@ class Settings(BaseSettings):
     analysis_deadline: Annotated[float, Field(gt=0)] = Field(
         600.0, description="seconds for which the pictures of a collection are compared for one request"
     )
+    max_archive_bytes: Annotated[int, Field(ge=1024)] = Field(
+        1024 * MiB, description="bytes of an archive of images that is uploaded to be evaluated, packed and unpacked"
+    )
+    max_evaluations: Annotated[int, Field(ge=1)] = Field(
+        50, description="evaluations that are kept with their reports; the oldest go"
+    )
+    image_root: Path | None = Field(
+        None, description="folder whose images an evaluation of a collection may read, by the `path` in its payloads"
+    )
     root_path: Annotated[str, Field(pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")] = Field(
         "",
         description="path of a proxy under which the server is found, such as /amcl; else X-Forwarded-Prefix",

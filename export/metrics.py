@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
+from amcl_serve.evaluation.views import views
 from amcl_serve.metrics.knn import knn_accuracy
 from amcl_serve.model.bundle import InputSpec, Metric
 from amcl_serve.model.encoder import Embeddings
@@ -14,7 +15,6 @@ from amcl_serve.model.pair_scorer import PairScorer
 from export.images import ImageSet, batches, reported_indices, upright_rgb
 from export.networks import BATCH, Network
 from export.pairs import PairReport, Pairs, judge
-from training.augment import views
 
 PAIRS = 1000  # positives, and as many negatives, to fit; as many again to report
 KNN_K = 20

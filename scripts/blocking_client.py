@@ -22,6 +22,7 @@ NAMES = {
     "AsyncAnalysis": "Analysis",
     "AsyncClient": "Client",
     "AsyncCollections": "Collections",
+    "AsyncEvaluations": "Evaluations",
     "AsyncImages": "Images",
     "AsyncPoints": "Points",
     "AsyncSender": "Sender",

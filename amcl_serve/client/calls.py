@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import httpx
 import orjson
@@ -35,6 +35,7 @@ class Call:
     content: bytes | None = None
     files: Sequence[tuple[str, tuple[str, bytes]]] | None = None
     data: Mapping[str, str] | None = None
+    upload: tuple[str, tuple[str, BinaryIO]] | None = None  # a file that is read as it is sent
     idempotent: bool = True
     patient: bool = True  # whether it is sent again at all
 
@@ -46,6 +47,8 @@ class Call:
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of httpx's `request`; a form in one piece, where httpx would send four for each file."""
+        if self.upload is not None:
+            return {"method": self.method, "url": self.path, "files": [self.upload], "data": self.data}
         headers, content = dict(self.headers), self.content
         if self.files is not None:
             form = httpx.Request(self.method, "http://form", files=self.files, data=self.data)
@@ -138,6 +141,11 @@ def result(response: httpx.Response) -> Any:
     """The `result` of an answer of /collections."""
     checked(response)
     return read(response, lambda: orjson.loads(response.content)["result"])
+
+
+def options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given: None leaves one to the server."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _problem(response: httpx.Response, offset: int) -> tuple[str, str, list[ItemFault]]:

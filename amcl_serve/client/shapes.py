@@ -112,6 +112,55 @@ class Found(TypedDict):
     vector: NotRequired[list[float]]
 
 
+class Progress(TypedDict):
+    """How far an evaluation is: steps of a stage."""
+
+    stage: str
+    done: int
+    total: int
+
+
+class Failure(TypedDict):
+    """Why an evaluation failed."""
+
+    code: str
+    detail: str
+
+
+class Evaluation(TypedDict):
+    """An evaluation, as it stands; further fields may come with further versions."""
+
+    id: str
+    status: Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+    progress: Progress
+    created: str
+    started: str | None
+    ended: str | None
+    model: str
+    digest: str
+    against: str | None
+    dataset: str
+    images: int
+    protocol: str
+    error: Failure | None
+    result: NotRequired[dict[str, Any] | None]
+
+
+class Calibrated(TypedDict):
+    """A calibration to somebody's pairs: what it says and what it is worth; further fields may come."""
+
+    calibration: dict[str, Any]
+    model: str
+    digest: str
+    created: str
+    fitted: int
+    held_out: int
+    left_out: int
+    before: dict[str, float] | None
+    after: dict[str, float]
+    threshold: dict[str, Any]
+
+
 class Page(TypedDict):
     """A page of points, and where the next one begins."""
 

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from amcl_serve.engine.engine import Engine
 from amcl_serve.errors import BundleError, ProviderUnavailable
+from amcl_serve.hosting import calibrations
 from amcl_serve.hosting.registry import DEFAULT, LoadedModel
 from amcl_serve.model.bundle import CARD_FILE, MODELS_DIR, Bundle, Precision, probe_image
 from amcl_serve.model.encoder import Encoder
@@ -60,9 +61,14 @@ def load_model(settings: Settings) -> LoadedModel:
 
 
 def load_bundle(bundle: Bundle, settings: Settings) -> LoadedModel:
-    """Load what answers for an opened bundle; the engine is not started. Raises BundleError or ProviderUnavailable."""
-    encoder = _load_encoder(bundle, settings)
-    return LoadedModel(bundle.card.name, bundle, encoder, PairScorer.load(bundle), Engine(encoder, settings=settings))
+    """Load what answers for an opened bundle, calibrated as its user left it; the engine is not started.
+
+    Raises BundleError or ProviderUnavailable.
+    """
+    encoder, scorer = _load_encoder(bundle, settings), PairScorer.load(bundle)
+    if (own := calibrations.kept(settings.data_dir, bundle.digest)) is not None:
+        scorer.calibration = own.calibration
+    return LoadedModel(bundle.card.name, bundle, encoder, scorer, Engine(encoder, settings=settings))
 
 
 def memory_needed(bundle: Bundle, settings: Settings) -> int:

@@ -24,17 +24,23 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 class About:
     """`access` is what a key must allow, None where no key is asked for; `errors` are beside those of every route.
 
-    `body` is the shape of a body in JSON that the endpoint reads itself.
+    `body` is the shape of a body in JSON that the endpoint reads itself; `upload`: a form may bring an archive, which
+    goes to the disk as it comes.
     """
 
     access: Access | None
     errors: tuple[type[AmclError], ...]
     images: bool
     body: type[BaseModel] | None
+    upload: bool = False
 
 
 def about(
-    access: Access | None, *errors: type[AmclError], images: bool = False, body: type[BaseModel] | None = None
+    access: Access | None,
+    *errors: type[AmclError],
+    images: bool = False,
+    body: type[BaseModel] | None = None,
+    upload: bool = False,
 ) -> Callable[[Endpoint], Endpoint]:
     """Say it of an endpoint; stands below the router's decorator.
 
@@ -42,7 +48,7 @@ def about(
     """
 
     def say(endpoint: Endpoint) -> Endpoint:
-        endpoint.about = About(access, errors, images, body)  # type: ignore[attr-defined]  # functions take attributes
+        endpoint.about = About(access, errors, images, body, upload)  # type: ignore[attr-defined]  # functions take attributes
         return endpoint
 
     return say

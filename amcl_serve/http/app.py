@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from amcl_serve.hosting.lifecycle import Loader
 from amcl_serve.hosting.opening import load_models
 from amcl_serve.hosting.registry import Registry
 from amcl_serve.http import openapi
+from amcl_serve.http.about import Route
 from amcl_serve.http.answers.problem import Problems
 from amcl_serve.http.calls import store_threads
 from amcl_serve.http.guards import request_id
@@ -28,10 +30,12 @@ from amcl_serve.http.plain import PlainRoutes
 from amcl_serve.http.routes import (
     aliases,
     analysis,
+    calibration,
     cohere,
     collections,
     docs,
     embed,
+    evaluations,
     inference,
     lightly,
     models,
@@ -44,6 +48,9 @@ from amcl_serve.http.routes import (
     snapshots,
 )
 from amcl_serve.http.server import Server, server_in
+from amcl_serve.jobs.calibration import Calibrator
+from amcl_serve.jobs.evaluations import Evaluations
+from amcl_serve.jobs.folder import JobFolder
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.opening import open_store
 
@@ -65,6 +72,8 @@ _ROUTERS = (
     points.single,
     snapshots.router,
     models.router,
+    calibration.router,
+    evaluations.router,
     operation.router,
     docs.router,
 )
@@ -91,7 +100,13 @@ def create_app(settings: Settings, *, registry: Registry | None = None, index: b
         app.router.routes.extend(router.routes)  # in plain sight, which an included router's are not
     problems = Problems(server.metrics)
     app.add_middleware(PlainRoutes, routes=app.routes, problems=problems)
-    app.add_middleware(BodyLimit, settings=settings, in_flight=server.in_flight, metrics=server.metrics)
+    app.add_middleware(
+        BodyLimit,
+        settings=settings,
+        in_flight=server.in_flight,
+        metrics=server.metrics,
+        uploads=[route.path_regex for route in app.routes if isinstance(route, Route) and route.about.upload],
+    )
     app.add_middleware(KeyCheck, keys=server.keys, metrics=server.metrics, needed=by_route(app.routes))
     problems.install(app)
     app.add_middleware(HeadAsGet)
@@ -133,6 +148,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.metrics.models.source = server.registry.all
         stack.push_async_callback(server.loader.stop)
         await server.loader.start()
+        folder = await to_thread.run_sync(JobFolder, settings.data_dir)
+        server.evaluations = jobs = Evaluations(folder, server.registry, settings, server.metrics.evaluation_ended)
+        server.metrics.follow(jobs)
+        stack.push_async_callback(to_thread.run_sync, jobs.stop, settings.request_deadline)
+        jobs.start(loop := asyncio.get_running_loop())
+        server.calibrations = Calibrator(server.registry, settings, loop)
         server.ready = True
         try:
             yield

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from amcl_serve.engine.submissions import Timing
 from amcl_serve.errors import AmclError
 from amcl_serve.hosting.registry import LoadedModel
+from amcl_serve.jobs.evaluations import Evaluations
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -43,6 +44,12 @@ class Metrics:
         self.batch_seconds = Histogram(
             "amcl_batch_seconds", "Time of a call of the encoder", ["model"], buckets=SECONDS, registry=self.registry
         )
+        self.evaluations = Counter(
+            "amcl_evaluations", "Evaluations that ended, by how", ["status"], registry=self.registry
+        )
+        self.evaluations_open = Gauge(
+            "amcl_evaluations_open", "Evaluations that run or wait", ["status"], registry=self.registry
+        )
         # Kept, because finding them takes longer than counting.
         self._stages = [self.stage.labels(name) for name in ("queue", "decode", "inference", "encode")]
         self._requests = cache(self.requests.labels)
@@ -52,6 +59,15 @@ class Metrics:
     def watch(self, model: LoadedModel) -> None:
         """Follow a loaded model's engine."""
         model.engine.on_batch = partial(self._batch, model.name)
+
+    def evaluation_ended(self, status: str) -> None:
+        """Count one."""
+        self.evaluations.labels(status).inc()
+
+    def follow(self, jobs: Evaluations) -> None:
+        """Ask it how many run and wait, whenever the metrics are asked for."""
+        self.evaluations_open.labels("running").set_function(jobs.running)
+        self.evaluations_open.labels("queued").set_function(jobs.waiting)
 
     def timed(self, timing: Timing, encode_seconds: float) -> None:
         """Count the stages of one request."""

@@ -13,6 +13,8 @@ from amcl_serve.hosting.registry import Registry
 from amcl_serve.http.guards.in_flight import InFlight
 from amcl_serve.http.guards.keys import Keys
 from amcl_serve.http.metrics import Metrics
+from amcl_serve.jobs.calibration import Calibrator
+from amcl_serve.jobs.evaluations import Evaluations
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.analysis.analyses import Analyses
 from amcl_serve.vectors.protocol import VectorStore
@@ -36,6 +38,8 @@ class Server:
         self.loader: Loader | None = None
         self.store: VectorStore | None = None
         self.store_threads: ThreadPoolExecutor | None = None
+        self.evaluations: Evaluations | None = None
+        self.calibrations: Calibrator | None = None
         self.analyses = Analyses(settings.analysis_threads)
         self.analysing = asyncio.Lock()  # one at a time: each takes the cores, and memory of its own
 
@@ -59,6 +63,20 @@ class Server:
         if self.store is None:
             raise NotReady("the server is starting; try again soon")
         return self.store
+
+    @property
+    def jobs(self) -> Evaluations:
+        """The evaluations; NotReady as `models`."""
+        _ = self.models
+        assert self.evaluations is not None
+        return self.evaluations
+
+    @property
+    def calibrator(self) -> Calibrator:
+        """What calibrates models; NotReady as `models`."""
+        _ = self.models
+        assert self.calibrations is not None
+        return self.calibrations
 
 
 def server_of(request: Request) -> Server:

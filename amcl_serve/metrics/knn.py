@@ -6,7 +6,7 @@ Shapes: M training images, N test images, D dims, K neighbours, L classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -69,13 +69,38 @@ def knn_accuracy(
     >>> knn_accuracy([[1, 0], [0, 1]], [7, 8], [[2, 0.1]], [7], k=1)
     1.0
     """
-    ks = (k,) if isinstance(k, int) else tuple(k)
+    names_N = np.asarray(test_labels)
+    named = knn_labels(
+        train_features,
+        train_labels,
+        test_features,
+        test_labels,
+        k=(k,) if isinstance(k, int) else tuple(k),
+        weighting=weighting,
+        temperature=temperature,
+    )
+    accuracy = {each: float(np.mean(found_N == names_N)) for each, found_N in named.items()}
+    return accuracy[k] if isinstance(k, int) else accuracy
+
+
+def knn_labels(
+    train_features: npt.ArrayLike,
+    train_labels: npt.ArrayLike,
+    test_features: npt.ArrayLike,
+    test_labels: npt.ArrayLike,
+    *,
+    k: Sequence[int],
+    weighting: Weighting = "exponential",
+    temperature: float = 0.1,
+) -> dict[int, npt.NDArray[Any]]:
+    """The label [N] that wins each test image's vote, for each k; the rest as `knn_accuracy`."""
+    ks = tuple(k)
     train_MD, train_labels_M = labelled(train_features, train_labels, "training")
-    test_ND, test_labels_N = labelled(test_features, test_labels, "test")
+    test_ND, _ = labelled(test_features, test_labels, "test")
     if train_MD.shape[1] != test_ND.shape[1]:
         raise ValueError(f"training features have {train_MD.shape[1]} dims, test features {test_ND.shape[1]}")
     if not ks or min(ks) < 1 or max(ks) > len(train_MD):
-        raise ValueError(f"k must lie in [1, {len(train_MD)}], the number of training images; got {k}")
+        raise ValueError(f"k must lie in [1, {len(train_MD)}], the number of training images; got {list(ks)}")
     if weighting not in ("uniform", "exponential"):
         raise ValueError(f"weighting must be uniform or exponential, not {weighting!r}")
     if not temperature > 0:
@@ -83,24 +108,22 @@ def knn_accuracy(
 
     train_MD, test_ND = unit_rows(train_MD), unit_rows(test_ND)
     classes, class_of_M = np.unique(train_labels_M, return_inverse=True)
-    correct = dict.fromkeys(ks, 0)
+    found: dict[int, list[npt.NDArray[np.intp]]] = {each: [] for each in ks}
     rows = max(1, _CHUNK_BYTES // (4 * len(train_MD)))
     for start in range(0, len(test_ND), rows):
         sim_NM = test_ND[start : start + rows] @ train_MD.T
-        near_NK = _most_similar(sim_NM, max(ks))
+        near_NK = most_similar(sim_NM, max(ks))
         vote_NK = np.ones(near_NK.shape)
         if weighting == "exponential":
             # Relative to the nearest, so that no temperature overflows; a row's votes keep their ratios.
             near_sim_NK = np.take_along_axis(sim_NM, near_NK, axis=1).astype(np.float64)
             vote_NK = np.exp((near_sim_NK - near_sim_NK[:, :1]) / temperature)
         for each in ks:
-            winner_N = _winners(class_of_M[near_NK[:, :each]], vote_NK[:, :each], len(classes))
-            correct[each] += int(np.sum(classes[winner_N] == test_labels_N[start : start + rows]))
-    accuracy = {each: count / len(test_ND) for each, count in correct.items()}
-    return accuracy[k] if isinstance(k, int) else accuracy
+            found[each].append(_winners(class_of_M[near_NK[:, :each]], vote_NK[:, :each], len(classes)))
+    return {each: classes[np.concatenate(parts)] for each, parts in found.items()}
 
 
-def _most_similar(sim_NM: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:
+def most_similar(sim_NM: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:
     """Indices [N, K] of each row's `k` largest entries, largest first, equal ones in order of index."""
     count = sim_NM.shape[1]
     if k == count:

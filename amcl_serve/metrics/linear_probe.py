@@ -5,9 +5,8 @@ Shapes: M training images, N test images, D dims.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ class LinearProbe:
     regularisation: float  # λ, chosen on images of the training set
     validation_accuracy: float  # of that λ there
     converged: bool  # whether the last fit ended before its iterations did
+    correct: npt.NDArray[np.bool_] = field(compare=False, repr=False)  # [N], which test images
 
 
 def linear_probe(
@@ -40,7 +40,7 @@ def linear_probe(
     iterations: int = 100,
     seed: int = 0,
 ) -> LinearProbe:
-    """Top-1 accuracy of multinomial logistic regression on standardised features (needs scikit-learn).
+    """Top-1 accuracy of multinomial logistic regression on standardised features (needs SciPy).
 
     It minimises mean cross-entropy + λ/2 ‖W‖² by at most `iterations` steps of L-BFGS. λ is the one of
     `regularisations` that is best on a `validation_share` of each training class, drawn by `seed`, for a classifier of
@@ -48,7 +48,8 @@ def linear_probe(
     training images. Test labels choose nothing.
 
     Takes features [M, D] and [N, D] and labels [M] and [N]. Raises ValueError for empty, mismatched or non-finite
-    input, for fewer than two training classes, and where no class has an image to spare for validation.
+    input, for fewer than two training classes, and where no class has an image to spare for validation;
+    ImportError where SciPy is not installed.
     """
     train_MD, train_names_M = labelled(train_features, train_labels, "training")
     test_ND, test_names_N = labelled(test_features, test_labels, "test")
@@ -66,15 +67,15 @@ def linear_probe(
     fitted = _of_every_class(train_names_M, np.flatnonzero(~held_M), choose_on, seed)
     scores: dict[float, float] = {}
     centre_D, scale_D = _scales(train_MD[fitted])
-    model: Any = None
+    model: _Classifier | None = None
     for each in sorted(regularisations, reverse=True):  # from stiff to loose: each fit starts where the last ended
-        model, _ = _fit((train_MD[fitted] - centre_D) / scale_D, train_names_M[fitted], each, iterations, start=model)
+        model = _fit((train_MD[fitted] - centre_D) / scale_D, train_names_M[fitted], each, iterations, start=model)
         scores[each] = float(np.mean(model.predict((train_MD[held_M] - centre_D) / scale_D) == train_names_M[held_M]))
     best = max(scores, key=lambda each: (scores[each], each))
     centre_D, scale_D = _scales(train_MD)
-    model, converged = _fit((train_MD - centre_D) / scale_D, train_names_M, best, iterations)
-    accuracy = float(np.mean(model.predict((test_ND - centre_D) / scale_D) == test_names_N))
-    return LinearProbe(accuracy, best, scores[best], converged)
+    model = _fit((train_MD - centre_D) / scale_D, train_names_M, best, iterations)
+    correct_N = model.predict((test_ND - centre_D) / scale_D) == test_names_N
+    return LinearProbe(float(np.mean(correct_N)), best, scores[best], model.converged, correct_N)
 
 
 def _held_out(names_M: npt.NDArray[Any], share: float, seed: int) -> npt.NDArray[np.bool_]:
@@ -102,20 +103,55 @@ def _of_every_class(
 
 
 def _fit(
-    x_MD: npt.NDArray[np.float32], names_M: npt.NDArray[Any], regularisation: float, iterations: int, start: Any = None
-) -> tuple[Any, bool]:
-    """(classifier, whether it converged); from the weights of `start`, which knows the same classes, or from zero."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+    x_MD: npt.NDArray[np.float32],
+    names_M: npt.NDArray[Any],
+    regularisation: float,
+    iterations: int,
+    start: _Classifier | None = None,
+) -> _Classifier:
+    """From the weights of `start`, which knows the same classes, or from zero."""
+    from scipy.optimize import minimize
 
-    # scikit-learn's C weighs the sum of the losses, λ their mean.
-    model = LogisticRegression(C=1 / (regularisation * len(x_MD)), max_iter=iterations, warm_start=start is not None)
-    if start is not None:
-        model.coef_, model.intercept_, model.classes_ = start.coef_, start.intercept_, start.classes_
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(x_MD, names_M)
-    return model, bool(np.max(model.n_iter_) < iterations)
+    classes, class_M = np.unique(names_M, return_inverse=True)
+    count, (images, dims) = len(classes), x_MD.shape
+    at_M = np.arange(images)
+
+    def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        """Mean cross-entropy + λ/2 ‖W‖², and its gradient; the biases are not regularised."""
+        weights_DL, bias_L = flat[:-count].reshape(dims, count), flat[-count:]
+        logits_ML = x_MD @ weights_DL.astype(np.float32) + bias_L.astype(np.float32)
+        logits_ML -= logits_ML.max(axis=1, keepdims=True)
+        share_ML = np.exp(logits_ML)
+        total_M = share_ML.sum(axis=1)
+        value = float(np.mean(np.log(total_M) - logits_ML[at_M, class_M], dtype=np.float64))
+        share_ML /= total_M[:, None]
+        share_ML[at_M, class_M] -= 1
+        share_ML /= images
+        gradient_DL = (x_MD.T @ share_ML).astype(np.float64) + regularisation * weights_DL
+        value += regularisation / 2 * float(np.sum(weights_DL**2))
+        return value, np.concatenate([gradient_DL.ravel(), share_ML.sum(axis=0, dtype=np.float64)])
+
+    begin = np.zeros((dims + 1) * count) if start is None else start.flat
+    # The tolerances and the memory of scikit-learn's solver.
+    options: Any = {"maxiter": iterations, "gtol": 1e-4, "ftol": 64 * float(np.finfo(float).eps), "maxls": 50}
+    found: Any = minimize(loss, begin, jac=True, method="L-BFGS-B", options=options)
+    return _Classifier(classes, found.x, found.nit < iterations)
+
+
+@dataclass(frozen=True)
+class _Classifier:
+    """Weights [D, L] and biases [L], flat; which `classes` [L] they are of, and whether the fit ended by itself."""
+
+    classes: npt.NDArray[Any]
+    flat: npt.NDArray[np.float64]
+    converged: bool
+
+    def predict(self, x_ND: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """The class [N] of the highest logit."""
+        count = len(self.classes)
+        weights_DL = self.flat[:-count].reshape(-1, count).astype(np.float32)
+        named: npt.NDArray[Any] = self.classes[np.argmax(x_ND @ weights_DL + self.flat[-count:], axis=1)]
+        return named
 
 
 def _scales(x_MD: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -21,7 +21,7 @@ import onnxruntime as ort
 
 from amcl_serve.metrics.calibration import probability
 from amcl_serve.metrics.head_score import head_score
-from amcl_serve.model.bundle import TEMPERATURE_FILE, Bundle, ModelCard
+from amcl_serve.model.bundle import TEMPERATURE_FILE, Bundle, Calibration, ModelCard
 from amcl_serve.model.encoder import Embeddings, unit_norm
 from amcl_serve.model.sessions import FLOAT, check_graph, open_session
 
@@ -59,12 +59,14 @@ class CrossScores:
 class PairScorer:
     """Scores pairs with a bundle's temperature.onnx and calibration; may be called from any thread.
 
-    `session` is None for a model without heads.
+    `session` is None for a model without heads. `calibration` is the card's until another is set in its place: what is
+    scored from then on follows that.
     """
 
     def __init__(self, card: ModelCard, session: ort.InferenceSession | None) -> None:
         self._card = card
         self._session = session
+        self.calibration: Calibration | None = card.calibration
 
     @classmethod
     def load(cls, bundle: Bundle) -> PairScorer:
@@ -102,7 +104,8 @@ class PairScorer:
         uncertainty: Floats | None = None,
     ) -> PairScores:
         """With what the calibration says of the score."""
-        chance = self._probability(score)
+        calibration = self.calibration  # once: another thread may set it
+        chance = _probability(score, calibration)
         return PairScores(
             feature_similarity=features,
             head_similarity=similarity,
@@ -110,16 +113,17 @@ class PairScorer:
             score=score,
             uncertainty=uncertainty,
             probability=chance,
-            same=None
-            if chance is None or self._card.calibration is None
-            else chance >= self._card.calibration.threshold,
+            same=None if chance is None or calibration is None else chance >= calibration.threshold,
         )
 
     def cross(self, a: Embeddings, b: Embeddings) -> CrossScores:
         """Score every row of `a` against every row of `b`, in chunks, so that memory is bounded by the matrices."""
         features = np.clip(unit_norm(a.features) @ unit_norm(b.features).T, -1, 1).astype(np.float32)
+        calibration = self.calibration
         if self._session is None:
-            return CrossScores(feature_similarity=features, score=features, probability=self._probability(features))
+            return CrossScores(
+                feature_similarity=features, score=features, probability=_probability(features, calibration)
+            )
         score = np.empty(len(a) * len(b), np.float32)
         for start in range(0, len(score), _CHUNK):
             stop = min(start + _CHUNK, len(score))
@@ -130,7 +134,7 @@ class PairScorer:
             temperature = self._temperature(self._session, heads_a, heads_b) if weighs else np.ones_like(similarity)
             score[start:stop] = self._combined(similarity, temperature)
         matrix = score.reshape(len(a), len(b))
-        return CrossScores(feature_similarity=features, score=matrix, probability=self._probability(matrix))
+        return CrossScores(feature_similarity=features, score=matrix, probability=_probability(matrix, calibration))
 
     def _combined(
         self, similarity: npt.NDArray[np.float64], temperature: npt.NDArray[np.floating[Any]]
@@ -144,11 +148,11 @@ class PairScorer:
         found: Floats = session.run(["temperature"], {"heads_a": heads_a, "heads_b": heads_b})[0]
         return found
 
-    def _probability(self, score: Floats) -> Floats | None:
-        calibration = self._card.calibration
-        if calibration is None:
-            return None
-        return probability(score, slope=calibration.slope, intercept=calibration.intercept).astype(np.float32)
+
+def _probability(score: Floats, calibration: Calibration | None) -> Floats | None:
+    if calibration is None:
+        return None
+    return probability(score, slope=calibration.slope, intercept=calibration.intercept).astype(np.float32)
 
 
 def _cosine(a: Floats, b: Floats) -> npt.NDArray[np.float64]:

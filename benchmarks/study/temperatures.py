@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from amcl_serve.evaluation.views import views
 from amcl_serve.hosting.opening import find_bundle
 from amcl_serve.metrics.risk_coverage import area_under_risk_coverage
 from amcl_serve.model.bundle import Bundle
@@ -33,7 +34,6 @@ from amcl_serve.model.encoder import Embeddings, Encoder
 from amcl_serve.model.pair_scorer import PairScorer, PairScores
 from benchmarks.study.budget import RESULTS, append, commit
 from export.images import ImageSet, batches, folder_images, upright_rgb
-from training.augment import views
 from training.machine import cores
 
 Floats = npt.NDArray[np.float64]

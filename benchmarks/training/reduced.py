@@ -26,10 +26,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from amcl_serve.evaluation.views.crop import crop
 from amcl_serve.model.pixels import upright
 from benchmarks.training.photos import photograph
 from training import data
-from training.augment import DRAWS, Augmentation, crop
+from training.augment import DRAWS, Augmentation
 from training.config import AugmentConfig
 from training.data.reduced import Reduced, shorter_side
 

@@ -1,6 +1,6 @@
 """Colour distortion, colour dropping, blur and solarisation of a batch, on its device. torchvision's definitions.
 
-Legend: N views, n of them chosen, S pixels a side, P parameters a view (`training.augment.draw`).
+Legend: N views, n of them chosen, S pixels a side, P parameters a view (`amcl_serve.evaluation.views.draw`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.augment.draw import BRIGHTNESS, GREY, JITTER, ORDER, ORDERS, SIGMA, SOLARISE
+from amcl_serve.evaluation.views.draw import BRIGHTNESS, GREY, JITTER, ORDER, ORDERS, SIGMA, SOLARISE
 from training.machine.transfer import put
 
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision's

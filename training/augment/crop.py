@@ -1,28 +1,18 @@
-"""Crop, flip and resize: of one image by Pillow, or of a whole batch on the device as two matrices a view.
+"""Crop, flip and resize of a whole batch on the device, as two matrices a view.
 
 Legend: B images of H × W pixels, N = 2B views of S × S, C = 3 channels.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 _CACHED_IMAGES = 64  # of so many small ones what a crop needs stays in the caches of a core
 
 
-def crop(image: Image.Image, box: npt.NDArray[np.float64], flip: bool, size: int) -> npt.NDArray[np.uint8]:
-    """The box (left, top, right, bottom) of an RGB image, resized by a triangle filter, flipped: uint8 [S, S, 3]."""
-    left, top, right, bottom = box.tolist()
-    view = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
-    return np.asarray(view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else view)
-
-
 def crop_batch(images_BHCW: Tensor, boxes_N4: Tensor, flips_N: Tensor, size: int) -> Tensor:
-    """`crop` of first views, then second views, without its rounding to bytes: float32 [N, 3, S, S] in [0, 1].
+    """`views.crop` of first views, then second ones, without its rounding to bytes: float32 [N, 3, S, S] in [0, 1].
 
     images: contiguous uint8 [B, H, 3, W], in this order so that both products run over contiguous rows.
     """

@@ -1,28 +1,11 @@
-"""What is done to a view and how strongly: the poster's kinds a to e, and the set each framework published."""
+"""How strongly a run's views are augmented: by the poster's kinds a to e, or by the set a framework published."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from amcl_serve.evaluation.views.strengths import Strengths, by_letters
 from training.config import PUBLISHED_AUGMENTATIONS, AugmentConfig
-
-
-@dataclass(frozen=True)
-class Strengths:
-    """Of one of the two views; the defaults do nothing.
-
-    crop: smallest share of the area, None for the centred square. jitter: strengths of brightness, contrast,
-    saturation and hue, each drawn from 1 ± strength (hue: ± strength of a full turn), with probability jitter_p. The
-    others are probabilities; solarisation inverts what is above one half.
-    """
-
-    crop: float | None = None
-    flip_p: float = 0.0
-    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    jitter_p: float = 0.0
-    grey_p: float = 0.0
-    blur_p: float = 0.0
-    solarise_p: float = 0.0
 
 
 def strengths(config: AugmentConfig) -> tuple[Strengths, Strengths]:
@@ -37,7 +20,7 @@ def strengths(config: AugmentConfig) -> tuple[Strengths, Strengths]:
       (arXiv 2302.14138) keeps: as Barlow Twins', with a crop of at least 0.2.
     """
     if config.kinds not in PUBLISHED_AUGMENTATIONS:
-        both = _by_letters(config)
+        both = by_letters(config.kinds, config.crop_min_scale, config.jitter_strength)
         return both, both
     if config.kinds in ("barlow_twins", "lgp"):
         crop = 0.2 if config.kinds == "lgp" else 0.08
@@ -48,18 +31,3 @@ def strengths(config: AugmentConfig) -> tuple[Strengths, Strengths]:
     else:
         both = Strengths(0.2, 0.5, (0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5)
     return both, both
-
-
-def _by_letters(config: AugmentConfig) -> Strengths:
-    """Probabilities and proportions of SimCLR's appendix A; the crop's and the jitter's strength are the config's."""
-    kinds, spread = set(config.kinds), 0.8 * config.jitter_strength
-    return Strengths(
-        crop=config.crop_min_scale if "a" in kinds else None,
-        blur_p=0.5 if "b" in kinds else 0.0,
-        grey_p=0.2 if "c" in kinds else 0.0,
-        jitter=(spread, spread, spread, min(0.5, 0.2 * config.jitter_strength))
-        if "d" in kinds
-        else (0.0, 0.0, 0.0, 0.0),
-        jitter_p=0.8 if "d" in kinds else 0.0,
-        flip_p=0.5 if "e" in kinds else 0.0,
-    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.augment.draw import DRAWS, Floats
+from amcl_serve.evaluation.views.draw import DRAWS, Floats
 from training.data.sources import Images, Numbers, Ordered
 
 _ORDER, _DRAWS = 1, 2  # streams of random numbers apart from each other

@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.augment import PARAMETERS, Augmentation, crop, photometric
-from training.augment.draw import Floats
+from amcl_serve.evaluation.views.crop import crop
+from amcl_serve.evaluation.views.draw import Floats
+from training.augment import PARAMETERS, Augmentation, photometric
 from training.data.cache import Cache
 from training.data.plan import Plan
 from training.data.reading import Loads, leave_signals_to_the_parent, read

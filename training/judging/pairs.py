@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from amcl_serve.evaluation.views import views
 from amcl_serve.metrics.geometry import alignment
 from amcl_serve.metrics.head_score import head_score
 from amcl_serve.metrics.separation import Separation, auroc, separation
-from training.augment import views
 from training.config import Config
 from training.data import Subset, leave_signals_to_the_parent, read
 from training.judging import inference

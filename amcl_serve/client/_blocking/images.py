@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -98,6 +99,11 @@ class Images(Sender):
         """The loaded models."""
         response = checked(self._send(Call("GET", "/models")))
         return read(response, lambda: list(orjson.loads(response.content)["data"]))
+
+    def model(self, name: str = "default") -> dict[str, Any]:
+        """A model's card, as `GET /models/{name}` has it; raises ModelNotFound."""
+        response = checked(self._send(Call("GET", f"/models/{quote(name, safe='')}")))
+        return read(response, lambda: dict(orjson.loads(response.content)))
 
     def ready(self) -> bool:
         """Whether the server can embed images now; False where none answers."""

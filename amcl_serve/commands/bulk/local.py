@@ -1,4 +1,4 @@
-"""Embedding image files in this process, without a server: what `embed` and `similarity` share."""
+"""Embedding image files in this process, without a server: what `embed`, `similarity` and `evaluate` share."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from amcl_serve.model.pixels import decode
 from amcl_serve.settings import Settings
 
 Item = TypeVar("Item")
+Source = TypeVar("Source", Path, bytes)  # a file, or what is in it
 Pixels = npt.NDArray[np.uint8] | AmclError
 
 
@@ -29,16 +30,16 @@ def embed_files(model: LoadedModel, files: Iterable[Path], settings: Settings) -
 
 
 def embed_batches(
-    model: LoadedModel, groups: Iterable[Sequence[Path]], settings: Settings
-) -> Iterator[tuple[Sequence[Path], list[Embedded | AmclError]]]:
+    model: LoadedModel, groups: Iterable[Sequence[Source]], settings: Settings
+) -> Iterator[tuple[Sequence[Source], list[Embedded | AmclError]]]:
     """Each group of files with their embeddings or errors, from one call of the encoder, while the next is decoded.
 
     The same group gives the same bits again: a network's sums may depend on what else is in its batch.
     """
 
-    def read(file: Path) -> Pixels:
+    def read(file: Path | bytes) -> Pixels:
         try:
-            data, spec = file.read_bytes(), model.bundle.card.input
+            data, spec = file if isinstance(file, bytes) else file.read_bytes(), model.bundle.card.input
             return decode(data, spec, max_pixels=settings.max_pixels, accept_truncated=settings.accept_truncated)
         except OSError as error:
             return UnreadableFile(f"cannot be read: {error.strerror}")
@@ -46,7 +47,7 @@ def embed_batches(
             return error
 
     pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="amcl-decode")
-    ahead: deque[tuple[Sequence[Path], list[Future[Pixels]]]] = deque()
+    ahead: deque[tuple[Sequence[Source], list[Future[Pixels]]]] = deque()
     try:
         for group in groups:
             ahead.append((group, [pool.submit(read, file) for file in group]))
@@ -66,8 +67,8 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _encoded(
-    model: LoadedModel, group: Sequence[Path], decoded: Sequence[Future[Pixels]]
-) -> tuple[Sequence[Path], list[Embedded | AmclError]]:
+    model: LoadedModel, group: Sequence[Source], decoded: Sequence[Future[Pixels]]
+) -> tuple[Sequence[Source], list[Embedded | AmclError]]:
     images = [image.result() for image in decoded]
     pixels = [image for image in images if not isinstance(image, AmclError)]
     if not pixels:

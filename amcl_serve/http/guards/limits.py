@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Sequence
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amcl_serve.errors import BodyTooLarge, DeadlineExceeded, Overloaded, UnsupportedMediaType
@@ -12,6 +16,8 @@ from amcl_serve.http.metrics import Metrics
 from amcl_serve.http.reading.headers import header
 from amcl_serve.settings import Settings
 
+SLOWEST_UPLOAD = 64 * 1024  # bytes a second by which the deadline of an archive moves
+_FORM_BYTES = 64 * 1024  # around an archive
 SAFE = ("GET", "HEAD", "OPTIONS")  # their bodies are not read
 FULL = Overloaded("as many requests are under way as the server takes at a time; try again in a moment")
 
@@ -26,13 +32,24 @@ class BodyLimit:
 
     It raises BodyTooLarge, Overloaded (the requests under way would hold more than `max_inflight_bytes`; one alone
     always may go on) or DeadlineExceeded out of the route's own reading, so that parsers close what they opened.
+
+    A form sent to one of `uploads` brings an archive, which no memory holds: it has `max_archive_bytes` and the time
+    that so much takes.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, in_flight: InFlight, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        in_flight: InFlight,
+        metrics: Metrics,
+        uploads: Sequence[re.Pattern[str]] = (),
+    ) -> None:
         self.app = app
         self.settings = settings
         self.in_flight = in_flight
         self.metrics = metrics
+        self.uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, unless it is too large."""
@@ -40,9 +57,11 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         declared = header(scope, b"content-length")
-        if declared.isdecimal() and int(declared) > self.settings.max_body_bytes:
+        upload = bool(self.uploads) and self._is_upload(scope)
+        limit = self.settings.max_archive_bytes + _FORM_BYTES if upload else self.settings.max_body_bytes
+        if declared.isdecimal() and int(declared) > limit:
             self.metrics.rejected.labels(BodyTooLarge.code).inc()
-            await problem_response(self._too_large(), scope["path"])(scope, receive, send)
+            await problem_response(_too_large(limit, upload), scope["path"])(scope, receive, send)
             return
         if scope["method"] in SAFE:
             await self.app(scope, receive, send)
@@ -59,29 +78,35 @@ class BodyLimit:
             self.metrics.rejected.labels(FULL.code).inc()
             await problem_response(FULL, scope["path"])(scope, receive, send)
             return
-        deadline = Deadline(self.settings.request_deadline)
-        read = 0
+        deadline, began = Deadline(self.settings.request_deadline), time.monotonic()
+        read = held = 0
         complete = False
 
         async def counted() -> Message:
-            nonlocal read, complete
+            nonlocal read, held, complete, deadline
             if complete:  # what comes now is the client's going away
                 return await receive()
             try:
                 message = await deadline.wait(receive)
             except TimeoutError:
-                seconds = self.settings.request_deadline
-                raise DeadlineExceeded(f"the body was not complete within {seconds:g} seconds") from None
+                seconds = time.monotonic() - began if upload else self.settings.request_deadline
+                raise DeadlineExceeded(f"the body was not complete within {seconds:.4g} seconds") from None
             size = len(message.get("body", b""))
             read += size
-            self.in_flight.bytes += size
+            if upload:
+                deadline.end()
+                left = self.settings.request_deadline + read / SLOWEST_UPLOAD + began - time.monotonic()
+                deadline = Deadline(max(0.0, left))
+            else:
+                held += size
+                self.in_flight.bytes += size
             if not message.get("more_body", False):
                 complete = True
                 self.in_flight.whole += 1
                 deadline.end()
-            if read > self.settings.max_body_bytes:
-                raise self._too_large()
-            if self.in_flight.bytes > max(read, self.settings.max_inflight_bytes):
+            if read > limit:
+                raise _too_large(limit, upload)
+            if held and self.in_flight.bytes > max(read, self.settings.max_inflight_bytes):
                 raise Overloaded("the requests under way fill the server's room for bodies; try again in a moment")
             return message
 
@@ -92,8 +117,16 @@ class BodyLimit:
             deadline.end()
             self.in_flight.requests -= 1
             self.in_flight.whole -= complete
-            self.in_flight.bytes -= read
+            self.in_flight.bytes -= held
 
-    def _too_large(self) -> BodyTooLarge:
-        limit = self.settings.max_body_bytes
-        return BodyTooLarge(f"the body has more than {limit} bytes; send fewer or smaller images a request")
+    def _is_upload(self, scope: Scope) -> bool:
+        return (
+            scope["method"] == "POST"
+            and any(path.fullmatch(scope["path"]) for path in self.uploads)
+            and header(scope, b"content-type").lower().startswith("multipart/form-data")
+        )
+
+
+def _too_large(limit: int, upload: bool) -> BodyTooLarge:
+    instead = "pack fewer images" if upload else "send fewer or smaller images a request"
+    return BodyTooLarge(f"the body has more than {limit} bytes; {instead}")

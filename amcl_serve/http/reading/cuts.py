@@ -64,7 +64,7 @@ def _calibration(collection: CollectionInfo, models: Registry) -> Calibration:
             f"load it, or {instead}"
         )
     card = model.bundle.card
-    found = card.feature_calibration if card.num_heads else card.calibration
+    found = card.feature_calibration if card.num_heads else model.scorer.calibration
     if found is not None:
         return found
     if card.num_heads and card.calibration is not None:

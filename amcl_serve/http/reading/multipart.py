@@ -6,6 +6,7 @@ Starlette's own reading puts every file over 1 MB on the disk and reads it back:
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -21,11 +22,12 @@ MAX_FIELD_BYTES = 4096
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_files` in all, which `files` puts in words; bytes of one text field."""
+    """`max_files` in all, which `files` puts in words; bytes of one text field; what the files are."""
 
     max_files: int
     files: str
     max_field_bytes: int = MAX_FIELD_BYTES
+    what: str = "images go"
 
 
 @dataclass
@@ -41,10 +43,16 @@ async def read_form(content_type: str, receive: Receive, names: tuple[str, ...],
 
     Raises BadRequest, InvalidRequest, TooManyItems, and what reading the body raises.
     """
+    return await take_apart(content_type, receive, Parts(names, limits))
+
+
+async def take_apart(
+    content_type: str, receive: Receive, parts: Parts, each: Callable[[], Awaitable[None]] | None = None
+) -> Form:
+    """As `read_form`; `each` is awaited after each piece of the body."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise BadRequest("the multipart body has no boundary: its content type is to name one")
-    parts = _Parts(names, limits)
     parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]  # a TypedDict of these names
     more = True
     try:
@@ -53,6 +61,8 @@ async def read_form(content_type: str, receive: Receive, names: tuple[str, ...],
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             parser.write(message.get("body", b""))
+            if each is not None:
+                await each()
             more = message.get("more_body", False)
         parser.finalize()
     except FormParserError:
@@ -62,7 +72,7 @@ async def read_form(content_type: str, receive: Receive, names: tuple[str, ...],
     return parts.form
 
 
-class _Parts:
+class Parts:
     """What the parser calls; of the part under way it keeps the headers, then the chunks."""
 
     def __init__(self, names: tuple[str, ...], limits: Limits) -> None:
@@ -71,10 +81,10 @@ class _Parts:
         self._limits = limits
         self._counts = {"files": 0, "fields": 0}
         self._header = [b"", b""]
-        self._disposition = b""
-        self._name = ""
-        self._is_file = False
-        self._chunks: list[bytes] = []
+        self.disposition = b""
+        self.name = ""
+        self.is_file = False
+        self.chunks: list[bytes] = []
         self._bytes = 0
 
     def callbacks(self) -> dict[str, object]:
@@ -82,7 +92,7 @@ class _Parts:
         return {
             "on_part_begin": self._part_begin,
             "on_part_data": self._part_data,
-            "on_part_end": self._part_end,
+            "on_part_end": self.part_end,
             "on_header_field": self._header_field,
             "on_header_value": self._header_value,
             "on_header_end": self._header_end,
@@ -94,7 +104,7 @@ class _Parts:
         self.ended = True
 
     def _part_begin(self) -> None:
-        self._disposition, self._chunks, self._bytes = b"", [], 0
+        self.disposition, self.chunks, self._bytes = b"", [], 0
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header[0] += data[start:end]
@@ -104,20 +114,20 @@ class _Parts:
 
     def _header_end(self) -> None:
         if self._header[0].lower() == b"content-disposition":
-            self._disposition = self._header[1]
+            self.disposition = self._header[1]
         self._header = [b"", b""]
 
     def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
+        _, options = parse_options_header(self.disposition)
         if b"name" not in options:
             raise BadRequest("the multipart body is malformed: a part has no name in its Content-Disposition")
-        self._name, self._is_file = _text(options[b"name"]), b"filename" in options
+        self.name, self.is_file = text_of(options[b"name"]), b"filename" in options
         known = _listed(self.form.files)
-        if self._is_file and self._name not in self.form.files:
-            raise InvalidRequest(f"unknown file field {self._name[:64]!r}; images go into {known}")
-        if not self._is_file and self._name in self.form.files:
-            raise InvalidRequest(f"{self._name!r} was sent as text; send it as a file: a part with a filename")
-        kind = "files" if self._is_file else "fields"
+        if self.is_file and self.name not in self.form.files:
+            raise InvalidRequest(f"unknown file field {self.name[:64]!r}; {self._limits.what} into {known}")
+        if not self.is_file and self.name in self.form.files:
+            raise InvalidRequest(f"{self.name!r} was sent as text; send it as a file: a part with a filename")
+        kind = "files" if self.is_file else "fields"
         self._counts[kind] += 1
         if self._counts["files"] > self._limits.max_files:
             raise TooManyItems(f"too many files; the limit is {self._limits.files}")
@@ -126,21 +136,23 @@ class _Parts:
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         self._bytes += end - start
-        if not self._is_file and self._bytes > self._limits.max_field_bytes:
+        if not self.is_file and self._bytes > self._limits.max_field_bytes:
             most = self._limits.max_field_bytes
-            raise BadRequest(f"the text field {self._name[:64]!r} has more than {most} bytes")
-        self._chunks.append(data[start:end])
+            raise BadRequest(f"the text field {self.name[:64]!r} has more than {most} bytes")
+        self.chunks.append(data[start:end])
 
-    def _part_end(self) -> None:
-        content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks = []
-        if self._is_file:
-            self.form.files[self._name].append(content)
+    def part_end(self) -> None:
+        """Put the part where its name says."""
+        content = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        self.chunks = []
+        if self.is_file:
+            self.form.files[self.name].append(content)
         else:
-            self.form.fields[self._name].append(_text(content))
+            self.form.fields[self.name].append(text_of(content))
 
 
-def _text(data: bytes) -> str:
+def text_of(data: bytes) -> str:
+    """A field, or a name: UTF-8, else what no byte is wrong in."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ from fastapi import Request
 from amcl_serve.errors import Conflict, LoadFailed, ModelBusy, ModelNotFound, NotReady
 from amcl_serve.hosting.registry import LoadedModel, Registry
 from amcl_serve.http.about import about, routes
+from amcl_serve.http.calls import call
 from amcl_serve.http.guards.keys import Access
 from amcl_serve.http.server import server_of
 from amcl_serve.http.shapes.models import ModelDetail, ModelList, ModelLoad, ModelSummary, ModelUnload
@@ -26,8 +27,10 @@ async def models(request: Request) -> ModelList:
 @about(Access.READ, NotReady, ModelNotFound)
 async def model(request: Request, name: str) -> ModelDetail:
     """How the model was made, what it was measured at, how its scores are calibrated."""
-    loaded = server_of(request).models
+    server = server_of(request)
+    loaded = server.models
     found = loaded.get(name)
+    own = await call(server, server.calibrator.own, found)
     card = found.bundle.card
     # The run's config and the file names stay inside: they may hold paths of the machine that trained it.
     return ModelDetail(
@@ -40,7 +43,8 @@ async def model(request: Request, name: str) -> ModelDetail:
         temperature=card.temperature,
         parity=card.parity,
         metrics=card.metrics,
-        calibration=card.calibration,
+        calibration=found.scorer.calibration,
+        own_calibration=own,
         feature_calibration=card.feature_calibration,
         training_data=card.training_data,
         licence=card.licence,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from amcl_serve.hosting.calibrations import OwnCalibration
 from amcl_serve.http.shapes.base import Shape
 from amcl_serve.model.bundle import Calibration, InputSpec, Metric, Parity, Precision, TemperatureSpec
 
@@ -44,7 +45,10 @@ class ModelDetail(ModelSummary):
     temperature: TemperatureSpec | None = Field(description="null: a model without heads")
     parity: dict[Precision, Parity]
     metrics: dict[str, Metric]
-    calibration: Calibration | None
+    calibration: Calibration | None = Field(description="that is in force")
+    own_calibration: OwnCalibration | None = Field(
+        description="to pairs of the server's user; null: the card's is in force"
+    )
     feature_calibration: Calibration | None = Field(description="of the cosine of features, where the score is another")
     training_data: str
     licence: str

@@ -8,17 +8,16 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
+from amcl_serve.evaluation.views import draw, views
+from amcl_serve.evaluation.views.crop import crop
 from training.augment import (
     DRAWS,
     Augmentation,
     Strengths,
     colour,
-    crop,
     crop_batch,
-    draw,
     photometric,
     strengths,
-    views,
 )
 from training.config import AugmentConfig
 

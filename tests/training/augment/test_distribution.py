@@ -15,9 +15,10 @@ from PIL import Image
 from scipy.stats import ks_2samp
 from torchvision.transforms import InterpolationMode, v2
 
+from amcl_serve.evaluation.views import draw
+from amcl_serve.evaluation.views.draw import DRAWS
 from training import data
-from training.augment import Augmentation, draw
-from training.augment.draw import DRAWS
+from training.augment import Augmentation
 from training.config import AugmentConfig
 from training.data.sources import ArrayImages
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from amcl_serve.evaluation.views.crop import crop
 from amcl_serve.model.pixels import upright
 from tests.images import oriented, photo, picture, save
 from training import data
-from training.augment import DRAWS, Augmentation, crop, strengths
+from training.augment import DRAWS, Augmentation, strengths
 from training.config import AugmentConfig
 from training.data import Cache
 from training.data.reduced import Reduced, reduced, shorter_side

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from amcl_serve.evaluation.views.crop import crop
 from training import data
-from training.augment import Augmentation, crop, photometric
+from training.augment import Augmentation, photometric
 from training.config import AugmentConfig
 from training.data import stream
 from training.data.plan import Plan

@@ -36,6 +36,10 @@ WRITING = {
     ("DELETE", "/collections/{name}/snapshots/{snapshot}"),
     ("POST", "/models/{name}/load"),
     ("POST", "/models/{name}/unload"),
+    ("POST", "/models/{name}/calibrate"),
+    ("DELETE", "/models/{name}/calibration"),
+    ("POST", "/evaluations"),
+    ("DELETE", "/evaluations/{id}"),
 }
 FREE = {"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"}
 

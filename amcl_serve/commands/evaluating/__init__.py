@@ -1,0 +1,1 @@
+"""What `amcl-serve evaluate` needs besides the runner: embedders, a collection's images, progress, a summary."""

@@ -1,0 +1,81 @@
+"""Two models beside each other: the same images, the same draws, the differences with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from amcl_serve.evaluation.protocols import cases
+from amcl_serve.evaluation.protocols.look import Look, evenly
+from amcl_serve.evaluation.protocols.parts.geometry import MOST, K
+from amcl_serve.evaluation.protocols.parts.part import Estimate, Part, defined, estimates
+from amcl_serve.evaluation.result import Figure, Table
+from amcl_serve.metrics.bootstrap import Independent, mean_of, paired
+from amcl_serve.metrics.neighbours import neighbours, shared
+
+
+def against(look: Look, parts: Sequence[Part], others: Sequence[Part], seed: int) -> Part:
+    """The figures of the second model of the look beside the first's, and whose neighbours changed most."""
+    name = look.models[1].embedder.about.name
+    part = Part("against", f"Beside {name}")
+    ours, theirs = estimates(parts), estimates(others)
+    rows: list[list[str | float | int | None]] = []
+    for each in ours.values():
+        if other := theirs.get(each.name):
+            low, high = paired(other.statistic, each.statistic, each.resampling, seed)
+            difference = defined(each.value - other.value)
+            said = f"this model less {name}: {each.protocol}; interval: 95 % paired bootstrap over {each.how}"
+            part.items.append(
+                Figure(
+                    f"{each.name}_difference",
+                    f"{each.title}, difference",
+                    difference,
+                    each.n,
+                    said,
+                    defined(low),
+                    defined(high),
+                    each.better,
+                    each.percent,
+                )
+            )
+            rows.append(
+                [each.title, defined(each.value), defined(other.value), difference, defined(low), defined(high)]
+            )
+    plain = {item.name: item for each in others for item in each.items if isinstance(item, Figure)}
+    for each_part in parts:
+        for item in each_part.items:
+            twin = plain.get(item.name)
+            if twin is None or twin.value is None or not isinstance(item, Figure) or item.value is None:
+                continue
+            if each_part.name != "health":
+                rows.append([item.title, item.value, twin.value, item.value - twin.value, None, None])
+    columns = ("figure", look.models[0].embedder.about.name, name, "difference", "from", "to")
+    part.tables.append(Table("Both models", columns, rows))
+    _neighbours(look, part)
+    return part
+
+
+def _neighbours(look: Look, part: Part) -> None:
+    places = look.held_out[evenly(len(look.held_out), MOST)]
+    k = min(K, len(places) - 1)
+    one, other = (neighbours(model.features[places], k).index for model in look.models)
+    same = shared(one, other)
+    part.items.append(
+        Estimate(
+            name="neighbour_overlap",
+            title="Neighbours in common",
+            protocol=f"share of the {k} nearest images that both models agree on, mean over images",
+            n=len(places),
+            statistic=mean_of(same),
+            resampling=Independent(len(places)),
+            units=len(places),
+            how="images",
+            better=None,
+            percent=True,
+        )
+    )
+    for row in np.argsort(same, kind="stable")[: cases.SHOWN]:
+        shown = [int(places[row]), int(places[one[row, 0]]), int(places[other[row, 0]])]
+        title = "changed most: the image, its nearest by this model, and by the other"
+        part.cases.append(cases.of_places(look, title, shown, float(same[row])))
