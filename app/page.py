@@ -11,7 +11,7 @@ from amcl_serve.hosting.registry import LoadedModel
 from app.client import Client, Refused
 from app.html import QUIET, block
 from app.pictures import Uploads
-from app.tabs import compare, explore, models, search
+from app.tabs import compare, evaluate, explore, models, search
 
 CACHE_SECONDS = 600  # age at which an uploaded file is deleted, and how often that is looked for
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
@@ -24,7 +24,7 @@ HEADER = """
     <span><a href="./docs">API</a><a href="./models">Model card</a></span></nav>
   <h1>How alike are your images?</h1>
   <p>A network trained without labels turns images into vectors. Score a pair, find a picture’s likes among
-  thousands, and see a whole collection as a map.</p>
+  thousands, see a whole collection as a map, and read how good the model is on your own pictures.</p>
 </header>
 """
 BY_HEADS = """The network looks at both images through its projection heads. Each head says how similar the pair is;
@@ -60,11 +60,12 @@ def build(api: Client, uploads: Uploads) -> gr.Blocks:
     )
     with page:
         block(HEADER)
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Compare", id="compare", elem_id="compare"):
                 lead, model = compare.build(api, uploads)
             search.build(api, uploads)
             explore.build(api)
+            evaluate.build()
             models.build(api)
         footer = block("")
         page.load(opened, None, [lead, footer, model], **QUIET)

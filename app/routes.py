@@ -22,6 +22,7 @@ from app.map import drawing
 
 SCRIPTS = {
     "explore.js": ASSETS / "explore.js",
+    "evaluate.js": ASSETS / "evaluate.js",
     "duplicates.js": ASSETS / "duplicates.js",
     "regl-scatterplot.js": ASSETS / "vendor" / "regl-scatterplot.js",
 }

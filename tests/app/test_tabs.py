@@ -18,7 +18,7 @@ from tests.app.server import Watch, chromium
 
 expect.set_options(timeout=30_000)  # milliseconds: the machine may be busy
 
-TABS = ("Compare", "Search", "Explore", "Models")
+TABS = ("Compare", "Search", "Explore", "Evaluate", "Models")
 MANY = 100_000
 
 
@@ -133,6 +133,16 @@ def lasso(page: Page) -> None:
     page.mouse.up()
 
 
+def test_an_evaluation_runs_to_its_report(page: Page, filled: str) -> None:
+    open_tab(page, "Evaluate")
+    expect(page.get_by_label("Collection").last).to_have_value(COLLECTION)
+    page.get_by_label("Labels").fill("subject")
+    page.get_by_role("button", name="Evaluate").click()
+    frame = page.frame_locator("iframe[data-part=report]")
+    expect(frame.locator("h1")).to_be_visible(timeout=60_000)
+    expect(page.locator(".reports li").first).to_contain_text("done")
+
+
 def test_the_models_card_and_a_model_that_is_not_there(page: Page) -> None:
     open_tab(page, "Models")
     expect(page.locator(".card h2")).to_have_text(["tiny"])
@@ -151,7 +161,9 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
     page.goto(filled)
     page.locator("#examples button").first.click()
     expect(page.locator("#result .verdict-text")).to_be_visible()
-    for tab, shows in zip(TABS, ("#result", "#hits .headline", ".explore[data-state=ready]", ".card"), strict=True):
+    for tab, shows in zip(
+        TABS, ("#result", "#hits .headline", ".explore[data-state=ready]", ".reports li", ".card"), strict=True
+    ):
         open_tab(page, tab)
         expect(page.locator(shows).first).to_be_visible()
         found = Axe().run(page).response["violations"]
