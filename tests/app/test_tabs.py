@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, base: str) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1180, "height": 860})
+    context = browser.new_context(viewport={"width": 1180, "height": 1000})
     page = context.new_page()
     watch = Watch(page)
     page.goto(base)
@@ -121,7 +121,7 @@ def test_a_map_is_pointed_at_lassoed_coloured_and_cleaned(page: Page, filled: st
 
 def lasso(page: Page) -> None:
     """Draw a loop around all of the map."""
-    page.locator(".map").scroll_into_view_if_needed()
+    page.locator(".map").evaluate("map => map.scrollIntoView({block: 'center'})")
     box = page.locator(".map canvas").bounding_box()
     assert box is not None
     left, top, right, bottom = box["x"] + 3, box["y"] + 3, box["x"] + box["width"] - 3, box["y"] + box["height"] - 3
