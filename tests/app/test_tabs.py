@@ -124,7 +124,8 @@ def lasso(page: Page) -> None:
     page.locator(".map").evaluate("map => map.scrollIntoView({block: 'center'})")
     box = page.locator(".map canvas").bounding_box()
     assert box is not None
-    left, top, right, bottom = box["x"] + 3, box["y"] + 3, box["x"] + box["width"] - 3, box["y"] + box["height"] - 3
+    left, top = box["x"] + 6, box["y"] + 6  # within its rounded corners
+    right, bottom = left + box["width"] - 12, top + box["height"] - 12
     page.mouse.move(left, top)
     page.mouse.down()
     for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 9)):
