@@ -19,7 +19,7 @@ from app.visitor import for_visitors
 
 T = TypeVar("T")
 
-_WORDS = {"a": "First image", "b": "Second image", "file": "Picture"}
+_WORDS = {"a": "First image", "b": "Second image", "file": "Picture", "query": "Picture"}
 READ_ONLY = "This server has keys, and with them the page only reads. Do it through the API, with a read-write key."
 
 
@@ -51,11 +51,6 @@ class _Calls(AsyncClient):
         fields = {key: value if isinstance(value, str) else json.dumps(value) for key, value in body.items()}
         call = Call("POST", path, files=[("file", ("image", image))], data=fields)
         return list(result(await self._send(call))["points"])
-
-    async def model(self, name: str) -> dict[str, Any]:
-        """What GET /models/{name} says."""
-        found: dict[str, Any] = checked(await self._send(Call("GET", f"/models/{quote(name, safe='')}"))).json()
-        return found
 
     async def change(self, name: str, what: str) -> dict[str, Any]:
         """POST /models/{name}/load or unload."""
