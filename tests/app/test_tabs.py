@@ -78,7 +78,7 @@ def test_a_search_from_an_empty_server_to_more_like_this(page: Page, base: str, 
     tiles.first.get_by_role("button", name=re.compile("^More like")).click()
     expect(hits).to_contain_text("led by what you liked")
     hits.get_by_role("button", name="Clear").click()
-    expect(hits).to_contain_text("nearest to your picture")
+    expect(hits).to_contain_text("reranked by pairs")
     field.fill("subject rocket")
     field.press("Enter")
     expect(hits.get_by_role("alert")).to_contain_text("has no comparison")
