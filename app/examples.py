@@ -1,11 +1,23 @@
-"""The example pairs: files of app/assets, and the row of buttons that puts one pair into the page."""
+"""The examples: pairs of files of app/assets, a button for each, and a collection made of many views of the files."""
 
 from __future__ import annotations
 
 import base64
+import io
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from PIL import Image, ImageEnhance, ImageOps, ImageStat
+
+from amcl_serve.client import Point
+
+if TYPE_CHECKING:
+    from app.client import Client
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -39,6 +51,49 @@ PAIRS = (
     ExamplePair("A rocket and stars", "rocket.jpg", "stars.jpg"),
 )
 FILES = frozenset(Path(path).resolve() for pair in PAIRS for path in pair.paths)
+
+
+COLLECTION = "examples"
+SUBJECTS = ("cat", "cup", "rocket", "stars")  # their files in ASSETS
+VIEWS = 16  # of each
+
+
+async def make_collection(api: Client) -> None:
+    """Write the views into a collection of their own, which is made if it is not there; Refused with the reason."""
+    points = await anyio.to_thread.run_sync(lambda: list(views()))
+    if COLLECTION not in await api.collections():
+        await api.create(COLLECTION, heads=api.answering().bundle.card.num_heads > 0)
+    await api.write(COLLECTION, points)
+
+
+def views() -> Iterator[Point]:
+    """Each subject whole, the same again, and in crops of which some are mirrored, darker or grey; always the same."""
+    chance = random.Random(0)  # noqa: S311 - nothing is kept secret by it
+    for subject in SUBJECTS:
+        with Image.open(ASSETS / f"{subject}.jpg") as opened:
+            whole = opened.convert("RGB")
+        for index in range(VIEWS):
+            view, made = (whole, "whole") if index < 2 else _view(whole, chance)
+            brightness = round(ImageStat.Stat(view.convert("L")).mean[0] / 255, 3)
+            payload = {"name": f"{subject} {index + 1}", "subject": subject, "view": made, "brightness": brightness}
+            file = io.BytesIO()
+            view.save(file, "PNG")
+            yield Point(id=len(SUBJECTS) * index + SUBJECTS.index(subject) + 1, payload=payload, image=file.getvalue())
+
+
+def _view(whole: Image.Image, chance: random.Random) -> tuple[Image.Image, str]:
+    share = chance.uniform(0.45, 0.85)
+    width, height = int(share * whole.width), int(share * whole.height)
+    left, top = chance.randint(0, whole.width - width), chance.randint(0, whole.height - height)
+    view = whole.crop((left, top, left + width, top + height))
+    made = chance.choice(("cropped", "mirrored", "darker", "grey"))
+    if made == "mirrored":
+        view = ImageOps.mirror(view)
+    elif made == "darker":
+        view = ImageEnhance.Brightness(view).enhance(0.6)
+    elif made == "grey":
+        view = ImageOps.grayscale(view).convert("RGB")
+    return view, made
 
 
 def buttons() -> str:

@@ -26,12 +26,14 @@ from app import login
 from app.client import Client
 from app.examples import ASSETS
 from app.page import build, theme
+from app.pictures import Uploads
+from app.routes import add_routes
 from app.template import drop_manifest
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 _ADDRESS = b"x-gradio-server"  # which the library believes before all else
-CSS_FILE, JS_FILE = ASSETS / "page.css", ASSETS / "page.js"
+CSS_FILES, JS_FILE = [ASSETS / f"{name}.css" for name in ("tokens", "components", "tabs")], ASSETS / "page.js"
 EXACT = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/upload", "/gradio_api/upload_progress"})
 PREFIXES = ("/assets/", "/static/", "/gradio_api/run/", "/gradio_api/file=")
 
@@ -86,7 +88,8 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
     uploads = tempfile.TemporaryDirectory(prefix="amcl-page-")
     os.environ["GRADIO_TEMP_DIR"] = uploads.name  # read when the page is built
     server = server_in(api)
-    page = build(Client(api).similarity, lambda: server.models.get(), Path(uploads.name))
+    page = build(Client(api), Uploads(Path(uploads.name)))
+    add_routes(api)
     gr.mount_gradio_app(
         api,
         page,
@@ -102,7 +105,7 @@ def mount(api: FastAPI, settings: Settings) -> FastAPI:
         pwa=False,
         mcp_server=False,
         theme=theme(),
-        css_paths=[CSS_FILE],
+        css_paths=CSS_FILES,
         head=f"<script>{JS_FILE.read_text()}</script>",
     )
     drop_manifest()

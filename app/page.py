@@ -1,40 +1,37 @@
-"""The page itself: two images, example pairs, the result panel."""
+"""The page itself: what the product does in one glance, and a tab for each thing to do with it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
-import anyio
 import gradio as gr
 
 from amcl_serve.hosting.registry import LoadedModel
-from app import examples, result
-from app.client import Refused
+from app.client import Client, Refused
+from app.html import QUIET, block
+from app.pictures import Uploads
+from app.tabs import compare, evaluate, explore, models, search
 
 CACHE_SECONDS = 600  # age at which an uploaded file is deleted, and how often that is looked for
-PLACEHOLDER = "Drop an image\nor click to choose one"
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
-NOT_STATED = "not stated"  # how a card says that nobody said it
 MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
+NOT_STATED = "not stated"  # how a card says that nobody said it
 
 HEADER = """
 <header class="masthead">
-  <nav><strong>amcl-serve</strong><span><a href="./docs">API</a><a href="./models">Model card</a></span></nav>
-  <h1>How alike are two images?</h1>
-  <p>{said}</p>
+  <nav aria-label="Server"><strong>amcl-serve</strong>
+    <span><a href="./docs">API</a><a href="./models">Model card</a></span></nav>
+  <h1>How alike are your images?</h1>
+  <p>A network trained without labels turns images into vectors. Score a pair, find a picture’s likes among
+  thousands, see a whole collection as a map, and read how good the model is on your own pictures.</p>
 </header>
 """
-BY_HEADS = """A network trained without labels looks at both through its projection heads. Each head says how similar
-the pair is. Together they give one score and a verdict."""
-BY_FEATURES = "A network turns each image into {dim:,} features. Their cosine is the pair’s score"
+BY_HEADS = """The network looks at both images through its projection heads. Each head says how similar the pair is;
+together they give one score and a verdict."""
+BY_FEATURES = "The network turns each image into {dim:,} features. Their cosine is the pair’s score"
 WITH_VERDICT = ", from which calibration makes a probability and a verdict."
 WITHOUT_VERDICT = ". It is not calibrated, so it gives no verdict."
-
-Score = Callable[[bytes, bytes], Awaitable[Mapping[str, Any]]]  # to the answer of POST /similarity
-Payload = dict[str, Any] | None  # how the page's library describes an uploaded file
 
 
 def theme() -> gr.themes.Base:
@@ -44,80 +41,42 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(score: Score, model: Callable[[], LoadedModel], uploads: Path) -> gr.Blocks:
-    """The page; `score` answers a pair, `model` gives the model that answers (asked when a page loads).
+def build(api: Client, uploads: Uploads) -> gr.Blocks:
+    """The page, whose tabs ask `api` and read visitors' files from `uploads`."""
 
-    No file is read but those in `uploads` and the example pairs' own.
-    """
-    readable = uploads.resolve()
-
-    async def read(which: str, payload: Payload) -> bytes:
-        path = await anyio.to_thread.run_sync(uploaded, payload, readable)
+    async def opened() -> tuple[str, str, Any]:
         try:
-            if path is not None:
-                return await anyio.Path(path).read_bytes()
-        except OSError:
-            pass
-        raise Refused(f"{which} image: it has been deleted from the server since it was added; add it again")
-
-    async def compare(first: Payload, second: Payload) -> str:
-        if not first or not second:
-            return result.empty(first=bool(first), second=bool(second))
-        try:
-            answer = await score(await read("First", first), await read("Second", second))
+            model, names = api.answering(), api.names()
         except Refused as refusal:
-            return result.failure(refusal.detail)
-        return result.result(answer, model().bundle.card)
-
-    def take(event: gr.EventData) -> tuple[str, str]:
-        index = event.pair
-        if not isinstance(index, int) or not 0 <= index < len(examples.PAIRS):
-            raise gr.Error("There is no such example pair.", print_exception=False)
-        return examples.PAIRS[index].paths
+            return f'<p class="note note-bad">{escape(refusal.detail)}</p>', "", gr.skip()
+        choice = gr.Dropdown(choices=names, value=model.name, visible=len(names) > 1)
+        return f'<p class="lead">{introduce(model)}</p>', describe(model), choice
 
     page = gr.Blocks(
-        title="amcl-serve: how alike are two images?",
+        title="amcl-serve: how alike are your images?",
         analytics_enabled=False,
         delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
         fill_width=True,
     )
     with page:
-        header = _html(HEADER.format(said=""))
-        with gr.Row(elem_id="desk"):
-            with gr.Row(elem_id="pair"):
-                first, second = _picture("First image", "first"), _picture("Second image", "second")
-            panel = _html(result.empty(first=False, second=False), elem_id="result")
-            pairs = _html(examples.buttons(), elem_id="examples", js_on_load=examples.ON_LOAD)
-        footer = _html("")
-
-        gr.on(
-            [first.change, second.change],
-            compare,
-            [first, second],
-            panel,
-            preprocess=False,  # the file as it was sent, not as a library would open it: the server's decoder does that
-            queue=False,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            api_visibility="private",
-        )
-        pairs.click(take, None, [first, second], queue=False, show_progress="hidden", api_visibility="private")
-        page.load(
-            lambda: (introduce(model()), describe(model())),
-            None,
-            [header, footer],
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        block(HEADER)
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
+            with gr.Tab("Compare", id="compare", elem_id="compare"):
+                lead, model = compare.build(api, uploads)
+            search.build(api, uploads)
+            explore.build(api)
+            evaluate.build()
+            models.build(api)
+        footer = block("")
+        page.load(opened, None, [lead, footer, model], **QUIET)
     return page
 
 
 def introduce(model: LoadedModel) -> str:
-    """The page's head, which says how this model compares."""
+    """How this model compares two images."""
     card = model.bundle.card
     verdict = WITHOUT_VERDICT if card.calibration is None else WITH_VERDICT
-    return HEADER.format(said=BY_HEADS if card.num_heads else BY_FEATURES.format(dim=card.feature_dim) + verdict)
+    return BY_HEADS if card.num_heads else BY_FEATURES.format(dim=card.feature_dim) + verdict
 
 
 def describe(model: LoadedModel) -> str:
@@ -142,49 +101,3 @@ def describe(model: LoadedModel) -> str:
         f'<footer class="colophon"><p>{" · ".join(parts)}</p>'
         f"<p>Images are deleted from the server within {2 * CACHE_SECONDS // 60} minutes.</p></footer>"
     )
-
-
-def _html(value: str, **options: Any) -> gr.HTML:
-    return gr.HTML(value, apply_default_css=False, **options)
-
-
-def _picture(label: str, elem_id: str) -> gr.Image:
-    """An upload box whose files come from uploads alone."""
-    picture: Any = gr.Image(
-        label=label,
-        type="filepath",
-        image_mode=None,
-        sources=["upload", "clipboard"],
-        height=230,
-        buttons=[],
-        placeholder=PLACEHOLDER,
-        elem_id=elem_id,
-        min_width=140,
-    )
-    move = picture.async_move_resource_to_block_cache
-
-    async def move_local(source: str | Path | None) -> str | None:
-        if isinstance(source, str) and "://" in source:  # the library would fetch it
-            raise gr.Error("Images are not fetched by URL: send the file itself.", print_exception=False)
-        moved: str | None = await move(source)
-        return moved
-
-    picture.async_move_resource_to_block_cache = move_local
-    box: gr.Image = picture
-    return box
-
-
-def uploaded(payload: object, uploads: Path) -> Path | None:
-    """The file that a payload names, if it lies in `uploads` (resolved) or is an example; None for any other.
-
-    The page's library asks this only of payloads that call themselves files; a caller may leave that out.
-    """
-    path = payload.get("path") if isinstance(payload, dict) else None
-    if not isinstance(path, str):
-        return None
-    try:
-        found = Path(path).resolve()
-        mine = found.is_relative_to(uploads) or found in examples.FILES
-        return found if mine and found.is_file() else None
-    except (OSError, ValueError):  # ValueError: a NUL character
-        return None

@@ -6,42 +6,20 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app import result
 from app.examples import ASSETS
-from tests.app.server import chromium, serving
+from app.show import pair as result
+from app.show import parts
+from tests.app.server import Watch, chromium, serving
 from tests.fakes import make_bundle
 
 expect.set_options(timeout=30_000)  # milliseconds: the machine may be busy
 
 FIRST, SECOND = ASSETS / "cat.jpg", ASSETS / "cup.jpg"
-
-
-class Watch:
-    """What a page asked for and complained about."""
-
-    def __init__(self, page: Page) -> None:
-        self.hosts: set[str] = set()
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self._asked(request.url))
-        page.on("websocket", lambda socket: self._asked(socket.url))
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _asked(self, url: str) -> None:
-        if urlsplit(url).scheme not in ("data", "blob"):
-            self.hosts.add(urlsplit(url).hostname or "")
-
-
-@pytest.fixture(scope="module")
-def base(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tiny_bundle, tmp_path_factory.mktemp("page")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +36,7 @@ def page(browser: Browser, base: str) -> Iterator[Page]:
     page.goto(base)
     expect(page.locator("#result")).to_contain_text(result.EMPTY)
     expect(page.locator(".colophon")).to_contain_text("3 heads, adaptive temperature")
-    expect(page.locator(".masthead")).to_contain_text("through its projection heads")
+    expect(page.locator("#lead")).to_contain_text("through its projection heads")
     yield page
     context.close()
     assert watch.hosts == {"127.0.0.1"}
@@ -85,9 +63,9 @@ def test_two_uploads_give_the_apis_figures(page: Page, base: str) -> None:
     assert json.loads(page.locator("#result pre").text_content() or "") == said
     pair = said["data"][0]
     expect(verdict).to_have_text(result.SAME if pair["same"] else result.DIFFERENT)
-    expect(page.locator("#result .verdict strong")).to_have_text(result.percent(pair["probability"]))
-    expect(page.locator("#result .figures dd")).to_have_text(
-        [result.number(pair[name]) for name in ("score", "feature_similarity", "uncertainty")]
+    expect(page.locator("#result .verdict strong")).to_have_text(parts.percent(pair["probability"]))
+    expect(page.locator("#result .figures dd:not(.hint)")).to_have_text(
+        [parts.number(pair[name]) for name in ("score", "feature_similarity", "uncertainty")]
     )
     expect(page.locator("#result .bar")).to_have_count(3)
     expect(page.locator("#result .track .whisker")).to_have_count(3)
@@ -142,7 +120,7 @@ def test_a_model_without_heads_shows_its_features(browser: Browser, tmp_path: Pa
         page = browser.new_page(viewport={"width": 390, "height": 800})
         watch = Watch(page)
         page.goto(base)
-        expect(page.locator(".masthead")).to_contain_text("into 8 features")
+        expect(page.locator("#lead")).to_contain_text("into 8 features")
         expect(page.locator(".colophon")).to_contain_text("bare · mean-colours · 8 features, no heads · 16 px")
         add(page, "first", FIRST)
         add(page, "second", SECOND)
@@ -151,8 +129,8 @@ def test_a_model_without_heads_shows_its_features(browser: Browser, tmp_path: Pa
             said = httpx.post(f"{base}/similarity", files={"a": a, "b": b}).json()
         assert json.loads(page.locator("#result pre").text_content() or "") == said
         pair = said["data"][0]
-        expect(page.locator("#result .figures dd")).to_have_text([result.number(pair["score"]), "8", "16 px"])
-        chance = result.percent(pair["probability"]) if calibrated else "no probability"
+        expect(page.locator("#result .figures dd:not(.hint)")).to_have_text([parts.number(pair["score"]), "8", "16 px"])
+        chance = parts.percent(pair["probability"]) if calibrated else "no probability"
         expect(page.locator("#result .verdict")).to_contain_text(chance)
         expect(page.locator("#result .bar")).to_have_count(1)
         expect(page.locator("#result .track .whisker")).to_have_count(0)

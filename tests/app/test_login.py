@@ -19,6 +19,7 @@ from app import login
 from app.examples import PAIRS
 from app.login import COOKIE, SECONDS, Sessions
 from app.mount import mount
+from tests.app.server import call_of
 
 READ_WRITE, READ_ONLY = "key-for-all-0123", "key-to-look-4567"
 PAGE_PATHS = ["/config", "/theme.css", "/favicon.ico", "/gradio_api/upload", "/gradio_api/run/predict", "/assets/x.js"]
@@ -71,8 +72,8 @@ def test_a_key_opens_the_page_by_a_cookie_that_is_not_the_key(visitor: TestClien
     page = visitor.get("/")
     assert page.status_code == 200
     assert "gradio" in page.text
-    (call,) = [d["id"] for d in visitor.get("/config").json()["dependencies"] if len(d["inputs"]) == 2]
-    pair = [{"path": path} for path in PAIRS[0].paths]
+    call = call_of(visitor.get("/config").json(), "result")
+    pair = [*({"path": path} for path in PAIRS[0].paths), None]
     body = {"data": pair, "fn_index": call, "session_hash": "test"}
     panel = visitor.post("/gradio_api/run/predict", json=body).json()["data"][0]
     assert "verdict" in panel
@@ -142,8 +143,8 @@ def test_the_page_has_request_ids_and_so_have_its_calls(visitor: TestClient, cap
     caplog.handler.addFilter(note)
     with caplog.at_level("DEBUG", "amcl_serve.requests"):
         config = visitor.get("/config", headers={"x-request-id": "mine-1"})
-        (call,) = [d["id"] for d in config.json()["dependencies"] if len(d["inputs"]) == 2]
-        body = {"data": [{"path": path} for path in PAIRS[0].paths], "fn_index": call, "session_hash": "test"}
+        call = call_of(config.json(), "result")
+        body = {"data": [*({"path": path} for path in PAIRS[0].paths), None], "fn_index": call, "session_hash": "test"}
         visitor.post("/gradio_api/run/predict", json=body, headers={"x-request-id": "mine-2"})
     caplog.handler.removeFilter(note)
     assert config.headers["x-request-id"] == "mine-1"

@@ -16,8 +16,8 @@ from amcl_serve.http.app import create_app
 from amcl_serve.settings import Settings
 from app.examples import ASSETS, PAIRS
 from app.mount import is_page_path, mount
-from app.page import uploaded
-from tests.app.server import serving
+from app.pictures import uploaded
+from tests.app.server import call_of, serving
 
 SECRET = "a file that nobody uploaded"
 
@@ -46,9 +46,7 @@ def config(client: TestClient) -> dict[str, Any]:
 
 def compare(client: TestClient, first: Any, second: Any) -> Any:
     """Call the page's handler of a changed image as the browser does."""
-    found = config(client)
-    (call,) = [d["id"] for d in found["dependencies"] if len(d["inputs"]) == 2]
-    body = {"data": [first, second], "fn_index": call, "session_hash": "test"}
+    body = {"data": [first, second, None], "fn_index": call_of(config(client), "result"), "session_hash": "test"}
     return client.post("/gradio_api/run/predict", json=body)
 
 

@@ -8,10 +8,25 @@ from html import escape
 from typing import Any
 
 from amcl_serve.model.bundle import ModelCard
+from app.show import parts
+from app.show.parts import number, percent, term
 
 SAME = "The same picture"
 DIFFERENT = "Different pictures"
 EMPTY = "Add two images to compare them"
+PROBABILITY = (
+    "From the score, by the model’s calibration on held-out pairs, under equal odds: as likely before as not. "
+    "The verdict is “the same” from the card’s threshold on."
+)
+SCORE = "The cosine similarities of the heads, combined with the weights of the model’s card. 1: as alike as can be."
+SCORE_OF_FEATURES = "The cosine of the two images’ features. 1: they point the same way; 0: nothing in common."
+COSINE = "Cosine of what the backbone says of both images, before any head. High for the same kind of thing."
+TEMPERATURE = (
+    "Harmonic mean of the temperatures that the model gives this pair in its heads. It is low where the heads were "
+    "trained to expect likeness; it is no measure of error."
+)
+FEATURES = "The length D of the vector that stands for an image, in /embed and in collections."
+INPUT = "An image’s shorter side is resized to this, and the centre is kept."
 
 
 def empty(*, first: bool, second: bool) -> str:
@@ -21,18 +36,12 @@ def empty(*, first: bool, second: bool) -> str:
         hint = "The result appears as soon as both are here."
     else:
         title, hint = EMPTY, "Drop, paste or choose a file in each box, or take one of the example pairs."
-    return (
-        '<div class="panel panel-empty" role="status"><div class="frames" aria-hidden="true"><i></i><i></i></div>'
-        f"<h2>{title}</h2><p>{hint}</p></div>"
-    )
+    return parts.empty(title, hint)
 
 
 def failure(detail: str) -> str:
     """The panel when the pair cannot be scored: one sentence that says what was wrong."""
-    return (
-        '<div class="panel panel-error" role="alert"><p class="eyebrow">Not compared</p>'
-        f"<h2>{escape(detail)}</h2><p>Replace the image and the result follows.</p></div>"
-    )
+    return parts.failure("Not compared", detail, "Replace the image and the result follows.")
 
 
 def result(answer: Mapping[str, Any], card: ModelCard) -> str:
@@ -53,21 +62,6 @@ def result(answer: Mapping[str, Any], card: ModelCard) -> str:
     )
 
 
-def percent(probability: float) -> str:
-    """A probability as a percentage with one decimal; the ends are never rounded to certainty."""
-    if probability > 0.9995:
-        return "over 99.9 %"
-    if probability < 0.0005:
-        return "under 0.1 %"
-    return f"{100 * probability:.1f} %"
-
-
-def number(value: float) -> str:
-    """Three decimals with a true minus sign."""
-    text = f"{value:.3f}"
-    return "0.000" if text == "-0.000" else text.replace("-", "−")
-
-
 def _verdict(pair: Mapping[str, Any]) -> str:
     probability, same = pair["probability"], pair["same"]
     if probability is None:
@@ -80,19 +74,21 @@ def _verdict(pair: Mapping[str, Any]) -> str:
     return (
         f'<div class="verdict verdict-{kind}"><p class="eyebrow">Verdict</p><h2 class="verdict-text">{words}</h2>'
         f'<div class="meter" aria-hidden="true"><span style="width:{100 * probability:.2f}%"></span></div>'
-        f"<p>Probability that both show the same picture: <strong>{percent(probability)}</strong></p></div>"
+        f"<p>Probability that both show the same picture: "
+        f"{term(percent(probability), PROBABILITY, tag='strong')}</p></div>"
     )
 
 
 def _figures(pair: Mapping[str, Any]) -> str:
     temperature = pair["uncertainty"]  # the API's name for it, which its worth does not bear out
     figures = [
-        ("Score", number(pair["score"]), "the heads combined; −1 to 1"),
-        ("Feature cosine", number(pair["feature_similarity"]), "the backbone alone; −1 to 1"),
+        ("Score", number(pair["score"]), "the heads combined; −1 to 1", SCORE),
+        ("Feature cosine", number(pair["feature_similarity"]), "the backbone alone; −1 to 1", COSINE),
         (
             "Temperature",
             "constant" if temperature is None else number(temperature),
             "the same for every pair" if temperature is None else "of this pair; lower where the heads expect likeness",
+            TEMPERATURE,
         ),
     ]
     return _cells(figures)
@@ -101,15 +97,18 @@ def _figures(pair: Mapping[str, Any]) -> str:
 def _figures_of_features(pair: Mapping[str, Any], card: ModelCard) -> str:
     return _cells(
         [
-            ("Score", number(pair["score"]), "the cosine of the features; −1 to 1"),
-            ("Features", f"{card.feature_dim:,}", "numbers that each image becomes"),
-            ("Input", f"{card.input.size} px", "the square that the network sees"),
+            ("Score", number(pair["score"]), "the cosine of the features; −1 to 1", SCORE_OF_FEATURES),
+            ("Features", f"{card.feature_dim:,}", "numbers that each image becomes", FEATURES),
+            ("Input", f"{card.input.size} px", "the square that the network sees", INPUT),
         ]
     )
 
 
-def _cells(figures: Sequence[tuple[str, str, str]]) -> str:
-    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><p>{hint}</p></div>" for name, value, hint in figures)
+def _cells(figures: Sequence[tuple[str, str, str, str]]) -> str:
+    cells = "".join(
+        f'<div><dt>{name}</dt><dd>{term(value, why)}</dd><dd class="hint">{hint}</dd></div>'
+        for name, value, hint, why in figures
+    )
     return f'<dl class="figures">{cells}</dl>'
 
 
@@ -150,7 +149,10 @@ def _row(name: str, similarity: float, temperature: float | None) -> str:
     if temperature is not None:
         bar += f'<i class="whisker" style="{_span(similarity - temperature, similarity + temperature)}"></i>'
         text += f"<small> ± {number(temperature)}</small>"
-    return f'<div class="head"><span>{name}</span><div class="track">{bar}</div><span>{text}</span></div>'
+    why = f"{name}: cosine {number(similarity)}, on a scale from −1 to 1."
+    if temperature is not None:
+        why += f" Temperature of this pair in it: {number(temperature)}."
+    return f'<div class="head"><span>{name}</span><div class="track">{bar}</div>{term(text, why)}</div>'
 
 
 def _span(low: float, high: float) -> str:

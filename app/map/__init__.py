@@ -1,0 +1,1 @@
+"""A collection as a map: its points on a plane, in clusters, with what their payloads say."""
