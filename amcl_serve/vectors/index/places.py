@@ -82,6 +82,15 @@ class Places:
         there = (self.all[places] == rows) & self.alive[places]
         return places[there].astype(np.int64), rows[~there]
 
+    def of_those(self, rows: Rows) -> Rows:
+        """The places of these rows, which have some."""
+        if not len(rows):
+            return rows
+        first, last = self._row_at.item(0), self._row_at.item(self._used - 1)
+        if last - first == self._used - 1:  # none between them is missing
+            return rows - first
+        return self.all.searchsorted(rows)
+
     def chosen(self, only: Rows | None) -> tuple[npt.NDArray[np.bool_] | None, int]:
         """Which places a search may look at, None for all, and how many: those alive, of `only` where that is given."""
         if only is None:

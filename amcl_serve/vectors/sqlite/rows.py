@@ -13,9 +13,11 @@ import numpy as np
 import orjson
 
 from amcl_serve.errors import CollectionNotFound, PointNotFound
+from amcl_serve.vectors.index.names import Names
 from amcl_serve.vectors.types import CollectionInfo, IndexChoice, ModelRef, PointId, Record, Rows, Vectors
 from amcl_serve.vectors.values import id_to_key, key_to_id
 
+_NAMED = 1024  # rows read at once
 LISTED = "(SELECT value FROM json_each(?))"  # a list of any length as one parameter
 RECORD = "SELECT key, version, vector, payload FROM points JOIN vectors USING (id)"
 DROPPED = "~"  # no name begins with it: of a collection that is gone and not yet deleted
@@ -78,6 +80,17 @@ def row_ids(rows: Iterable[tuple[Any, ...]]) -> Rows:
 def distinct_ids(rows: Iterable[tuple[int]]) -> Rows:
     """The only column, ascending, each once."""
     return np.unique(np.fromiter(chain.from_iterable(rows), dtype=np.int64))
+
+
+def names_of(connection: sqlite3.Connection, collection: int) -> Names:
+    """Those of all points of a collection."""
+    names = Names()
+    sql = "SELECT id, key, version FROM points WHERE collection = ? ORDER BY id"
+    reading = connection.execute(sql, (collection,))
+    while found := reading.fetchmany(_NAMED):
+        rows, keys, versions = zip(*found, strict=True)
+        names.add(np.array(rows), keys, np.array(versions))
+    return names
 
 
 def vectors_of(blobs: Iterable[bytes]) -> Vectors:
