@@ -107,8 +107,9 @@ class Search:
                 if self._writer.published.locked() or len(payloads) < len(chosen):  # of a collection that is dropped
                     return None
         of_points, vectors = list(found.scores), list(found.vectors)
+        made = tuple.__new__  # which is what named tuples do, and twice as fast
         return [
-            Hit(of_points[i], Record(key_to_id(keys[i]), versions[i], vectors[i], payload))
+            made(Hit, (of_points[i], made(Record, (key_to_id(keys[i]), versions[i], vectors[i], payload))))
             for i, payload in zip(chosen, payloads, strict=True)
         ]
 

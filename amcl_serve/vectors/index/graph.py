@@ -94,8 +94,12 @@ class GraphIndex(ExactIndex):
             selector = Selector(chosen)
             parameters.sel = selector.sel
         faiss.omp_set_num_threads(self._threads)
-        _, at = self._graph.search(vector[None], count, params=parameters)
-        places = at[0][at[0] >= 0]
+        # FAISS's own `search` does the same, and takes a hundredth of the time of a large graph's more.
+        vector = np.ascontiguousarray(vector, np.float32)
+        near, at = np.empty(count, np.float32), np.empty(count, np.int64)
+        swig = faiss.swig_ptr
+        self._graph.search_c(1, swig(vector), count, swig(near), swig(at), parameters)  # type: ignore[attr-defined]
+        places = at[at >= 0]
         if len(places) < count:  # the graph's ways did not lead to as many
             return self.search(vector, count, only)
         return self._found(places, vector)
