@@ -26,6 +26,7 @@ from amcl_serve.vectors.index.parts import Parts
 from amcl_serve.vectors.index.snapshots import Snapshot, Snapshots
 from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.database import Database
+from amcl_serve.vectors.sqlite.folder import read_ahead
 from amcl_serve.vectors.sqlite.rows import (
     LISTED,
     CollectionRow,
@@ -36,7 +37,7 @@ from amcl_serve.vectors.sqlite.rows import (
     named_row,
     names_of,
     point_record,
-    row_ids,
+    rows_of,
     vectors_of,
 )
 from amcl_serve.vectors.targets import query_vector, resolved
@@ -65,6 +66,7 @@ class Search:
         self._readers = database.readers
         self._reading = database.readers.reading
         self._writer = database.writer
+        self._file = database.path
         self._collections: tuple[int, dict[str, CollectionRow]] = (-1, {})  # of so many commits, by name
         self._threads = threads
         self._indexes: dict[int, LiveIndex] = {}  # by the collection's row id
@@ -190,13 +192,14 @@ class Search:
             version = _version(connection, collection.id)
             if kept is not None and len(kept.rows):
                 index = Parts(info.size, info.distance, self._threads, info.index)
-                sql = "SELECT id FROM points WHERE collection = ?"
-                rows = row_ids(connection.execute(sql, (collection.id,)))
+                if 2 * 4 * info.points * info.size > self._file.stat().st_size:
+                    threading.Thread(target=read_ahead, args=(self._file,), daemon=True).start()
                 try:
                     if info.index.coded:
+                        rows = rows_of(connection, collection.id)
                         index.restore_coded(kept, rows, partial(fetched, connection, info.size))
                     else:
-                        index.restore(kept, _stored(connection, rows))
+                        index.restore(kept, _stored(connection, collection.id))
                 except (ValueError, RuntimeError):
                     _log.exception("the kept graph of collection %d does not fit, and is made anew", collection.id)
                 else:
@@ -204,7 +207,7 @@ class Search:
                     return index, version
             index = Parts(info.size, info.distance, self._threads, info.index)
             index.names = names_of(connection, collection.id)
-            for rows, vectors in _stored(connection, index.names.rows):
+            for rows, vectors in _stored(connection, collection.id):
                 index.add(rows, vectors)
         return index, version
 
@@ -288,8 +291,9 @@ def _version(connection: sqlite3.Connection, collection: int) -> int:
     return int(version)
 
 
-def _stored(connection: sqlite3.Connection, every: Rows) -> Iterator[tuple[Rows, Vectors]]:
-    """These rows, ascending, which are there, and their vectors [N, size], part by part."""
+def _stored(connection: sqlite3.Connection, collection: int) -> Iterator[tuple[Rows, Vectors]]:
+    """The rows of a collection's points, ascending, and their vectors [N, size], part by part."""
+    every = rows_of(connection, collection)
     for start in range(0, len(every), _LOADED):
         rows = every[start : start + _LOADED]
         first, last = int(rows[0]), int(rows[-1])

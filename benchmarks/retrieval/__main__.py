@@ -12,10 +12,11 @@ Clustered vectors of unit length (a thousand centres, noise of 0.7 of their dist
   folder that it was closed on, until it is ready, and its first search. Neither finds the files in the page cache.
 - `exact_over_faiss`, `graph_over_faiss`: searches a second in one process over those of FAISS's call with one thread
   (flat; the same graph with the same width). Either side answers the ten nearest and their scores: FAISS numbers of
-  its own, ours the points' ids, versions and vectors, and exact scores; without payloads, which FAISS has not (HTTP's
-  default). `graph_payload_over_faiss`: with payloads, of one state of the file. All queries by one, then all by the other, so that neither finds in the
-  processor's caches what the other has just looked at; the median of the ratios of each query's two times in three
-  rounds. The graph for float32 and hnsw alone, which have the vectors in memory.
+  its own, ours the points' ids, versions and vectors, and exact scores; no payloads, which FAISS has not, and which
+  HTTP answers when asked. `graph_payload_over_faiss`: with payloads, of one state of the file. All queries by one, then
+  all by the other, so that neither finds in the processor's caches what the other has just looked at; the median of the
+  ratios of each query's two times in three rounds. The graph for float32 and hnsw alone, which have the vectors in
+  memory.
 - `recall_at_10` of the graph against the exact search.
 - `filter_1pc_ms`, `filter_1pc_floor_ms`: a search among the hundredth of the points that an indexed field names, and
   FAISS's exact search in those points alone; `filter_1pc_recall`.

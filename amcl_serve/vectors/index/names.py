@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from amcl_serve.vectors.index.change import Change
-from amcl_serve.vectors.index.places import Places
+from amcl_serve.vectors.index.places import Places, grown
 from amcl_serve.vectors.types import Rows
 
 _DEAD = 0.25  # share of removed rows beyond which their room is used again
@@ -22,7 +23,7 @@ class Names:
 
     def __init__(self) -> None:
         self._at = Places()
-        self._keys: npt.NDArray[np.bytes_] = np.empty(0, "S1")  # with room to grow, as the next
+        self._keys: npt.NDArray[Any] = np.empty(0, "S1")  # with room to grow, as the next
         self._versions = np.empty(0, np.int64)
 
     def add(self, rows: Rows, keys: Sequence[str], versions: Rows) -> None:
@@ -31,8 +32,8 @@ class Names:
         self._at.append(rows)
         more = np.array(keys, np.bytes_)  # they are ASCII
         wide = max(self._keys.dtype, more.dtype, key=lambda dtype: dtype.itemsize)
-        self._keys = _with_room(self._keys.astype(wide, copy=False), first, first + len(rows))
-        self._versions = _with_room(self._versions, first, first + len(rows))
+        self._keys = grown(self._keys.astype(wide, copy=False), first + len(rows))
+        self._versions = grown(self._versions, first + len(rows))
         self._keys[first : first + len(rows)], self._versions[first : first + len(rows)] = more, versions
 
     def follow(self, change: Change) -> None:
@@ -57,12 +58,3 @@ class Names:
         """The keys and the versions of these rows, which are there."""
         places = self._at.of_those(rows)
         return [key.decode() for key in self._keys[places].tolist()], self._versions[places].tolist()
-
-
-def _with_room(array: npt.NDArray[np.generic], used: int, wanted: int) -> npt.NDArray[np.generic]:
-    """`array`, of which so many are used, or a copy with room for `wanted` and a half more."""
-    if wanted <= len(array):
-        return array
-    larger = np.empty(wanted + wanted // 2, array.dtype)
-    larger[:used] = array[:used]
-    return larger

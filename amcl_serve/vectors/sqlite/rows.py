@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,14 @@ def point_record(connection: sqlite3.Connection, collection: CollectionRow, poin
     return record(*row)
 
 
+def rows_of(connection: sqlite3.Connection, collection: int) -> Rows:
+    """Those of all points of a collection, ascending."""
+    return row_ids(connection.execute("SELECT id FROM points WHERE collection = ?", (collection,)))
+
+
 def row_ids(rows: Iterable[tuple[Any, ...]]) -> Rows:
     """The first column, ascending."""
-    return np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
+    return np.sort(np.fromiter(map(itemgetter(0), rows), dtype=np.int64))
 
 
 def distinct_ids(rows: Iterable[tuple[int]]) -> Rows:
