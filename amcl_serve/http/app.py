@@ -53,6 +53,7 @@ from amcl_serve.jobs.evaluations import Evaluations
 from amcl_serve.jobs.folder import JobFolder
 from amcl_serve.settings import Settings
 from amcl_serve.vectors.opening import open_store
+from amcl_serve.vectors.protocol import VectorStore
 
 _ROUTERS = (
     embed.router,
@@ -133,17 +134,28 @@ class _App(FastAPI):
         return self.openapi_schema
 
 
+async def _closed(opening: asyncio.Task[VectorStore]) -> None:
+    """Close a store, once it is open; that it could not be opened has been said."""
+    try:
+        store = await opening
+    except Exception:
+        return
+    store.close()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load and check the models, start their engines, open the collections; undo it in reverse at the end."""
     server = server_in(app)
     settings = server.settings
-    if server.registry is None:
-        server.registry = Registry(*await to_thread.run_sync(load_models, settings))
     async with AsyncExitStack() as stack:
         server.store_threads = stack.enter_context(store_threads())
-        server.store = store = await to_thread.run_sync(open_store, settings)
-        stack.callback(store.close)
+        # Beside the models, which take as long to load as a million vectors do.
+        opening = asyncio.create_task(to_thread.run_sync(open_store, settings))
+        stack.push_async_callback(_closed, opening)
+        if server.registry is None:
+            server.registry = Registry(*await to_thread.run_sync(load_models, settings))
+        server.store = await opening
         server.loader = Loader(server.registry, settings, watch=server.metrics.watch)
         server.metrics.models.source = server.registry.all
         stack.push_async_callback(server.loader.stop)

@@ -10,19 +10,23 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 
 from amcl_serve.errors import NotReady
 from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.filters import compile_filter
+from amcl_serve.vectors.index.change import Change
 from amcl_serve.vectors.index.exact import Found, scores
 from amcl_serve.vectors.index.grower import Grower
-from amcl_serve.vectors.index.live import Change, LiveIndex
+from amcl_serve.vectors.index.live import LiveIndex
+from amcl_serve.vectors.index.names import Names
 from amcl_serve.vectors.index.parts import Parts
 from amcl_serve.vectors.index.snapshots import Snapshot, Snapshots
 from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.database import Database
+from amcl_serve.vectors.sqlite.folder import read_ahead
 from amcl_serve.vectors.sqlite.rows import (
     LISTED,
     CollectionRow,
@@ -31,16 +35,27 @@ from amcl_serve.vectors.sqlite.rows import (
     fetched,
     json_of,
     named_row,
+    names_of,
     point_record,
-    row_ids,
+    rows_of,
     vectors_of,
 )
-from amcl_serve.vectors.targets import resolved
-from amcl_serve.vectors.types import CollectionInfo, Distance, Hit, Query, Record, Rows, Vectors
+from amcl_serve.vectors.targets import query_vector, resolved
+from amcl_serve.vectors.types import (
+    NO_PAYLOAD,
+    CollectionInfo,
+    Distance,
+    Examples,
+    Hit,
+    Query,
+    Record,
+    Rows,
+    Vectors,
+)
 from amcl_serve.vectors.values import key_to_id
 
 _log = logging.getLogger(__name__)
-_LOADED = 4096  # vectors read at once while an index is built
+_LOADED = 512  # vectors read at once while an index is built
 
 
 class Search:
@@ -48,20 +63,80 @@ class Search:
 
     def __init__(self, database: Database, threads: int, folder: Path) -> None:
         """`folder` is where graphs are kept between runs."""
+        self._readers = database.readers
         self._reading = database.readers.reading
-        self._published = database.writer.published
+        self._writer = database.writer
+        self._file = database.path
+        self._collections: tuple[int, dict[str, CollectionRow]] = (-1, {})  # of so many commits, by name
         self._threads = threads
         self._indexes: dict[int, LiveIndex] = {}  # by the collection's row id
         self._lock = threading.Lock()  # of `_indexes`
         self._snapshots = Snapshots(folder)
-        self._grower = Grower(self._made, self._keep, self._fetch)
+        self._grower = Grower(self._made, self._keep, self._fetch, self._name)
         self._loader = threading.Thread(target=self._load_kept, name="collections-loader", daemon=True)
         self._loader.start()
 
     def query(self, name: str, query: Query, budget: Budget | None) -> list[Hit]:
         """As of the store."""
+        found = self._remembered(name, query, budget)
+        return self._looked_up(name, query, budget) if found is None else found
+
+    def _remembered(self, name: str, query: Query, budget: Budget | None) -> list[Hit] | None:
+        """The answer of what is in memory, and of the file the payloads alone; None where that does not suffice."""
+        target = query.target
+        if query.filter is not None or isinstance(target, int | UUID | Examples):
+            return None
+        if self._writer.published.locked():  # others may have read from the file what the index has not got yet
+            return None
+        collection = self._collection(name, budget)
+        live, info = self._indexes.get(collection.id), collection.info
+        if live is None or not live.made or info.index.coded:
+            return None
+        if budget is not None and budget.spent:
+            raise budget.exceeded()
+        vector = query_vector(info, target)
+        with live.searching() as (index, _):
+            if index.names is None:
+                return None
+            reach = query.limit + query.offset
+            found = index.search(vector, reach, exact=query.exact, width=query.width, fetch=self._fetch)
+            keys, versions = index.names.of(found.rows)
+            chosen = _chosen(found, keys, query, info.distance)
+            payloads = [NO_PAYLOAD] * len(chosen)
+            if query.payload and chosen:
+                payloads = self._payloads([int(found.rows[i]) for i in chosen])
+                # A write that is on the disk by now waits for this search, before it is published.
+                if self._writer.published.locked() or len(payloads) < len(chosen):  # of a collection that is dropped
+                    return None
+        of_points, vectors = list(found.scores), list(found.vectors)
+        made = tuple.__new__  # which is what named tuples do, and twice as fast
+        return [
+            made(Hit, (of_points[i], made(Record, (key_to_id(keys[i]), versions[i], vectors[i], payload))))
+            for i, payload in zip(chosen, payloads, strict=True)
+        ]
+
+    def _payloads(self, rows: list[int]) -> list[str]:
+        """Those of these rows, as they are now; without those that are gone."""
+        sql = f"SELECT id, payload FROM points WHERE id IN ({','.join('?' * len(rows))})"
+        stored = dict(self._readers.rows(sql, rows))
+        return [stored[row] for row in rows if row in stored]
+
+    def _collection(self, name: str, budget: Budget | None) -> CollectionRow:
+        """The collection of that name; of its row, what no write of points changes."""
+        commits, known = self._collections
+        if commits == self._writer.commits and name in known:
+            return known[name]
+        commits = self._writer.commits  # before the file is read: it may be further on, and is then read again
+        with self._reading(budget) as connection:
+            row = collection_row(connection, name)
+        same, known = self._collections
+        self._collections = (commits, {**known, name: row} if same == commits else {name: row})
+        return row
+
+    def _looked_up(self, name: str, query: Query, budget: Budget | None) -> list[Hit]:
+        """The answer of the index and of one state of the file."""
         # The index may be a write ahead of what is read, or behind it; not while nothing is published.
-        for gate in (contextlib.nullcontext(), contextlib.nullcontext(), self._published):
+        for gate in (contextlib.nullcontext(), contextlib.nullcontext(), self._writer.published):
             with gate, self._reading(budget) as connection:
                 collection = collection_row(connection, name)
                 info = collection.info
@@ -85,7 +160,11 @@ class Search:
     def _live(self, collection: CollectionRow) -> LiveIndex:
         """The collection's index, made of what is stored if there is none."""
         with self._lock:
-            live = self._indexes.setdefault(collection.id, LiveIndex(collection.id))
+            live = self._indexes.get(collection.id)
+            if live is None:
+                live = self._indexes[collection.id] = LiveIndex(collection.id)
+        if live.made:
+            return live
         try:
             live.build(partial(self._load, live, collection))
         except BaseException:
@@ -110,14 +189,14 @@ class Search:
         info = collection.info
         kept = self._snapshots.load(collection.id, info.size, info.distance, info.index)
         with self._reading() as connection:
-            sql = "SELECT version FROM collections WHERE id = ?"
-            (version,) = connection.execute(sql, (collection.id,)).fetchone() or (collection.version,)
+            version = _version(connection, collection.id)
             if kept is not None and len(kept.rows):
                 index = Parts(info.size, info.distance, self._threads, info.index)
+                if 2 * 4 * info.points * info.size > self._file.stat().st_size:
+                    threading.Thread(target=read_ahead, args=(self._file,), daemon=True).start()
                 try:
                     if info.index.coded:
-                        sql = "SELECT id FROM points WHERE collection = ?"
-                        rows = row_ids(connection.execute(sql, (collection.id,)))
+                        rows = rows_of(connection, collection.id)
                         index.restore_coded(kept, rows, partial(fetched, connection, info.size))
                     else:
                         index.restore(kept, _stored(connection, collection.id))
@@ -127,9 +206,19 @@ class Search:
                     live.kept = len(kept.rows)
                     return index, version
             index = Parts(info.size, info.distance, self._threads, info.index)
+            index.names = names_of(connection, collection.id)
             for rows, vectors in _stored(connection, collection.id):
                 index.add(rows, vectors)
         return index, version
+
+    def _name(self, live: LiveIndex) -> None:
+        """Read the names of the points of an index, which could be searched before."""
+
+        def read() -> tuple[Names, int]:
+            with self._reading() as connection:
+                return names_of(connection, live.collection), _version(connection, live.collection)
+
+        live.name(read)
 
     def _keep(self, live: LiveIndex) -> None:
         """Keep the graph of an index on the disk; where that cannot be, it is made anew in the next run."""
@@ -196,16 +285,25 @@ class Search:
                 del self._indexes[collection]
 
 
+def _version(connection: sqlite3.Connection, collection: int) -> int:
+    """That of a collection; 0 where it is gone."""
+    (version,) = connection.execute("SELECT version FROM collections WHERE id = ?", (collection,)).fetchone() or (0,)
+    return int(version)
+
+
 def _stored(connection: sqlite3.Connection, collection: int) -> Iterator[tuple[Rows, Vectors]]:
-    """The numbers of a collection's points, ascending, and their vectors [N, size], part by part."""
-    every = row_ids(connection.execute("SELECT id FROM points WHERE collection = ?", (collection,)))
+    """The rows of a collection's points, ascending, and their vectors [N, size], part by part."""
+    every = rows_of(connection, collection)
     for start in range(0, len(every), _LOADED):
         rows = every[start : start + _LOADED]
         first, last = int(rows[0]), int(rows[-1])
         if last - first < 2 * len(rows):  # nearly all in a row are its own: reading on is faster than looking up
             sql, wanted = "SELECT id, vector FROM vectors WHERE id BETWEEN ? AND ? ORDER BY id", (first, last)
-            found = dict(connection.execute(sql, wanted))
-            yield rows, vectors_of(found[row] for row in rows.tolist())
+            found = connection.execute(sql, wanted).fetchall()
+            if len(found) > len(rows):
+                own = set(rows.tolist())
+                found = [each for each in found if each[0] in own]
+            yield rows, vectors_of(vector for _, vector in found)
         else:
             sql = f"SELECT vector FROM vectors WHERE id IN {LISTED} ORDER BY id"
             yield rows, vectors_of(vector for (vector,) in connection.execute(sql, (json_of(rows),)))
@@ -237,18 +335,25 @@ def _ranked(
     few = len(found.rows) <= 2 * query.limit  # most of them are answered: all at once
     sql = f"SELECT id, key{', version, payload' if few else ''} FROM points WHERE id IN {LISTED}"
     stored = {row: values for row, *values in connection.execute(sql, (json_of(found.rows),))}
-    badness = (found.scores if distance == "Euclid" else -found.scores).tolist()
     rows = found.rows.tolist()
-    order = sorted(
-        (i for i, row in enumerate(rows) if stored[row][0] not in without), key=lambda i: (badness[i], stored[rows[i]])
-    )
-    chosen = order[query.offset :][: query.limit]
-    if query.score_threshold is not None:
-        worst = np.float32(query.score_threshold) * (1 if distance == "Euclid" else -1)
-        chosen = [i for i in chosen if badness[i] <= worst]
     sql = "SELECT key, version, payload FROM points WHERE id = ?"
     hits = []
-    for i in chosen:
+    for i in _chosen(found, [stored[row][0] for row in rows], query, distance, without):
         key, version, payload = stored[rows[i]] if few else connection.execute(sql, (rows[i],)).fetchone()
         hits.append(Hit(found.scores[i], Record(key_to_id(key), version, found.vectors[i], payload)))
     return hits
+
+
+def _chosen(
+    found: Found, keys: list[str], query: Query, distance: Distance, without: set[str] | frozenset[str] = frozenset()
+) -> list[int]:
+    """Which of what was found are answered, best first, ties in the order of their keys."""
+    badness = found.scores.tolist() if distance == "Euclid" else (-found.scores).tolist()
+    order = sorted(zip(badness, keys, range(len(keys)), strict=True))
+    if without:
+        order = [each for each in order if each[1] not in without]
+    order = order[query.offset : query.offset + query.limit]
+    if query.score_threshold is not None:
+        worst = np.float32(query.score_threshold) * (1 if distance == "Euclid" else -1)
+        order = [each for each in order if each[0] <= worst]
+    return [i for _, _, i in order]

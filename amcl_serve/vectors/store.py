@@ -18,7 +18,7 @@ from amcl_serve.errors import CollectionExists, CollectionNotFound, InvalidReque
 from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.encoding import encoded
 from amcl_serve.vectors.filters import Sql, compile_filter
-from amcl_serve.vectors.index.live import Change
+from amcl_serve.vectors.index.change import Change
 from amcl_serve.vectors.search import Search
 from amcl_serve.vectors.sqlite import aliases, beside, copies, fields
 from amcl_serve.vectors.sqlite import points as changes

@@ -37,7 +37,12 @@ def resolved(info: CollectionInfo, target: Vector | PointId | Examples, stored: 
 def _example(info: CollectionInfo, target: Vector | PointId, stored: Stored, place: str) -> tuple[set[str], Vectors]:
     if isinstance(target, int | UUID):
         return {id_to_key(target)}, stored(target).vector
+    return set(), query_vector(info, target, place)
+
+
+def query_vector(info: CollectionInfo, target: Vector, place: str = "query") -> Vectors:
+    """A vector that is searched by, as those that are stored; `place` is where the request has it."""
     try:
-        return set(), as_vector(target, info.size, info.distance)
+        return as_vector(target, info.size, info.distance)
     except InvalidRequest as error:
         raise InvalidRequest(f"{place}: {error.detail}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -21,6 +21,7 @@ Vector = Sequence[float] | npt.NDArray[np.floating[Any]]
 Rows = npt.NDArray[np.int64]  # numbers of stored points [N]
 Vectors = npt.NDArray[np.float32]  # of points, [N, size], or of one, [size]
 
+NO_PAYLOAD = "{}"  # of a record whose payload was not asked for
 MAX_LIMIT = 1000  # points of one answer
 MAX_REACH = 10_000  # limit + offset of a query
 
@@ -100,8 +101,7 @@ class Chosen:
     where: Filter | None = None
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A stored point; `version` is the number of the operation that wrote it, `vector` float32 [size]."""
 
     id: PointId
@@ -116,8 +116,7 @@ class Record:
         return payload
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A point that a query found; higher scores are better for Cosine and Dot, lower ones for Euclid."""
 
     score: np.float32
@@ -145,6 +144,7 @@ class Query:
     filter: Filter | None = None
     exact: bool = False  # look at every vector, where else a graph of near neighbours is followed
     width: int | None = None  # of that graph's search (efSearch): more finds more, and takes longer
+    payload: bool = True  # whether records need their payloads; without, they may have {}, which is faster
 
 
 @dataclass(frozen=True)

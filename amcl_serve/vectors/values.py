@@ -77,9 +77,12 @@ def as_vector(values: Vector, size: int, distance: Distance) -> Vectors:
     """`values` as float32 [size], of unit length for Cosine, to the last bit as `as_vectors` has it."""
     wide = np.asarray(values, dtype=np.float64)
     if wide.shape == (size,):
-        largest = float(np.abs(wide).max())
-        if 0 < largest < _EASY and (length := largest * math.sqrt(np.square(wide / largest).sum())) <= MAX_LENGTH:
-            return (wide / length if distance == "Cosine" else wide).astype(np.float32)
+        # Methods of arrays that end here take as long again to begin, and this is a tenth of a search.
+        largest = float(np.maximum.reduce(np.abs(wide)))
+        if 0 < largest < _EASY:
+            length = largest * math.sqrt(np.add.reduce(np.square(wide / largest)))
+            if length <= MAX_LENGTH:
+                return (wide / length if distance == "Cosine" else wide).astype(np.float32)
     (found,) = as_vectors([values], size, distance)
     if isinstance(found, InvalidRequest):
         raise found

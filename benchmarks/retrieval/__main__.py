@@ -11,9 +11,12 @@ Clustered vectors of unit length (a thousand centres, noise of 0.7 of their dist
 - `reading_s`, `ready_s`, `first_query_s`: the folder's files read from beginning to end; the server started anew on the
   folder that it was closed on, until it is ready, and its first search. Neither finds the files in the page cache.
 - `exact_over_faiss`, `graph_over_faiss`: searches a second in one process over those of FAISS's call with one thread
-  (flat; the same graph with the same width). All queries by one, then all by the other, so that neither finds in the
-  processor's caches what the other has just looked at; the median of the ratios of each query's two times in three
-  rounds. The graph for float32 and hnsw alone, which have the vectors in memory.
+  (flat; the same graph with the same width). Either side answers the ten nearest and their scores: FAISS numbers of
+  its own, ours the points' ids, versions and vectors, and exact scores; no payloads, which FAISS has not, and which
+  HTTP answers when asked. `graph_payload_over_faiss`: with payloads, of one state of the file. All queries by one, then
+  all by the other, so that neither finds in the processor's caches what the other has just looked at; the median of the
+  ratios of each query's two times in three rounds. The graph for float32 and hnsw alone, which have the vectors in
+  memory.
 - `recall_at_10` of the graph against the exact search.
 - `filter_1pc_ms`, `filter_1pc_floor_ms`: a search among the hundredth of the points that an indexed field names, and
   FAISS's exact search in those points alone; `filter_1pc_recall`.
@@ -161,6 +164,8 @@ def in_process(data: Path, vectors: Vectors, queries: Vectors, over_http: list[f
     info = store.describe("a")
     while info.index.kind != "exact" and store.describe("a").in_graph < 0.98 * len(vectors):
         time.sleep(1)
+    while not named(store):
+        time.sleep(0.1)
     grown = psutil.Process().memory_info().rss - before
     number = {"float32": 4, "float16": 2, "int8": 1}[info.index.precision]
     links = 8 * NEIGHBOURS if info.used == "hnsw" else 8
@@ -173,20 +178,18 @@ def in_process(data: Path, vectors: Vectors, queries: Vectors, over_http: list[f
     parameters.efSearch = SEARCH_WIDTH
     exact = turns(
         queries,
-        lambda query: store.query("a", Query(query, limit=K, exact=True)),
+        lambda query: store.query("a", Query(query, limit=K, exact=True, payload=False)),
         lambda query: flat.search(query[None], K),
     )
-    near = turns(
-        queries,
-        lambda query: store.query("a", Query(query, limit=K)),
-        None if graph is None else lambda query: graph.search(query[None], K, params=parameters),
-    )
-    for name, times in (("exact", exact), ("graph", near)):
+    raw = None if graph is None else lambda query: graph.search(query[None], K, params=parameters)
+    near = turns(queries, lambda query: store.query("a", Query(query, limit=K, payload=False)), raw)
+    whole = turns(queries, lambda query: store.query("a", Query(query, limit=K)), raw)
+    for name, times in (("exact", exact), ("graph", near), ("graph_payload", whole)):
         show(f"{name}_ms", 1000 * median(ours for ours, _ in times))
         if name == "exact" or graph is not None:
             show(f"{name}_over_faiss", median(raw / ours for ours, raw in times))
     wanted = flat.search(queries, K)[1].tolist()
-    found = [[hit.record.id for hit in store.query("a", Query(query, limit=K))] for query in queries]
+    found = [[hit.record.id for hit in store.query("a", Query(query, limit=K, payload=False))] for query in queries]
     show(
         "recall_at_10", float(np.mean([len(set(ids) & set(best)) / K for ids, best in zip(found, wanted, strict=True)]))
     )
@@ -235,6 +238,13 @@ def graph_of(store: SqliteStore) -> faiss.IndexHNSWFlat | None:
     (live,) = store._search._made()
     with live.searching() as (index, _):
         return index.graph._graph if isinstance(index.graph, GraphIndex) else None
+
+
+def named(store: SqliteStore) -> bool:
+    """Whether the names of the only collection's points are read, which begins when it can be searched."""
+    (live,) = store._search._made()
+    with live.searching() as (index, _):
+        return index.names is not None
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -65,7 +65,7 @@ class Finder:
             hits: list[Hit] = []
             for offset in range(0, reach, MAX_LIMIT):
                 limit = min(MAX_LIMIT, reach - offset)
-                query = _query(target, limit, offset, options)
+                query = _query(target, limit, offset, options, grouped=True)
                 page = self._store.query(self._name, query, budget=self._budget)
                 hits += page
                 if len(page) < limit:
@@ -107,10 +107,13 @@ class Finder:
 Find = Callable[[Finder, Target, QueryOptions], Any]
 
 
-def _query(target: Target, limit: int, offset: int, options: QueryOptions, *, threshold: bool = True) -> Query:
+def _query(
+    target: Target, limit: int, offset: int, options: QueryOptions, *, threshold: bool = True, grouped: bool = False
+) -> Query:
     params = options.params or SearchParams(exact=None, hnsw_ef=None, indexed_only=None)
     least = options.score_threshold if threshold else None
-    return Query(target, limit, offset, least, options.filter, bool(params.exact), params.hnsw_ef)
+    payload = grouped or options.with_payload is not False
+    return Query(target, limit, offset, least, options.filter, bool(params.exact), params.hnsw_ef, payload)
 
 
 def _groups(hits: list[Hit], by: str, limit: int, size: int) -> dict[GroupId, list[Hit]]:

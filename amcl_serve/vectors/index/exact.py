@@ -48,6 +48,7 @@ class ExactIndex:
         self._threads = threads
         self._index: faiss.IndexFlat = faiss.IndexFlatL2(size) if distance == "Euclid" else faiss.IndexFlatIP(size)
         self._at = Places()
+        self._everything: Vectors | None = None  # FAISS's vectors, where they lie now
         # Of Dot alone, whose vectors may have any length:
         self._giants = np.empty(0, np.int64)  # places
         self._longest = 1.0 if distance == "Cosine" else 0.0  # length of a vector that is none of them, at most
@@ -64,6 +65,7 @@ class ExactIndex:
             return
         first = self._index.ntotal
         self._append(np.ascontiguousarray(vectors))
+        self._everything = None
         self._at.append(rows)
         self._find_giants(np.arange(first, first + len(rows)))
 
@@ -73,6 +75,7 @@ class ExactIndex:
         if self._compacts and self.dead > _DEAD:
             dead = Selector(~self._at.alive)
             self._index.remove_ids(dead.sel)  # keeps the order
+            self._everything = None
             self._at.compact()
             self._giants, self._longest = np.empty(0, np.int64), min(self._longest, 1.0)
             self._find_giants(np.arange(len(self)))
@@ -131,8 +134,11 @@ class ExactIndex:
         return Found(self._at.all[places], scores(vector, vectors, self._distance), vectors)
 
     def _vectors(self, places: Rows) -> Vectors:
-        everything = faiss.rev_swig_ptr(self._index.get_xb(), self._index.ntotal * self._size)
-        chosen: Vectors = everything.reshape(-1, self._size)[places]
+        everything = self._everything
+        if everything is None:
+            flat = faiss.rev_swig_ptr(self._index.get_xb(), self._index.ntotal * self._size)
+            everything = self._everything = flat.reshape(-1, self._size)
+        chosen: Vectors = everything[places]
         return chosen
 
     def _beyond(self, vector: Vectors, near: float) -> float:
@@ -171,5 +177,8 @@ def scores(vector: Vectors, vectors: Vectors, distance: Distance) -> npt.NDArray
     """
     wide, query = vectors.astype(np.float64), vector.astype(np.float64)
     result: npt.NDArray[np.float64]
-    result = np.sqrt(np.square(wide - query).sum(axis=1)) if distance == "Euclid" else (wide * query).sum(axis=1)
+    if distance == "Euclid":
+        result = np.sqrt(np.add.reduce(np.square(wide - query), axis=1))
+    else:
+        result = np.add.reduce(wide * query, axis=1)
     return result.astype(np.float32)

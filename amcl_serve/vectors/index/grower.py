@@ -25,15 +25,20 @@ class Grower:
     """Looks after the indexes that `indexes` names, once a second, until `close`.
 
     `keep` is called for one whose graph has grown by a tenth since it was kept, `fetch` for vectors that an index has
-    not got itself.
+    not got itself, `name` for an index without names.
     """
 
     def __init__(
-        self, indexes: Callable[[], Iterable[LiveIndex]], keep: Callable[[LiveIndex], None], fetch: Fetch
+        self,
+        indexes: Callable[[], Iterable[LiveIndex]],
+        keep: Callable[[LiveIndex], None],
+        fetch: Fetch,
+        name: Callable[[LiveIndex], None],
     ) -> None:
         self._indexes = indexes
         self._keep = keep
         self._fetch = fetch
+        self._name = name
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="collections-grower", daemon=True)
         self._thread.start()
@@ -59,7 +64,9 @@ class Grower:
             return
         with live.searching() as (index, _):
             graph, count, rest = index.graph, len(index), len(index.rest)
-            choice = index.choice
+            choice, named = index.choice, index.names is not None
+        if not named:
+            self._name(live)
         if graph is None or graph.dead > _DEAD or graph.outgrown:
             if count >= LARGE and choice.kind != "exact":
                 self._make(live)

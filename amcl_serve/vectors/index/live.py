@@ -7,18 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from amcl_serve.vectors.index.change import Change
+from amcl_serve.vectors.index.names import Names
 from amcl_serve.vectors.index.parts import Parts
-from amcl_serve.vectors.types import Rows, Vectors
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a write changed: rows that are gone, and those that came, ascending, with their vectors [N, size]."""
-
-    version: int  # of the collection, from then on
-    removed: Rows
-    added: Rows
-    vectors: Vectors
 
 
 @dataclass
@@ -35,6 +26,7 @@ class LiveIndex:
     _lock: threading.Condition = field(default_factory=threading.Condition)
     _building: threading.Lock = field(default_factory=threading.Lock)
     _missed: list[Change] = field(default_factory=list)  # while it is built
+    _unnamed: list[Change] | None = None  # while its names are read
     _searches: int = 0
     _changing: bool = False
 
@@ -58,6 +50,22 @@ class LiveIndex:
                 self._version = version
                 self._index = index
 
+    def name(self, read: Callable[[], tuple[Names, int]]) -> None:
+        """Give the index, which is there, the names that `read` reads of a state of the collection of that version;
+        called by one thread. Changes meanwhile are caught up with.
+        """
+        with self.changing():
+            self._unnamed = []
+        try:
+            names, version = read()
+            with self.changing() as index:
+                for change in self._unnamed:
+                    if change.version > version:
+                        names.follow(change)
+                index.names = names
+        finally:
+            self._unnamed = None
+
     def follow(self, change: Change) -> None:
         """Apply a change, when the searches under way have ended; later ones wait for it."""
         with self._lock:
@@ -67,6 +75,8 @@ class LiveIndex:
         with self.changing() as index:
             _apply(index, change)
             self._version = change.version
+            if self._unnamed is not None:
+                self._unnamed.append(change)
 
     @contextmanager
     def changing(self) -> Iterator[Parts]:
@@ -105,10 +115,12 @@ class LiveIndex:
         finally:
             with self._lock:
                 self._searches -= 1
-                if not self._searches:
+                if self._changing and not self._searches:
                     self._lock.notify_all()
 
 
 def _apply(index: Parts, change: Change) -> None:
     index.remove(change.removed)
     index.add(change.added, change.vectors)
+    if index.names is not None:
+        index.names.follow(change)

@@ -9,6 +9,7 @@ import numpy as np
 from amcl_serve.vectors.index.coded import SAMPLED, CodedIndex, Fetch, lists
 from amcl_serve.vectors.index.exact import ExactIndex, Found
 from amcl_serve.vectors.index.graph import GraphIndex
+from amcl_serve.vectors.index.names import Names
 from amcl_serve.vectors.index.snapshots import Snapshot
 from amcl_serve.vectors.types import USUAL_INDEX, Distance, IndexChoice, Rows, Vectors
 
@@ -27,6 +28,7 @@ class Parts:
         self._threads = threads
         self.rest = self._empty()
         self.graph: GraphIndex | CodedIndex | None = None
+        self.names: Names | None = None  # of all points, once they are read
 
     def __len__(self) -> int:
         """Number of vectors."""

@@ -57,8 +57,8 @@ class Places:
         assert (np.diff(rows) > 0).all()
         assert not self._used or not len(rows) or rows[0] > self.all[-1]
         first, self._used = self._used, self._used + len(rows)
-        self._row_at = _grown(self._row_at, self._used)
-        self._alive_at = _grown(self._alive_at, self._used)
+        self._row_at = grown(self._row_at, self._used)
+        self._alive_at = grown(self._alive_at, self._used)
         self.all[first:], self.alive[first:] = rows, True
         self._count += len(rows)
 
@@ -82,6 +82,15 @@ class Places:
         there = (self.all[places] == rows) & self.alive[places]
         return places[there].astype(np.int64), rows[~there]
 
+    def of_those(self, rows: Rows) -> Rows:
+        """The places of these rows, which have some."""
+        if not len(rows):
+            return rows
+        first, last = self._row_at.item(0), self._row_at.item(self._used - 1)
+        if last - first == self._used - 1:  # none between them is missing
+            return rows - first
+        return self.all.searchsorted(rows)
+
     def chosen(self, only: Rows | None) -> tuple[npt.NDArray[np.bool_] | None, int]:
         """Which places a search may look at, None for all, and how many: those alive, of `only` where that is given."""
         if only is None:
@@ -100,7 +109,7 @@ class Selector:
         self.sel = faiss.IDSelectorBitmap(len(self._bits), faiss.swig_ptr(self._bits))
 
 
-def _grown(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
+def grown(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
     """`array`, or a copy with room for `length` and a half more."""
     if length <= len(array):
         return array

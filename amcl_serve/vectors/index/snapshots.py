@@ -70,17 +70,17 @@ class Snapshots:
             data = path.read_bytes()
         except OSError:
             return None
-        body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+        body, digest = memoryview(data)[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
         if hashlib.sha256(body).digest() != digest:
             _log.warning("the kept graph %s is damaged, and is made anew", path.name)
             return None
-        line, _, rest = body.partition(b"\n")
-        head = orjson.loads(line)
+        begins = data.index(b"\n") + 1
+        head = orjson.loads(body[:begins])
         if {name: value for name, value in head.items() if name != "rows"} != _said(size, distance, choice):
             return None
         numbers = 8 * int(head["rows"])
-        rows = np.frombuffer(rest[:numbers], dtype="<i8").astype(np.int64)
-        return Snapshot(rows, np.frombuffer(rest[numbers:], dtype=np.uint8))
+        rows = np.frombuffer(body, "<i8", int(head["rows"]), begins).astype(np.int64)
+        return Snapshot(rows, np.frombuffer(body, np.uint8, offset=begins + numbers))
 
     def kept(self) -> list[int]:
         """The collections of which something is kept."""

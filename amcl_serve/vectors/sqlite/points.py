@@ -13,13 +13,15 @@ import orjson
 
 from amcl_serve.errors import InvalidRequest
 from amcl_serve.vectors.filters import compile_filter, json_path
-from amcl_serve.vectors.index.live import Change
+from amcl_serve.vectors.index.change import Change
 from amcl_serve.vectors.sqlite import fields
 from amcl_serve.vectors.sqlite.rows import LISTED, CollectionRow, json_of, keys_of, no_vectors, row_ids
 from amcl_serve.vectors.types import Chosen, ModelRef, Rows, Vectors
 from amcl_serve.vectors.values import MAX_PAYLOAD_BYTES, encode_payload
 
 _MEMBERS = 40  # of an object that one call of SQLite's functions sets, which take 127 arguments
+
+_NONE: Rows = np.empty(0, np.int64)
 
 Encoded = Mapping[str, tuple[str, Vectors]]  # payload and vector by key
 
@@ -47,14 +49,14 @@ def put(connection: sqlite3.Connection, collection: CollectionRow, encoded: Enco
     )
     fields.note(connection, collection.id, json_of(rows))
     vectors = np.stack([vector for _, vector in encoded.values()]) if encoded else no_vectors(collection.info.size)
-    return _counted(connection, collection, Change(version, gone, rows, vectors))
+    return _counted(connection, collection, Change(version, gone, rows, vectors, list(encoded)))
 
 
 def remove(connection: sqlite3.Connection, collection: CollectionRow, chosen: Chosen) -> Change:
     """Delete points."""
     rows = _rows(connection, collection, chosen)
     connection.execute(f"DELETE FROM points WHERE id IN {LISTED}", (json_of(rows),))
-    return _counted(connection, collection, _change(collection, rows))
+    return _counted(connection, collection, _change(collection, removed=rows))
 
 
 def set_payload(
@@ -118,7 +120,7 @@ def _touched(connection: sqlite3.Connection, collection: CollectionRow, touched:
         raise InvalidRequest(f"payload: that of {large} points would have more than {MAX_PAYLOAD_BYTES} bytes")
     fields.forget(connection, rows)
     fields.note(connection, collection.id, rows)
-    return _counted(connection, collection, _change(collection, row_ids([])))
+    return _counted(connection, collection, _change(collection, touched=touched))
 
 
 def _rows(connection: sqlite3.Connection, collection: CollectionRow, chosen: Chosen) -> Rows:
@@ -140,8 +142,8 @@ def _member(name: str) -> str:
     return name
 
 
-def _change(collection: CollectionRow, removed: Rows) -> Change:
-    return Change(collection.version + 1, removed, row_ids([]), no_vectors(collection.info.size))
+def _change(collection: CollectionRow, *, removed: Rows = _NONE, touched: Rows = _NONE) -> Change:
+    return Change(collection.version + 1, removed, _NONE, no_vectors(collection.info.size), touched=touched)
 
 
 def _counted(connection: sqlite3.Connection, collection: CollectionRow, change: Change) -> Change:

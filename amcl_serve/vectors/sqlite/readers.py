@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from amcl_serve.errors import NotReady
 from amcl_serve.vectors.budget import Budget
@@ -35,6 +36,15 @@ class Readers:
             connection.execute("BEGIN")
             with limited(connection, budget or Budget()):
                 yield connection
+        finally:
+            self._give(connection)
+
+    def rows(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """What one short statement gives, which sees one state by itself. Raises NotReady after `close`."""
+        connection = self._take()
+        try:
+            with limited(connection, Budget()):
+                return connection.execute(sql, parameters).fetchall()
         finally:
             self._give(connection)
 

@@ -7,15 +7,18 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import orjson
 
 from amcl_serve.errors import CollectionNotFound, PointNotFound
+from amcl_serve.vectors.index.names import Names
 from amcl_serve.vectors.types import CollectionInfo, IndexChoice, ModelRef, PointId, Record, Rows, Vectors
 from amcl_serve.vectors.values import id_to_key, key_to_id
 
+_NAMED = 1024  # rows read at once
 LISTED = "(SELECT value FROM json_each(?))"  # a list of any length as one parameter
 RECORD = "SELECT key, version, vector, payload FROM points JOIN vectors USING (id)"
 DROPPED = "~"  # no name begins with it: of a collection that is gone and not yet deleted
@@ -70,14 +73,30 @@ def point_record(connection: sqlite3.Connection, collection: CollectionRow, poin
     return record(*row)
 
 
+def rows_of(connection: sqlite3.Connection, collection: int) -> Rows:
+    """Those of all points of a collection, ascending."""
+    return row_ids(connection.execute("SELECT id FROM points WHERE collection = ?", (collection,)))
+
+
 def row_ids(rows: Iterable[tuple[Any, ...]]) -> Rows:
     """The first column, ascending."""
-    return np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
+    return np.sort(np.fromiter(map(itemgetter(0), rows), dtype=np.int64))
 
 
 def distinct_ids(rows: Iterable[tuple[int]]) -> Rows:
     """The only column, ascending, each once."""
     return np.unique(np.fromiter(chain.from_iterable(rows), dtype=np.int64))
+
+
+def names_of(connection: sqlite3.Connection, collection: int) -> Names:
+    """Those of all points of a collection."""
+    names = Names()
+    sql = "SELECT id, key, version FROM points WHERE collection = ? ORDER BY id"
+    reading = connection.execute(sql, (collection,))
+    while found := reading.fetchmany(_NAMED):
+        rows, keys, versions = zip(*found, strict=True)
+        names.add(np.array(rows), keys, np.array(versions))
+    return names
 
 
 def vectors_of(blobs: Iterable[bytes]) -> Vectors:

@@ -46,12 +46,13 @@ class Writer:
     """Writes to the folder's database in a thread of its own. Safe to call from any thread.
 
     `published` is held from a transaction's commit until `done` of all its jobs has returned: who holds it sees
-    either all that a job changes, or nothing of it.
+    either all that a job changes, or nothing of it. `commits` counts the transactions whose jobs are done.
     """
 
     def __init__(self, folder: Folder) -> None:
         """Raises sqlite3.Error where the file cannot be opened."""
         self.published = threading.Lock()
+        self.commits = 0
         self._folder = folder
         self._log = folder.database.with_name(folder.database.name + "-wal")
         self._connection = connect(folder.database, writes=True)
@@ -162,6 +163,7 @@ class Writer:
                 self._commit()
                 for job in good:
                     _tell(job)
+                self.commits += 1
             for job in good:
                 job.outcome.set_result(job.result)
         finally:

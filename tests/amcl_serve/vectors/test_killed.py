@@ -16,20 +16,21 @@ from amcl_serve.vectors.types import Query
 
 SIZE = 32
 TOGETHER = 20  # points of one write
+WRITERS, SPAN = 3, 100_000  # threads, and groups that one of them writes at most
 
 WRITER = """
 import sys, threading
 from pathlib import Path
 from amcl_serve.vectors.store import SqliteStore
 from amcl_serve.vectors.types import Chosen, Point, Query
-from tests.amcl_serve.vectors.test_killed import TOGETHER, vectors
+from tests.amcl_serve.vectors.test_killed import SPAN, TOGETHER, WRITERS, vectors
 
 store, first = SqliteStore(Path(sys.argv[1])), int(sys.argv[2])
 lock = threading.Lock()
 
 def write(number):
-    for count in range(100_000):
-        group = first + 1000 * number + count
+    for count in range(SPAN):
+        group = first + SPAN * number + count
         points = [Point(group * TOGETHER + i, v, {"group": group}) for i, v in enumerate(vectors(group))]
         store.upsert("a", points)
         with lock:
@@ -41,7 +42,7 @@ def write(number):
         if count % 5 == 0:
             store.query("a", Query(points[0].vector))
 
-threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+threads = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]
 for thread in threads:
     thread.start()
 """
@@ -69,7 +70,7 @@ def check(folder: Path, acknowledged: dict[int, str]) -> None:
         for group, last in acknowledged.items():
             if last == "upsert":
                 # Its deletion may have been written, and the process killed before it said so.
-                assert group in found or group % 1000 % 3 == 1, group
+                assert group in found or group % SPAN % 3 == 1, group
             else:
                 assert group not in found, group
         assert store.describe("a").points == TOGETHER * len(found)
@@ -88,11 +89,12 @@ def kill_over_and_over(folder: Path, times: int) -> int:
     acknowledged: dict[int, str] = {}
     rng = np.random.default_rng(0)
     for turn in range(times):
-        command = [sys.executable, "-c", WRITER, str(folder), str(3000 * turn)]
+        command = [sys.executable, "-c", WRITER, str(folder), str(WRITERS * SPAN * turn)]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
-        said = child.stdout.readline()  # it has begun
-        time.sleep(rng.uniform(0, 0.3))
+        # By what is written, not by time alone: however slow the machine is, each turn has something to lose.
+        said = "".join(child.stdout.readline() for _ in range(rng.integers(5, 40)))
+        time.sleep(rng.uniform(0, 0.05))
         child.kill()
         said += child.stdout.read()
         assert child.wait() == -signal.SIGKILL

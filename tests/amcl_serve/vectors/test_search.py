@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amcl_serve.errors import InvalidRequest, PointNotFound
+from amcl_serve.errors import CollectionNotFound, InvalidRequest, NotReady, PointNotFound
 from amcl_serve.vectors.index.exact import ExactIndex
 from amcl_serve.vectors.store import SqliteStore
 from amcl_serve.vectors.types import Chosen, Examples, Point, Query
@@ -204,3 +204,59 @@ def test_like_these_and_not_like_those(store, distance):
     for says, examples in wrong.items():
         with pytest.raises(InvalidRequest, match=says):
             store.query("a", Query(examples))
+
+
+def test_memory_answers_as_the_file_does(tmp_path, distance):
+    rng = np.random.default_rng(5)
+    store = SqliteStore(tmp_path)
+    store.create("a", 4, distance)
+    queries = rng.integers(1, 3, (5, 4))
+
+    def agree():
+        for vector in queries:
+            for extra in ({}, {"limit": 3, "offset": 2}, {"score_threshold": 2.0}, {"exact": True}):
+                asked = Query(vector, **{"limit": 8, **extra})
+                wanted = store._search._looked_up("a", asked, None)
+                found = store._search._remembered("a", asked, None)
+                assert [(*hit.record[:2], hit.score, hit.record.payload_json) for hit in found] == [
+                    (*hit.record[:2], hit.score, hit.record.payload_json) for hit in wanted
+                ]
+                assert all(np.array_equal(a.record.vector, b.record.vector) for a, b in zip(found, wanted, strict=True))
+                bare = store.query("a", Query(vector, payload=False, **{"limit": 8, **extra}))
+                assert [(hit.record.id, hit.record.version) for hit in bare] == [
+                    (hit.record.id, hit.record.version) for hit in wanted
+                ]
+
+    store.query("a", Query(queries[0]))
+    for step in range(4):
+        ids = [int(i) if i % 3 else UUID(int=int(i)) for i in rng.choice(60, 30, replace=False)]
+        vectors = rng.integers(1, 3, (len(ids), 4))
+        store.upsert("a", [Point(i, v, {"step": step}) for i, v in zip(ids, vectors, strict=True)])
+        agree()
+        store.delete("a", Chosen(ids=ids[:9]))
+        store.set_payload("a", Chosen(ids=ids[9:15]), {"more": step})
+        agree()
+    store.close()
+    store = SqliteStore(tmp_path)
+    store.query("a", Query(queries[0]))
+    agree()
+    store.drop("a")
+    with pytest.raises(CollectionNotFound):
+        store.query("a", Query(queries[0], payload=False))
+    store.create("a", 4, distance)
+    assert store.query("a", Query(queries[0], payload=False)) == []
+    store.close()
+    with pytest.raises(NotReady):
+        store.query("a", Query(queries[0], payload=False))
+
+
+def test_memory_says_nothing_while_a_write_is_published(store):
+    """Whoever reads the file sees the write already."""
+    store.create("a", 2, "Dot")
+    store.upsert("a", [Point(1, [1, 0], {})])
+    asked = Query([1, 0], payload=False)
+    store.query("a", asked)
+    assert store._search._remembered("a", asked, None) is not None
+    with store._database.writer.published:
+        assert store._search._remembered("a", asked, None) is None
+        assert [hit.record.id for hit in store.query("a", asked)] == [1]

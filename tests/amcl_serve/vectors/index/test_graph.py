@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from amcl_serve.vectors.index import grower
+from amcl_serve.vectors.index.change import Change
 from amcl_serve.vectors.index.graph import GraphIndex
-from amcl_serve.vectors.index.live import Change, LiveIndex
+from amcl_serve.vectors.index.live import LiveIndex
 from amcl_serve.vectors.index.parts import Parts
 from amcl_serve.vectors.index.snapshots import Snapshot, Snapshots
 from amcl_serve.vectors.store import SqliteStore
@@ -72,7 +73,7 @@ def small(monkeypatch):
     """Graphs of small collections, made when a test says so."""
     for name, value in (("LARGE", 500), ("_REST", 64), ("_WAIT", 1e6)):
         monkeypatch.setattr(grower, name, value)
-    keeper = grower.Grower(list, lambda live: None, stored)
+    keeper = grower.Grower(list, lambda live: None, stored, lambda live: None)
     yield keeper
     keeper._closing.set()
 
