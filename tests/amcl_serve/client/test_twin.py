@@ -9,7 +9,7 @@ from amcl_serve.client import AsyncClient, Client
 from scripts.blocking_client import CLIENT, TWIN, main
 
 METHODS = {
-    *("embed", "embed_each", "similarity", "similarity_cross", "models", "ready"),
+    *("embed", "embed_each", "similarity", "similarity_cross", "models", "model", "ready"),
     *("collections", "collection", "create_collection", "delete_collection"),
     *("index_field", "aliases", "set_aliases"),
     *("upsert", "query", "delete", "count", "scroll", "retrieve", "thumbnail"),
