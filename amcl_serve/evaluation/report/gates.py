@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from amcl_serve.evaluation.report.words import measure, unmeasured
@@ -63,14 +64,23 @@ def judge(gates: Iterable[Gate], result: Result) -> list[Verdict]:
 
 
 def headline(result: Result, verdicts: Iterable[Verdict]) -> list[Figure]:
-    """The figures that had gates, then the first one of each section that is good or bad."""
-    chosen = {each.figure.name: each.figure for each in verdicts if each.figure is not None}
+    """The figures that had gates, then one of each section: that of its name, else the first that is good or bad.
+
+    Those of the same title are told apart by their sections'.
+    """
+    gated = {each.figure.name for each in verdicts if each.figure is not None}
+    first: list[tuple[str, Figure]] = []
+    others: list[tuple[str, Figure]] = []
     for section in result.sections:
-        found = (figure for figure in section.figures if figure.value is not None and figure.better is not None)
-        first = next(found, None)
-        if first is not None:
-            chosen.setdefault(first.name, first)
-    return list(chosen.values())
+        first += [(section.title, figure) for figure in section.figures if figure.name in gated]
+        good = [figure for figure in section.figures if figure.value is not None and figure.better is not None]
+        good.sort(key=lambda figure: figure.name != section.name)
+        others += [(section.title, figure) for figure in good[:1] if figure.name not in gated]
+    titles = Counter(figure.title for _, figure in first + others)
+    return [
+        replace(figure, title=f"{figure.title}, {section.lower()}") if titles[figure.title] > 1 else figure
+        for section, figure in first + others
+    ]
 
 
 def _judge(gate: Gate, figures: dict[str, Figure]) -> Verdict:

@@ -84,6 +84,16 @@ def test_the_headline_is_gates_and_then_the_first_of_each_section() -> None:
     assert names == ["pair_eer", "unreadable", "pair_auroc", "pair_ece_served"]
 
 
+def test_the_headline_prefers_the_figure_of_the_sections_name_and_tells_titles_apart() -> None:
+    one = Section("knn", "Neighbours", [Figure("knn_1", "k = 1", 0.1, 9, "how"), Figure("knn", "AUROC", 0.2, 9, "how")])
+    other = Section("pairs", "Pairs of a class", [HIGHER])
+    found = headline(dataclasses.replace(sample(), sections=[one, other]), [])
+    assert [(figure.name, figure.title) for figure in found] == [
+        ("knn", "AUROC, neighbours"),
+        ("pair_auroc", "AUROC, pairs of a class"),
+    ]
+
+
 def test_junit_has_a_case_for_each_gate() -> None:
     result = sample()
     gates = [Gate("auroc", 0.9), Gate("pair_eer", 0.01), Gate("near_duplicates", 0), Gate("nothing", 1)]
