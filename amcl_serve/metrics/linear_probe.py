@@ -135,7 +135,7 @@ def _fit(
     # The tolerances and the memory of scikit-learn's solver.
     options: Any = {"maxiter": iterations, "gtol": 1e-4, "ftol": 64 * float(np.finfo(float).eps), "maxls": 50}
     found: Any = minimize(loss, begin, jac=True, method="L-BFGS-B", options=options)
-    return _Classifier(classes, found.x, found.nit < iterations)
+    return _Classifier(classes, found.x, bool(found.nit < iterations))
 
 
 @dataclass(frozen=True)
