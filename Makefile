@@ -5,7 +5,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
-COMPUTING := tests/contract tests/export tests/training tests/amcl_serve/metrics tests/amcl_serve/vectors# on one core each; the others watch clocks, and run alone
+COMPUTING := $(addprefix tests/,contract export training $(addprefix amcl_serve/,client commands evaluation http/routes jobs \
+	metrics vectors))# on one core each; the others watch clocks, and run alone
 PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
 
