@@ -6,7 +6,7 @@ Shapes: M training images, N test images, D dims.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ class LinearProbe:
     regularisation: float  # λ, chosen on images of the training set
     validation_accuracy: float  # of that λ there
     converged: bool  # whether the last fit ended before its iterations did
-    correct: npt.NDArray[np.bool_] = field(compare=False, repr=False)  # [N], which test images
 
 
 def linear_probe(
@@ -51,6 +50,33 @@ def linear_probe(
     input, for fewer than two training classes, and where no class has an image to spare for validation;
     ImportError where SciPy is not installed.
     """
+    found, _ = probed(
+        train_features,
+        train_labels,
+        test_features,
+        test_labels,
+        regularisations=regularisations,
+        validation_share=validation_share,
+        choose_on=choose_on,
+        iterations=iterations,
+        seed=seed,
+    )
+    return found
+
+
+def probed(
+    train_features: npt.ArrayLike,
+    train_labels: npt.ArrayLike,
+    test_features: npt.ArrayLike,
+    test_labels: npt.ArrayLike,
+    *,
+    regularisations: Sequence[float] = REGULARISATIONS,
+    validation_share: float = 0.1,
+    choose_on: int = 10_000,
+    iterations: int = 100,
+    seed: int = 0,
+) -> tuple[LinearProbe, npt.NDArray[np.bool_]]:
+    """As `linear_probe`, and which of the test images [N] it names rightly."""
     train_MD, train_names_M = labelled(train_features, train_labels, "training")
     test_ND, test_names_N = labelled(test_features, test_labels, "test")
     if train_MD.shape[1] != test_ND.shape[1]:
@@ -75,7 +101,7 @@ def linear_probe(
     centre_D, scale_D = _scales(train_MD)
     model = _fit((train_MD - centre_D) / scale_D, train_names_M, best, iterations)
     correct_N = model.predict((test_ND - centre_D) / scale_D) == test_names_N
-    return LinearProbe(float(np.mean(correct_N)), best, scores[best], model.converged, correct_N)
+    return LinearProbe(float(np.mean(correct_N)), best, scores[best], model.converged), correct_N
 
 
 def _held_out(names_M: npt.NDArray[Any], share: float, seed: int) -> npt.NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from amcl_serve.metrics.clustering import (
     purity,
 )
 from amcl_serve.metrics.knn import knn_labels
-from amcl_serve.metrics.linear_probe import linear_probe
+from amcl_serve.metrics.linear_probe import probed
 from amcl_serve.metrics.retrieval import rankings
 
 KNN_K = (1, 5, 20)
@@ -108,7 +108,7 @@ def probe(given: Labels) -> Part:
     """A linear classifier of the bank's features, asked by the queries."""
     part = Part("linear_probe", "Linear probe")
     try:
-        found = linear_probe(*given.data, seed=given.seed)
+        found, correct = probed(*given.data, seed=given.seed)
     except ImportError:
         part.missing = "SciPy is not installed: pip install 'amcl-serve[evaluation]'"
         return part
@@ -119,7 +119,7 @@ def probe(given: Labels) -> Part:
         f"accuracy of multinomial logistic regression on standardised features, λ = {found.regularisation:g} chosen on "
         "a tenth of the bank"
     )
-    part.items.append(given.mean("linear_probe", "Linear probe", said, found.correct))
+    part.items.append(given.mean("linear_probe", "Linear probe", said, correct))
     if not found.converged:
         part.notes.append("The fit ended with its iterations, not by itself.")
     return part
