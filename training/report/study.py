@@ -156,10 +156,10 @@ def _run_json(measured: Measured, seed: int) -> dict[str, Any]:
 
 
 def _json(found: Measures) -> dict[str, Any]:
-    quality = None if found.quality is None else dataclasses.asdict(found.quality)
-    if quality is not None:
-        del quality["linear_probe"]["correct"]  # image by image
-    return {"features": quality, "label_free": dataclasses.asdict(found.label_free)}
+    return {
+        "features": None if found.quality is None else dataclasses.asdict(found.quality),
+        "label_free": dataclasses.asdict(found.label_free),
+    }
 
 
 def _pairs_json(pairs: Pairs, seed: int) -> dict[str, Any]:
