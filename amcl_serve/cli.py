@@ -29,7 +29,8 @@ COMMANDS = (serve, embed, similarity, index, search, duplicates, outliers, sampl
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run a subcommand; argparse exits with 2 where the usage is wrong."""
-    return run_command(build_parser().parse_args(argv))
+    words = sys.argv[1:] if argv is None else list(argv)
+    return run_command(build_parser().parse_args(words, argparse.Namespace(words=words)))
 
 
 def run_command(args: argparse.Namespace) -> int:

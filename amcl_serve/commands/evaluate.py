@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import os
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,7 +139,7 @@ def _evaluate(args: argparse.Namespace, settings: Settings, stages: Stages) -> R
         result = evaluate(dataset, embedder, protocol, stages, against=against)
         stages("comparing precisions", 0, 1)
         served = served_equals_offline(dataset, embedder, bundle, settings, seed=args.seed)
-    command = {"command": shlex.join(["amcl-serve", *sys.argv[1:]])}
+    command = {"command": shlex.join(["amcl-serve", *args.words])}
     return dataclasses.replace(result, sections=[*result.sections, served], provenance={**result.provenance, **command})
 
 

@@ -78,7 +78,7 @@ def test_a_folder_gives_three_files_and_a_summary(
     figures = {figure["name"]: figure for section in data["sections"] for figure in section["figures"]}
     assert figures["pair_auroc"]["value"] > 0.5
     assert data["provenance"]["seed"] == 3
-    assert data["provenance"]["command"].startswith("amcl-serve ")
+    assert data["provenance"]["command"].startswith(f"amcl-serve evaluate --folder {folder} ")
     assert "Passed: 1 of 1 gate passed" in (out / "report.html").read_text()
     assert "broken.png" in (out / "report.html").read_text()
     assert ElementTree.parse(out / "junit.xml").getroot().get("failures") == "0"
