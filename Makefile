@@ -5,7 +5,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
-COMPUTING := $(addprefix tests/,contract export training $(addprefix amcl_serve/,client commands evaluation http/routes jobs \
+COMPUTING := $(addprefix tests/,contract export training $(addprefix amcl_serve/,client commands evaluation http/routes http/test_contract.py jobs \
 	metrics vectors))# on one core each; the others watch clocks, and run alone
 PIP := -m pip install --disable-pip-version-check -q
 DEV := .venv-dev/bin
