@@ -326,7 +326,7 @@ def _among(
     if not len(missing):
         return found
     rows, others = fetch(missing)
-    return found + Found(rows, scores(vector, others, info.distance), others)
+    return found.joined(Found(rows, scores(vector, others, info.distance), others))
 
 
 def _ranked(

@@ -144,7 +144,7 @@ class CodedIndex:
         found = Found(rows[:0], np.empty(0, np.float32), np.empty((0, self._size), np.float32))
         for start in range(0, len(rows), _BLOCK):
             there, vectors = fetch(rows[start : start + _BLOCK])
-            found += Found(there, scores(vector, vectors, self._distance), vectors)
+            found = found.joined(Found(there, scores(vector, vectors, self._distance), vectors))
             badness = found.scores if self._distance == "Euclid" else -found.scores
             if len(badness) > count:
                 good = badness <= np.partition(badness, count - 1)[count - 1]

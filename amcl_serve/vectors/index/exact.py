@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -16,15 +16,14 @@ _DEAD = 0.25  # share of removed vectors beyond which their room is used again
 _EPS = float(np.finfo(np.float32).eps)
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Rows [K], their scores float32 [K] and vectors [K, size], in no set order."""
 
     rows: Rows
     scores: npt.NDArray[np.float32]
     vectors: Vectors
 
-    def __add__(self, other: Found) -> Found:
+    def joined(self, other: Found) -> Found:
         """Both."""
         return Found(
             np.concatenate([self.rows, other.rows]),
@@ -176,9 +175,7 @@ def scores(vector: Vectors, vectors: Vectors, distance: Distance) -> npt.NDArray
     Equal vectors get equal scores, whatever stands around them: FAISS and BLAS do not promise that.
     """
     wide, query = vectors.astype(np.float64), vector.astype(np.float64)
-    result: npt.NDArray[np.float64]
-    if distance == "Euclid":
-        result = np.sqrt(np.add.reduce(np.square(wide - query), axis=1))
-    else:
-        result = np.add.reduce(wide * query, axis=1)
+    result: npt.NDArray[np.float64] = (
+        np.sqrt(np.add.reduce(np.square(wide - query), axis=1)) if distance == "Euclid" else np.vecdot(wide, query)
+    )
     return result.astype(np.float32)

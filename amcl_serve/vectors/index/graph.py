@@ -55,9 +55,8 @@ class GraphIndex(ExactIndex):
         if not isinstance(graph, faiss.IndexHNSW) or graph.ntotal != len(rows) or graph.d != self._size:
             raise ValueError("these are the links of another graph")
         flat: Any = faiss.IndexFlatL2(self._size) if self._distance == "Euclid" else faiss.IndexFlatIP(self._size)
-        with ThreadPoolExecutor(
-            1
-        ) as pool:  # a fifth of the time of reading the vectors, the first of which come meanwhile
+        # A fifth of the time of reading the vectors, the first of which come meanwhile:
+        with ThreadPoolExecutor(1) as pool:
             zeros = pool.submit(flat.codes.resize, len(rows) * self._size * 4)  # which stand for what is gone
             parts = iter(vectors)
             begun = list(islice(parts, 1))
@@ -107,10 +106,9 @@ class GraphIndex(ExactIndex):
         near, at = np.empty(count, np.float32), np.empty(count, np.int64)
         swig = faiss.swig_ptr
         self._graph.search_c(1, swig(vector), count, swig(near), swig(at), parameters)  # type: ignore[attr-defined]
-        places = at[at >= 0]
-        if len(places) < count:  # the graph's ways did not lead to as many
+        if at.item(-1) < 0:  # the graph's ways did not lead to as many
             return self.search(vector, count, only)
-        return self._found(places, vector)
+        return self._found(at, vector)
 
     def _append(self, vectors: Vectors) -> None:
         faiss.omp_set_num_threads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from amcl_serve.vectors.index.change import Change
@@ -101,22 +101,38 @@ class LiveIndex:
         """Whether there is an index yet."""
         return self._index is not None
 
-    @contextmanager
-    def searching(self) -> Iterator[tuple[Parts, int]]:
+    def searching(self) -> AbstractContextManager[tuple[Parts, int]]:
         """The index, which does not change meanwhile, and the version of the collection that it has."""
+        return _Searching(self)
+
+    def begin(self) -> tuple[Parts, int]:
+        """As `searching`, until `end` is called."""
         with self._lock:
             while self._changing:
                 self._lock.wait()
             assert self._index is not None
-            index, version = self._index, self._version
             self._searches += 1
-        try:
-            yield index, version
-        finally:
-            with self._lock:
-                self._searches -= 1
-                if self._changing and not self._searches:
-                    self._lock.notify_all()
+            return self._index, self._version
+
+    def end(self) -> None:
+        """End what `begin` began."""
+        with self._lock:
+            self._searches -= 1
+            if self._changing and not self._searches:
+                self._lock.notify_all()
+
+
+class _Searching:
+    """A search under way. A class, since entering a generator takes a hundredth of a search longer."""
+
+    def __init__(self, live: LiveIndex) -> None:
+        self._live = live
+
+    def __enter__(self) -> tuple[Parts, int]:
+        return self._live.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._live.end()
 
 
 def _apply(index: Parts, change: Change) -> None:

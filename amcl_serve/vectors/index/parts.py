@@ -66,7 +66,7 @@ class Parts:
         if self.graph is None:
             return self.rest.search(vector, count, only)
         found = self.graph.best(vector, count, only, exact=exact, width=width, fetch=fetch)
-        return found + self.rest.search(vector, count, only) if len(self.rest) else found
+        return found.joined(self.rest.search(vector, count, only)) if len(self.rest) else found
 
     def lacks(self, rows: Rows) -> Rows:
         """Those of `rows` that are not there."""
