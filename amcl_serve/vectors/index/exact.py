@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from amcl_serve.vectors.index.pages import Memory
 from amcl_serve.vectors.index.places import Places, Selector
 from amcl_serve.vectors.types import Distance, Rows, Vectors
 
@@ -78,6 +79,11 @@ class ExactIndex:
             self._at.compact()
             self._giants, self._longest = np.empty(0, np.int64), min(self._longest, 1.0)
             self._find_giants(np.arange(len(self)))
+
+    @property
+    def memory(self) -> Memory:
+        """Where FAISS has the vectors."""
+        return int(self._index.get_xb()), 4 * self._size * self._index.ntotal
 
     @property
     def dead(self) -> float:

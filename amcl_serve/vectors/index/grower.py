@@ -6,10 +6,12 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from amcl_serve.vectors.index.coded import Fetch
 from amcl_serve.vectors.index.live import LiveIndex
+from amcl_serve.vectors.index.pages import LARGE as LARGE_MEMORY
+from amcl_serve.vectors.index.pages import Memory, gather
 
 LARGE = 20_000  # vectors; a graph of fewer saves little
 _REST = 2_000  # vectors that are not in the graph, beyond which they are moved into it
@@ -67,6 +69,7 @@ class Grower:
             choice, named = index.choice, index.names is not None
         if not named:
             self._name(live)
+        self._gather(live)
         if graph is None or graph.dead > _DEAD or graph.outgrown:
             if count >= LARGE and choice.kind != "exact":
                 self._make(live)
@@ -82,6 +85,20 @@ class Grower:
                     return
             with live.searching() as (index, _):
                 rest = len(index.rest)
+
+    def _gather(self, live: LiveIndex) -> None:
+        """Have the vectors lie in large pages: again where they were moved, or have become more by a quarter."""
+
+        @contextlib.contextmanager
+        def held() -> Iterator[Memory]:
+            with live.searching() as (index, _):
+                yield index.memory
+
+        with held() as memory:
+            address, length = memory
+        if length >= LARGE_MEMORY and (address != live.gathered[0] or length > 1.25 * live.gathered[1]):
+            gather(held, memory)
+            live.gathered = memory
 
     def _make(self, live: LiveIndex) -> None:
         """A graph of all vectors, beside the index; then it takes its place."""

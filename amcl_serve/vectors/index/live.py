@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from amcl_serve.vectors.index.change import Change
 from amcl_serve.vectors.index.names import Names
+from amcl_serve.vectors.index.pages import Memory
 from amcl_serve.vectors.index.parts import Parts
 
 
@@ -16,11 +17,13 @@ from amcl_serve.vectors.index.parts import Parts
 class LiveIndex:
     """One collection's index: built once by `build`, changed by one thread, searched by any.
 
-    `kept` is how many vectors the graph had when it was last kept on the disk; 0 for another graph.
+    `kept` is how many vectors the graph had when it was last kept on the disk; 0 for another graph. `gathered` is the
+    memory whose pages were made large.
     """
 
     collection: int
     kept: int = 0
+    gathered: Memory = (0, 0)
     _index: Parts | None = None
     _version: int = 0
     _lock: threading.Condition = field(default_factory=threading.Condition)

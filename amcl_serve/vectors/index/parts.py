@@ -10,6 +10,7 @@ from amcl_serve.vectors.index.coded import SAMPLED, CodedIndex, Fetch, lists
 from amcl_serve.vectors.index.exact import ExactIndex, Found
 from amcl_serve.vectors.index.graph import GraphIndex
 from amcl_serve.vectors.index.names import Names
+from amcl_serve.vectors.index.pages import Memory
 from amcl_serve.vectors.index.snapshots import Snapshot
 from amcl_serve.vectors.types import USUAL_INDEX, Distance, IndexChoice, Rows, Vectors
 
@@ -145,6 +146,11 @@ class Parts:
         for start in range(0, len(missing), _READ):
             self.rest.add(*fetch(missing[start : start + _READ]))
         self.graph = graph
+
+    @property
+    def memory(self) -> Memory:
+        """Where most of the vectors are."""
+        return self.graph.memory if isinstance(self.graph, GraphIndex) else self.rest.memory
 
     @property
     def rows(self) -> Rows:
