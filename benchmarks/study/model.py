@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from amcl_serve.errors import AmclError
 from amcl_serve.hosting.opening import find_bundle
-from amcl_serve.model.bundle import Bundle, ModelCard
+from amcl_serve.model.bundle import Bundle, Calibration, ModelCard
 from amcl_serve.model.encoder import Encoder
 from amcl_serve.model.pair_scorer import PairScorer
 from export.images import ImageSet
@@ -102,21 +102,25 @@ def recompute(bundle: Bundle, bank: ImageSet, held_out: ImageSet) -> dict[str, f
         whiten_on(never, bank if whitening.of == "training images" else held_out, whitening.kind)
     networks["untrained"] = served_network(never.write)
     metrics = pairs.metrics | measure_knn(networks, bank, held_out, spec)
-    calibration = pairs.calibration
-    return {name: metric.value for name, metric in metrics.items()} | {
-        "calibration brier": calibration.brier,
-        "calibration accuracy": calibration.accuracy,
-        "calibration ECE": calibration.expected_calibration_error,
+    found = {name: metric.value for name, metric in metrics.items()}
+    return found | judged("calibration", pairs.calibration) | judged("feature calibration", pairs.feature_calibration)
+
+
+def judged(name: str, calibration: Calibration | None) -> dict[str, float]:
+    """The figures of a calibration; none without one."""
+    if calibration is None:
+        return {}
+    return {
+        f"{name} brier": calibration.brier,
+        f"{name} accuracy": calibration.accuracy,
+        f"{name} ECE": calibration.expected_calibration_error,
     }
 
 
 def compare(card: ModelCard, found: dict[str, float]) -> bool:
     """Print each figure beside the card's; True when all agree."""
     stated = {name: metric.value for name, metric in card.metrics.items()}
-    if card.calibration is not None:
-        stated["calibration brier"] = card.calibration.brier
-        stated["calibration accuracy"] = card.calibration.accuracy
-        stated["calibration ECE"] = card.calibration.expected_calibration_error
+    stated |= judged("calibration", card.calibration) | judged("feature calibration", card.feature_calibration)
     agree = True
     print(f"{'':28} {'found':>8} {'card':>8}")
     for name, value in found.items():
