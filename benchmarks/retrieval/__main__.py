@@ -46,7 +46,7 @@ import orjson
 import psutil
 
 from amcl_serve.hosting.opening import find_bundle
-from amcl_serve.vectors.index.graph import NEIGHBOURS, SEARCH_WIDTH, GraphIndex
+from amcl_serve.vectors.index.graph import NEIGHBOURS, GraphIndex, search_width
 from amcl_serve.vectors.index.pages import LARGE
 from amcl_serve.vectors.store import SqliteStore
 from amcl_serve.vectors.types import IndexKind, Precision, Query
@@ -178,7 +178,7 @@ def in_process(data: Path, vectors: Vectors, queries: Vectors, over_http: list[f
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)
     parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
-    parameters.efSearch = SEARCH_WIDTH
+    parameters.efSearch = search_width(len(vectors))
     exact = turns(
         queries,
         lambda query: store.query("a", Query(query, limit=K, exact=True, payload=False)),

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amcl_serve.vectors.index.exact import Found, scores
-from amcl_serve.vectors.index.graph import BUILD_WIDTH, NEIGHBOURS, SEARCH_WIDTH
+from amcl_serve.vectors.index.graph import BUILD_WIDTH, NEIGHBOURS, search_width
 from amcl_serve.vectors.index.places import Places, Selector
 from amcl_serve.vectors.types import Distance, IndexChoice, Rows, Vectors
 
@@ -133,7 +133,7 @@ class CodedIndex:
             parameters, index = faiss.SearchParameters(), index.storage
         else:
             parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]  # the stubs lack it
-            parameters.efSearch = max(width or SEARCH_WIDTH, wanted)
+            parameters.efSearch = max(width or search_width(self.added), wanted)
         if selector is not None:
             parameters.sel = selector.sel
         found: tuple[Vectors, Rows] = index.search(vectors, wanted, params=parameters)

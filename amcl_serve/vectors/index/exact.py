@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import faiss
@@ -13,8 +14,11 @@ from amcl_serve.vectors.index.places import Places, Selector
 from amcl_serve.vectors.types import Distance, Rows, Vectors
 
 _GIANTS = 64  # longest vectors, whose rounding errors would hide what all others are worth
+_FEW = 0.1  # share of the vectors below which those that are chosen are looked at without passing by the others
 _DEAD = 0.25  # share of removed vectors beyond which their room is used again
 _EPS = float(np.finfo(np.float32).eps)
+
+Proposed = Callable[[int], tuple[float, Rows]]  # of so many places: FAISS's value of the last one, and all of them
 
 
 class Found(NamedTuple):
@@ -111,21 +115,46 @@ class ExactIndex:
         if count == 0:
             return self._found(np.empty(0, np.int64), vector)
         giants = self._giants if chosen is None else self._giants[chosen[self._giants]]
-        parameters = faiss.SearchParameters()
-        if chosen is not None:
-            selector = Selector(chosen)
-            parameters.sel = selector.sel
         faiss.omp_set_num_threads(self._threads)  # of the calling thread alone
+        if chosen is not None and eligible < _FEW * len(chosen):
+            proposed = self._among(vector, np.flatnonzero(chosen))
+        else:
+            proposed = self._nearest(vector, chosen)
         fetched = min(eligible, count + 8)
         while True:
-            near, at = self._index.search(vector[None], fetched, params=parameters)
-            found = self._found(np.union1d(at[0], giants) if len(giants) else at[0], vector)
+            near, at = proposed(fetched)
+            found = self._found(np.union1d(at, giants) if len(giants) else at, vector)
             badness = found.scores if self._distance == "Euclid" else -found.scores
             last = np.partition(badness, count - 1)[count - 1]
-            if fetched == eligible or self._beyond(vector, float(near[0, -1])) > last:
+            if fetched == eligible or self._beyond(vector, near) > last:
                 good = badness <= last
                 return Found(found.rows[good], found.scores[good], found.vectors[good])
             fetched = min(eligible, fetched * 4)
+
+    def _nearest(self, vector: Vectors, chosen: npt.NDArray[np.bool_] | None) -> Proposed:
+        parameters = faiss.SearchParameters()
+        selector = None if chosen is None else Selector(chosen)
+        if selector is not None:
+            parameters.sel = selector.sel
+
+        def proposed(count: int, _: object = selector) -> tuple[float, Rows]:
+            near, at = self._index.search(vector[None], count, params=parameters)
+            return float(near[0, -1]), at[0]
+
+        return proposed
+
+    def _among(self, vector: Vectors, places: Rows) -> Proposed:
+        distances = np.empty(len(places), np.float32)
+        swig = faiss.swig_ptr
+        asked = np.ascontiguousarray(vector, np.float32)
+        self._index.compute_distance_subset(1, swig(asked), len(places), swig(distances), swig(places))  # type: ignore[attr-defined]
+        order = distances if self._distance == "Euclid" else -distances
+
+        def proposed(count: int) -> tuple[float, Rows]:
+            best = np.argpartition(order, count - 1)[:count]
+            return float(distances[best[-1]]), places[best]
+
+        return proposed
 
     def _append(self, vectors: Vectors) -> None:
         self._index.add(vectors)

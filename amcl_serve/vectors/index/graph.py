@@ -18,6 +18,7 @@ from amcl_serve.vectors.types import Distance, Rows, Vectors
 NEIGHBOURS = 16  # M: of a vector on each layer but the lowest, which has twice as many
 BUILD_WIDTH = 80  # efConstruction
 SEARCH_WIDTH = 96  # efSearch, at least; twice the number that is asked for where that is more
+_GROWS, _WIDEST = 250_000, 512  # vectors, beyond which it grows in proportion: of a million, 96 find nine in ten
 _FEW = 0.1  # share of the vectors below which those that a filter lets through are looked at one by one
 
 
@@ -35,7 +36,9 @@ class GraphIndex(ExactIndex):
         flat = faiss.downcast_index(self._graph.storage)
         assert isinstance(flat, faiss.IndexFlat)
         self._index = flat
-        self._usual = _parameters(SEARCH_WIDTH)  # made once: that takes as long as a hundredth of a search
+        self._usual = _parameters(
+            SEARCH_WIDTH
+        )  # the last ones, kept: making them takes as long as a hundredth of a search
 
     @property
     def added(self) -> int:
@@ -93,10 +96,12 @@ class GraphIndex(ExactIndex):
         chosen, eligible = self._at.chosen(only)
         if eligible <= max(count, _FEW * self.added):
             return self.search(vector, count, only)
-        wide = max(width or SEARCH_WIDTH, 2 * count)
+        wide = max(width or search_width(self.added), 2 * count)
         parameters = self._usual
-        if chosen is not None or wide != SEARCH_WIDTH:
+        if chosen is not None or wide != parameters.efSearch:
             parameters = _parameters(wide)
+            if chosen is None:
+                self._usual = parameters
         if chosen is not None:
             selector = Selector(chosen)
             parameters.sel = selector.sel
@@ -113,6 +118,11 @@ class GraphIndex(ExactIndex):
     def _append(self, vectors: Vectors) -> None:
         faiss.omp_set_num_threads(1)
         self._graph.add(vectors)
+
+
+def search_width(count: int) -> int:
+    """efSearch of a graph of so many vectors, unless told."""
+    return min(_WIDEST, max(SEARCH_WIDTH, SEARCH_WIDTH * count // _GROWS))
 
 
 def _parameters(width: int) -> Any:

@@ -78,8 +78,14 @@ class Places:
         """The places of those rows that are there, and the others."""
         if not self._used:
             return np.empty(0, np.int64), rows
-        places = np.minimum(np.searchsorted(self.all, rows), self._used - 1)
-        there = (self.all[places] == rows) & self.alive[places]
+        first, last = self._row_at.item(0), self._row_at.item(self._used - 1)
+        if last - first == self._used - 1:  # none between them is missing: no need to look for them
+            there = (rows >= first) & (rows <= last)
+            places = np.where(there, rows - first, 0)
+            there &= self.alive[places]
+        else:
+            places = np.minimum(np.searchsorted(self.all, rows), self._used - 1)
+            there = (self.all[places] == rows) & self.alive[places]
         return places[there].astype(np.int64), rows[~there]
 
     def of_those(self, rows: Rows) -> Rows:
