@@ -113,6 +113,21 @@ def test_held_out_images_ask_the_bank_and_leaks_are_seen(classes: Path, tmp_path
     assert found["leaks_exact"].value == 1
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_classes_that_alternate_are_halved_each(classes: Path, tmp_path: Path, seed: int) -> None:
+    """In the order of names, every other image is of one class: a bank of every other image would have no other."""
+    root = tmp_path / "alternating"
+    root.mkdir()
+    for index in range(40):
+        shutil.copy(classes / "red" / f"{index:03}.png", root / f"{index:03}a.png")
+        shutil.copy(classes / "blue" / f"{index:03}.png", root / f"{index:03}b.png")
+    dataset = open_folder(root)
+    dataset = replace(dataset, labels=[name[3] for name in dataset.names])
+    found = run(dataset, Colours(), Labelled(images=16, each_kind=8, seed=seed), quiet).figures()
+    assert found["knn"].value == 1.0
+    assert "bank 40 images, 40 queries" in found["knn"].protocol
+
+
 def test_the_data_hash_follows_names_and_contents(plain: Path) -> None:
     small = LabelFree(images=16, each_kind=8)
 
