@@ -54,8 +54,7 @@ def singular_values(x_ND: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Of x [N, D], the largest first; of many rows by their products, which takes a tenth of the time."""
     count, dims = x_ND.shape
     if count <= 2 * dims:
-        values: npt.NDArray[np.float64] = np.linalg.svd(x_ND, compute_uv=False)
-        return values
+        return np.linalg.svd(x_ND, compute_uv=False).astype(np.float64)
     return singular_of(x_ND.T @ x_ND, count)
 
 

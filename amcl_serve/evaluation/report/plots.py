@@ -47,6 +47,7 @@ def _values(plot: Plot, drawn: Sequence[Series]) -> str:
     several, thinned = len(drawn) > 1, False
     rows = []
     for series in drawn:
+        found: list[tuple[tuple[float, ...], float]]
         if plot.kind == "steps":
             bins = zip(series.x, series.x[1:], series.y, strict=False)
             found = [((left, right), y) for left, right, y in bins if y is not None and _finite(y) and y]

@@ -1,11 +1,11 @@
-"""What a report promises of pairs that it has not seen: thresholds, calibration, intervals; with a real embedder."""
+"""What a report promises of pairs of embedded pictures that it has not seen: thresholds, calibration, intervals."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from amcl_serve.evaluation.embedder import Embedded, Scored
+from amcl_serve.evaluation.embedder import Embedded
 from amcl_serve.evaluation.protocols.pair_sets import PairSet, ring
 from amcl_serve.evaluation.protocols.parts.certainty import calibration
 from amcl_serve.evaluation.protocols.parts.part import Estimate
@@ -93,9 +93,3 @@ def test_intervals_of_auroc_of_embeddings_cover_the_whole_sets_value(
         low, high = interval(lambda counts, r=ready, f=found: r.curve(f.weights(counts)).area, found.resampling, seed)
         covered += low <= truth <= high
     assert 0.92 <= covered / 200 <= 0.98
-
-
-def test_scores_are_of_the_embedder(views: tuple[list[Embedded], list[Embedded]]) -> None:
-    scored = pair_set(views, np.arange(50)).scored
-    assert isinstance(scored, Scored)
-    assert scored.score[:50].mean() > scored.score[50:].mean() + 0.3

@@ -73,6 +73,17 @@ def test_a_folder_of_classes_and_a_second_model(classes: Path) -> None:
     assert difference.low > 0
     assert 0 < found["neighbour_overlap"].value < 1  # type: ignore[operator]
     assert result.provenance["against"] == "worse"
+    beside = next(section for section in result.sections if section.name == "against")
+    titles = [figure.title for figure in beside.figures]
+    assert len(set(titles)) == len(titles)  # pairs of views and pairs of a class have figures of the same titles
+    rows = {row[0]: row[1:] for row in beside.tables[0].rows}
+    assert rows["kNN, k = 20, %"][0] == 100
+    assert len({case.images[0].split("/")[0] for case in beside.cases}) > 1
+    approximate = next(section for section in result.sections if section.name == "approximate")
+    assert "120 images are searched exactly" in approximate.missing
+    rankme = found["rankme"]
+    assert rankme.n == 120
+    assert rankme.low < rankme.value < rankme.high  # type: ignore[operator]
 
 
 def test_without_scipy_the_probe_says_so(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
