@@ -129,16 +129,24 @@ def _check_out(folder: Path | None) -> None:
 
 
 def _evaluate(args: argparse.Namespace, settings: Settings, stages: Stages) -> Result:
-    from amcl_serve.commands.evaluating.precisions import served_equals_offline
+    from amcl_serve.commands.evaluating.precisions import TITLE, served_equals_offline
     from amcl_serve.evaluation.protocols import protocol_for
+    from amcl_serve.evaluation.result import Section
     from amcl_serve.evaluation.runner import run as evaluate
+    from amcl_serve.evaluation.stored import StoredVectors, stored
 
     with _embedders(args, settings) as (embedder, against, bundle, client):
         dataset = _dataset(args, client, stages)
         protocol = protocol_for(dataset, seed=args.seed, limit=args.limit)
-        result = evaluate(dataset, embedder, protocol, stages, against=against)
-        stages("comparing precisions", 0, 1)
-        served = served_equals_offline(dataset, embedder, bundle, settings, seed=args.seed)
+        if (kept := stored(dataset)) is not None:
+            if against is not None:
+                raise StartupError(f"--against: a second model needs pictures, and {dataset.name} has vectors alone")
+            result = evaluate(dataset, StoredVectors(kept), protocol, stages)
+            served = Section("served", TITLE, missing="it needs pictures, and vectors alone are stored")
+        else:
+            result = evaluate(dataset, embedder, protocol, stages, against=against)
+            stages("comparing precisions", 0, 1)
+            served = served_equals_offline(dataset, embedder, bundle, settings, seed=args.seed)
     command = {"command": shlex.join(["amcl-serve", *args.words])}
     return dataclasses.replace(result, sections=[*result.sections, served], provenance={**result.provenance, **command})
 

@@ -8,8 +8,9 @@ import re
 from amcl_serve.errors import InvalidRequest, TooLarge
 from amcl_serve.evaluation.dataset import Dataset
 from amcl_serve.evaluation.datasets import Limits, open_archive
-from amcl_serve.evaluation.protocols import LabelFree, Labelled, Verification, protocol_for
+from amcl_serve.evaluation.protocols import LabelFree, Labelled, Vectors, Verification, protocol_for
 from amcl_serve.evaluation.runner import Protocol
+from amcl_serve.evaluation.stored import stored
 from amcl_serve.hosting.files import full_disk_said
 from amcl_serve.jobs.folder import Upload
 
@@ -36,6 +37,10 @@ def protocol_of(dataset: Dataset, name: str, *, seed: int, limit: int | None) ->
 
     InvalidRequest where the dataset lacks what it needs.
     """
+    if name != "verification" and stored(dataset) is not None:
+        if name == "labelled" and dataset.labels is None:
+            raise InvalidRequest("protocol: labelled needs labels: name the key of the payloads that has them")
+        return Vectors(seed=seed, limit=limit or 0)
     if name == "auto":
         return protocol_for(dataset, seed=seed, limit=limit or 0)
     if name == "verification":

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from amcl_serve.errors import InvalidRequest, NotFound, TooLarge
 from amcl_serve.evaluation.dataset import Pairs
+from amcl_serve.evaluation.embedder import About
 from amcl_serve.vectors.protocol import VectorStore
-from amcl_serve.vectors.types import PointId, Rows
+from amcl_serve.vectors.scan import Scan
+from amcl_serve.vectors.types import CollectionInfo, PointId, Rows
 
 MOST = 100_000  # images of a dataset
 _AT_A_TIME = 1000  # payloads that are read together
@@ -20,7 +24,7 @@ PATH = "path"  # of a payload, as `amcl-serve index` writes it
 
 class CollectionImages:
     """The points of a collection, `limit` of them at random; where `labels` names a key of the payloads, those of them
-    that have a text, number or boolean there.
+    that have a text, number or boolean there. Without thumbnails and files it is `Stored`: its vectors are looked at.
     """
 
     pairs: Pairs | None = None
@@ -38,26 +42,22 @@ class CollectionImages:
     ) -> None:
         """`root` is the folder of the files, none to have the thumbnails alone; one may have `max_bytes`.
 
-        CollectionNotFound; InvalidRequest where there are no images, or no labels.
+        CollectionNotFound; InvalidRequest where there are no points, or no labels.
         """
         scan = store.scan(collection)
-        self.name = scan.info.name
+        self.name, self.index = scan.info.name, scan.info.index
         self._store, self._root, self._max_bytes = store, None if root is None else root.resolve(), max_bytes
-        if root is None and not scan.info.thumbnails:
-            raise InvalidRequest(
-                f"collection {self.name!r} keeps no thumbnails, and this server reads no files: make a collection with "
-                "`thumbnails`, set --image-root to the folder of its files, or upload an archive of them"
-            )
         self._ids: list[PointId] = []
         self._files: list[str | None] = []
-        names, found = [], []
+        names, found, kept = [], [], []
         for rows in _groups(_drawn(scan.rows, min(limit or MOST, MOST), seed)):
-            for stored in scan.points(rows).values():
+            for row, stored in scan.points(rows).items():
                 payload = stored.payload
                 label = None if labels is None else _label(payload, labels)
                 if labels is not None and label is None:
                     continue
                 path = payload.get(PATH)
+                kept.append(row)
                 self._ids.append(stored.id)
                 self._files.append(path if isinstance(path, str) else None)
                 names.append(path if isinstance(path, str) else str(stored.id))
@@ -67,6 +67,10 @@ class CollectionImages:
         if not names:
             without = "" if labels is None else f" with a text, number or boolean at {labels!r} of its payload"
             raise InvalidRequest(f"collection {self.name!r} has no point{without}")
+
+        if root is None and not scan.info.thumbnails:
+            self.about = _about(scan.info)
+            self.vectors = partial(_vectors, scan, np.array(kept))
 
     def read(self, index: int) -> bytes:
         """The file that the payload names, under the root; without one, the thumbnail. NotFound where neither is."""
@@ -90,6 +94,23 @@ class CollectionImages:
             return file.read_bytes()
         except OSError:
             return None
+
+
+def _about(info: CollectionInfo) -> About:
+    model = info.model
+    name, digest = ("vectors of an unknown model", "") if model is None else (model.name, model.digest)
+    return About(name, digest, "float32, as stored", "none", 0, "unknown: pictures are not stored", "stored vectors")
+
+
+def _vectors(scan: Scan, rows: Rows) -> npt.NDArray[np.float32]:
+    """Of all `rows`, in their order; NaN of those that are gone."""
+    found = np.full((len(rows), scan.info.size), np.nan, np.float32)
+    for start in range(0, len(rows), _AT_A_TIME):
+        part = np.sort(rows[start : start + _AT_A_TIME])
+        there, vectors = scan.vectors(part)
+        place = {int(row): at for at, row in enumerate(rows[start : start + _AT_A_TIME], start)}
+        found[[place[int(row)] for row in there]] = vectors
+    return found
 
 
 def _drawn(rows: Rows, most: int, seed: int) -> Rows:

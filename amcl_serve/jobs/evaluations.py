@@ -27,6 +27,7 @@ from amcl_serve.evaluation.dataset import Dataset
 from amcl_serve.evaluation.progress import Cancelled
 from amcl_serve.evaluation.report.files import as_json
 from amcl_serve.evaluation.report.page import page
+from amcl_serve.evaluation.stored import StoredVectors, stored
 from amcl_serve.hosting.registry import LoadedModel, Registry
 from amcl_serve.jobs.embedder import EngineEmbedder
 from amcl_serve.jobs.folder import JobFolder, Upload
@@ -128,12 +129,12 @@ class Evaluations:
 
     def submit(self, asked: Asked) -> Job:
         """Let it wait for its turn; called within `place`."""
-        against = asked.against
+        against, kept = asked.against, stored(asked.dataset)
         job = Job(
             id=secrets.token_hex(8),
             created=_now(),
-            model=asked.model.name,
-            digest=asked.model.bundle.digest,
+            model=asked.model.name if kept is None else kept.about.name,
+            digest=asked.model.bundle.digest if kept is None else kept.about.digest,
             against=None if against is None else against.name,
             against_digest=None if against is None else against.bundle.digest,
             dataset=asked.dataset.name,
@@ -285,7 +286,8 @@ class Evaluations:
         job = self._jobs[name].model_copy(update={"status": "running", "started": _now()})
         self._folder.save(job)
         self._jobs[name] = job
-        model = EngineEmbedder(asked.model, *others)
+        kept = stored(asked.dataset)
+        model = EngineEmbedder(asked.model, *others) if kept is None else StoredVectors(kept)
         against = None if asked.against is None else EngineEmbedder(asked.against, *others)
         result = runner.run(asked.dataset, model, asked.protocol, progress, against=against)
         check()

@@ -47,7 +47,27 @@ def effective_rank(features: npt.ArrayLike) -> float:
     Takes raw features [N, D], neither centred nor normalised, as the paper does. Raises ValueError for empty or
     non-finite input; all-zero features have rank 0.
     """
-    values = np.linalg.svd(features_of(features, np.float64), compute_uv=False)
+    return rank_of(singular_values(features_of(features, np.float64)))
+
+
+def singular_values(x_ND: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of x [N, D], the largest first; of many rows by their products, which takes a tenth of the time."""
+    count, dims = x_ND.shape
+    if count <= 2 * dims:
+        return np.linalg.svd(x_ND, compute_uv=False).astype(np.float64)
+    return singular_of(x_ND.T @ x_ND, count)
+
+
+def singular_of(product_DD: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """The singular values of `count` rows whose products XᵀX [D, D] are; those that are but rounding are 0."""
+    squared = np.linalg.eigvalsh(product_DD)[::-1][:count]
+    least = len(product_DD) * np.finfo(np.float64).eps * max(float(squared[0]), 0.0)
+    values: npt.NDArray[np.float64] = np.sqrt(np.where(squared > least, squared, 0.0))
+    return values
+
+
+def rank_of(values: npt.NDArray[np.float64]) -> float:
+    """`effective_rank` of features with these singular values."""
     if values.sum() == 0:
         return 0.0
     share = values / values.sum()
@@ -66,8 +86,13 @@ def alpha_req(features: npt.ArrayLike, *, first: int = 4, last: int = 50) -> flo
     input.
     """
     x_ND = features_of(features, np.float64)
-    values = np.linalg.svd(x_ND - x_ND.mean(axis=0), compute_uv=False) ** 2
-    values = values[: int((values > 1e-12 * max(float((x_ND**2).sum()), 1e-300)).sum())][first - 1 : last]
+    return alpha_of(singular_values(x_ND - x_ND.mean(axis=0)), float((x_ND**2).sum()), first, last)
+
+
+def alpha_of(singular: npt.NDArray[np.float64], squares: float, first: int = 4, last: int = 50) -> float:
+    """`alpha_req` of centred features with these singular values, the largest first; `squares`: Σ x² uncentred."""
+    values = singular**2
+    values = values[: int((values > 1e-12 * max(squares, 1e-300)).sum())][first - 1 : last]
     if len(values) < 3:
         return math.nan
     rank = np.arange(first, first + len(values), dtype=np.float64)

@@ -55,7 +55,12 @@ def hubness(index: npt.NDArray[np.int64]) -> float:
 
     The third standardised moment, biased; NaN where all occur equally often.
     """
-    off = k_occurrence(index) - index.shape[1]
+    return skewness(k_occurrence(index))
+
+
+def skewness(values: npt.NDArray[np.int64]) -> float:
+    """The third standardised moment of `values` [N], biased; NaN where all are equal."""
+    off = values - values.mean()
     variance = float(np.mean(off**2))
     return float(np.mean(off**3) / variance**1.5) if variance > 0 else float("nan")
 

@@ -12,6 +12,7 @@ from amcl_serve.evaluation.progress import Progress
 from amcl_serve.evaluation.protocols import cases
 from amcl_serve.evaluation.protocols.look import Look
 from amcl_serve.evaluation.protocols.pair_sets import PairSet, ring
+from amcl_serve.evaluation.protocols.parts.approximate import approximate
 from amcl_serve.evaluation.protocols.parts.certainty import calibration, uncertainty
 from amcl_serve.evaluation.protocols.parts.geometry import geometry, near
 from amcl_serve.evaluation.protocols.parts.health import health
@@ -79,7 +80,8 @@ class LabelFree:
                     kinds(by_kind),
                     calibration(fitted, reported, **told_of),
                     uncertainty(fitted, reported, **told_of),
-                    geometry(model, places, nearest, reported),
+                    geometry(model, places, nearest, reported, self.seed),
+                    approximate(look, model, look.labels, progress),
                 ]
             )
         return out

@@ -27,8 +27,8 @@ Numbers = npt.NDArray[np.int64]
 class Labelled(LabelFree):
     """What labels say of a model: pairs of a class, nearest neighbours, a linear probe, retrieval, clusters.
 
-    Where the dataset holds images out, those ask a bank of the others; else every other image is the bank, and the rest
-    ask it. Fields as `LabelFree`.
+    Where the dataset holds images out, those ask a bank of the others; else a random half of each class is the bank,
+    and the rest ask it. Fields as `LabelFree`.
     """
 
     name = "labelled"
@@ -36,19 +36,26 @@ class Labelled(LabelFree):
 
     def measure(self, look: Look, progress: Progress) -> list[list[Part]]:
         """The parts of the report, by model of the look. InvalidRequest for labels that say nothing."""
+        labels = self.of_labels(look, progress)
+        out = super().measure(look, progress)
+        for parts, found in zip(out, labels, strict=True):
+            parts[2:2] = found
+        return out
+
+    def of_labels(self, look: Look, progress: Progress) -> list[list[Part]]:
+        """The parts that labels add, by model of the look. InvalidRequest for labels that say nothing."""
         labels = look.labels
         if labels is None:
             raise InvalidRequest(f"{look.dataset.name} has no labels: put each class into a folder of its own")
-        bank, asking = _halves(look)
+        bank, asking = halves(look, labels, self.seed)
         if not np.isin(labels[asking], labels[bank]).any() or len(np.unique(labels[bank])) < 2:
             raise InvalidRequest(
                 f"{look.dataset.name}: two or more classes are needed, with images of one both in the bank and among "
                 f"the images that ask it; there are {len(np.unique(labels))} classes of {len(look)} images"
             )
-        out = super().measure(look, progress)
+        out = []
         couples = _couples(labels, look.held_out, self.images, self.seed)
-        for number, parts in enumerate(out):
-            model = look.models[number]
+        for number, model in enumerate(look.models):
             given = Labels(look, model.features, labels, bank, asking, self.seed)
             progress("classes", 0, 4)
             found = [neighbours_by_class(given)]
@@ -59,7 +66,7 @@ class Labelled(LabelFree):
             progress("classes", 3, 4)
             found.append(clusters(given, look.held_out))
             progress("classes", 4, 4)
-            parts[2:2] = [*found, self._class_pairs(look, number, labels, couples, progress)]
+            out.append([*found, self._class_pairs(look, number, labels, couples, progress)])
         return out
 
     def _class_pairs(
@@ -103,13 +110,18 @@ class Labelled(LabelFree):
         )
 
 
-def _halves(look: Look) -> tuple[Numbers, Numbers]:
-    """The places of the bank and of the images that ask it."""
+def halves(look: Look, labels: npt.NDArray[Any], seed: int) -> tuple[Numbers, Numbers]:
+    """The places of the bank and of the images that ask it, both ascending.
+
+    Without a split of the dataset's own, half of each class by chance: an order of names may alternate between classes.
+    Of an odd number, the bank and the queries have the one more in turn.
+    """
     queries = look.queries
-    if queries is None or queries.all() or not queries.any():
-        places = np.arange(len(look))
-        return places[::2], places[1::2]
-    return np.flatnonzero(~queries), np.flatnonzero(queries)
+    if queries is not None and queries.any() and not queries.all():
+        return np.flatnonzero(~queries), np.flatnonzero(queries)
+    order = np.random.default_rng(seed).permutation(len(look))
+    dealt = order[np.argsort(labels[order], kind="stable")]  # class by class, shuffled within each
+    return np.sort(dealt[::2]), np.sort(dealt[1::2])
 
 
 def _couples(labels: npt.NDArray[Any], places: Numbers, most: int, seed: int) -> Numbers:

@@ -80,7 +80,7 @@ class Verification:
                     told,
                     calibration(fit, report, prefix="pair", protocol=protocol),
                     uncertainty(fit, report, prefix="pair", protocol=protocol),
-                    geometry(look.models[number], places, nearest, None),
+                    geometry(look.models[number], places, nearest, None, self.seed),
                 ]
             )
         return out

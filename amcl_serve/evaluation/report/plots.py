@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 440, 290
 LEFT, RIGHT, TOP, BOTTOM = 58, 18, 10, 46
 COLOURS = 6  # then they begin again
 _TOLD = 60  # points of a series whose numbers show on hover
+_LISTED = 60  # values of a series in the table below the drawing
 _CLOSE = 0.3  # pixels: a line with a corner less looks the same
 _POSTER = {"positive": ("positive", "positives", "same"), "negative": ("negative", "negatives", "different")}
 
@@ -37,7 +38,38 @@ def figure(plot: Plot) -> str:
         for series, kind in zip(drawn, kinds, strict=True)
     )
     key = "" if len(drawn) == 1 and drawn[0].label in ("", plot.title, plot.y_label) else f"<ul>{legend}</ul>"
-    return f'<figure class="plot"><figcaption>{title}</figcaption>{key}{_svg(plot, drawn, kinds)}</figure>'
+    body = f"{key}{_svg(plot, drawn, kinds)}{_values(plot, drawn)}"
+    return f'<figure class="plot"><figcaption>{title}</figcaption>{body}</figure>'
+
+
+def _values(plot: Plot, drawn: Sequence[Series]) -> str:
+    """What was drawn, as a table that opens: every bin, and of many points some, the first and the last among them."""
+    several, thinned = len(drawn) > 1, False
+    rows = []
+    for series in drawn:
+        found: list[tuple[tuple[float, ...], float]]
+        if plot.kind == "steps":
+            bins = zip(series.x, series.x[1:], series.y, strict=False)
+            found = [((left, right), y) for left, right, y in bins if y is not None and _finite(y) and y]
+        else:
+            found = [((x,), y) for x, y in zip(series.x, series.y, strict=False) if y is not None and _finite(y)]
+        if len(found) > _LISTED and plot.kind != "steps":
+            thinned = True
+            found = [found[round(place * (len(found) - 1) / (_LISTED - 1))] for place in range(_LISTED)]
+        name = f"<td>{escape(seen(series.label))}</td>" if several else ""
+        for x, y in found:
+            cells = "".join(f'<td class="n">{number(each)}</td>' for each in (*x, y))
+            rows.append(f"<tr>{name}{cells}</tr>")
+    x_label = escape(seen(plot.x_label))
+    across = [f"{x_label}, from", "to"] if plot.kind == "steps" else [x_label]
+    head = '<th scope="col">series</th>' if several else ""
+    head += "".join(f'<th scope="col" class="n">{each}</th>' for each in (*across, escape(seen(plot.y_label))))
+    said = f"Values, at most {_LISTED} of a series; all are in report.json" if thinned else "Values"
+    return (
+        f"<details><summary>{said}</summary>"
+        f'<div class="wide" tabindex="0" role="region" aria-label="Values: {escape(seen(plot.title))}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
 
 
 def _svg(plot: Plot, drawn: Sequence[Series], kinds: Sequence[str]) -> str:

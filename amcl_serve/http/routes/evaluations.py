@@ -19,6 +19,7 @@ from amcl_serve.errors import (
     TooManyEvaluations,
 )
 from amcl_serve.evaluation.dataset import Dataset
+from amcl_serve.evaluation.stored import stored
 from amcl_serve.http.about import about, routes
 from amcl_serve.http.calls import call
 from amcl_serve.http.guards.keys import Access
@@ -101,6 +102,8 @@ async def begin(request: Request) -> Response:
             asked = (await bodies.read_json(request.receive, EvaluationRequest))[0]
             _check(server, asked)
             images: Dataset = await call(server, _collection, server, asked)
+            if asked.against is not None and stored(images) is not None:
+                raise InvalidRequest("against: a second model needs pictures, and the collection has vectors alone")
             job = await _submit(server, asked, images, None)
         elif kind == bodies.MULTIPART:
             with jobs.upload() as upload:

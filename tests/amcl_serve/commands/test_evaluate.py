@@ -276,3 +276,26 @@ def test_a_point_without_an_image_is_unreadable(client: Client) -> None:
     found = CollectionImages(client, "bare", None, lambda _: None)
     with pytest.raises(UnreadableFile, match="no file is recorded"):
         found.read(0)
+
+
+def test_a_collection_without_pictures_is_evaluated_by_its_vectors(
+    url: str, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.create_collection("vectors", size=8)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 8)) + 3 * np.eye(8)[np.arange(60) % 3]
+    client.upsert("vectors", [Point(n, {"kind": n % 3}, vector=row.tolist()) for n, row in enumerate(rows)])
+    out = tmp_path / "out"
+    argv = ["evaluate", "--collection", "vectors", "--url", url, "--out", str(out)]
+    assert cli.main([*argv, "--labels", "kind"]) == 0
+    data = json.loads((out / "report.json").read_bytes())
+    assert data["protocol"] == "vectors"
+    assert data["provenance"]["model"] == "vectors of an unknown model"
+    figures = {figure["name"]: figure for section in data["sections"] for figure in section["figures"]}
+    assert figures["knn"]["value"] > 0.5
+    assert figures["rankme"]["n"] == 60
+    missing = {section["name"] for section in data["sections"] if "pictures" in section["missing"]}
+    assert missing == {"pairs", "kinds", "pair_calibration", "pair_uncertainty", "served"}
+    assert cli.main(argv) == 0
+    assert cli.main([*argv, "--against", "default"]) == 1
+    assert "needs pictures" in capsys.readouterr().err

@@ -73,6 +73,17 @@ def test_a_folder_of_classes_and_a_second_model(classes: Path) -> None:
     assert difference.low > 0
     assert 0 < found["neighbour_overlap"].value < 1  # type: ignore[operator]
     assert result.provenance["against"] == "worse"
+    beside = next(section for section in result.sections if section.name == "against")
+    titles = [figure.title for figure in beside.figures]
+    assert len(set(titles)) == len(titles)  # pairs of views and pairs of a class have figures of the same titles
+    rows = {row[0]: row[1:] for row in beside.tables[0].rows}
+    assert rows["kNN, k = 20, %"][0] == 100
+    assert len({case.images[0].split("/")[0] for case in beside.cases}) > 1
+    approximate = next(section for section in result.sections if section.name == "approximate")
+    assert "120 images are searched exactly" in approximate.missing
+    rankme = found["rankme"]
+    assert rankme.n == 120
+    assert rankme.low < rankme.value < rankme.high  # type: ignore[operator]
 
 
 def test_without_scipy_the_probe_says_so(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +122,21 @@ def test_held_out_images_ask_the_bank_and_leaks_are_seen(classes: Path, tmp_path
     found = run(dataset, Colours(), protocol_for(dataset), quiet).figures()
     assert found["knn"].n == 30
     assert found["leaks_exact"].value == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_classes_that_alternate_are_halved_each(classes: Path, tmp_path: Path, seed: int) -> None:
+    """In the order of names, every other image is of one class: a bank of every other image would have no other."""
+    root = tmp_path / "alternating"
+    root.mkdir()
+    for index in range(40):
+        shutil.copy(classes / "red" / f"{index:03}.png", root / f"{index:03}a.png")
+        shutil.copy(classes / "blue" / f"{index:03}.png", root / f"{index:03}b.png")
+    dataset = open_folder(root)
+    dataset = replace(dataset, labels=[name[3] for name in dataset.names])
+    found = run(dataset, Colours(), Labelled(images=16, each_kind=8, seed=seed), quiet).figures()
+    assert found["knn"].value == 1.0
+    assert "bank 40 images, 40 queries" in found["knn"].protocol
 
 
 def test_the_data_hash_follows_names_and_contents(plain: Path) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from amcl_serve.errors import InvalidRequest, NotFound, TooLarge
+from amcl_serve.evaluation.stored import stored
 from amcl_serve.jobs.collection import CollectionImages
 from amcl_serve.vectors.store import SqliteStore
-from amcl_serve.vectors.types import Point
+from amcl_serve.vectors.types import Chosen, Point
 
 
 @pytest.fixture
@@ -61,7 +62,25 @@ def test_a_number_of_them_is_drawn_by_the_seed(store: SqliteStore) -> None:
     assert drawn[0].labels == [str(int(name) % 2) for name in drawn[0].names]
 
 
-def test_a_collection_without_images_is_refused(store: SqliteStore) -> None:
-    fill(store, "a.png")
-    with pytest.raises(InvalidRequest, match="image-root"):
+def test_a_collection_without_images_gives_its_vectors(store: SqliteStore) -> None:
+    store.create("a", 2, "Cosine")
+    store.upsert("a", [Point(number, np.array([1.0, number]), {"kind": "ab"[number % 2]}) for number in range(40)])
+    images = CollectionImages(store, "a", labels="kind", limit=30, seed=1)
+    store.delete("a", Chosen([int(images.names[3])]))
+    kept = stored(images)
+    assert kept is not None
+    assert kept.about.name == "vectors of an unknown model"
+    vectors = kept.vectors()
+    for place, name in enumerate(images.names):
+        expected = np.array([1.0, float(name)]) / np.hypot(1.0, float(name))
+        np.testing.assert_allclose(vectors[place], [np.nan, np.nan] if place == 3 else expected, rtol=1e-6)
+    with pytest.raises(NotFound):
+        images.read(0)
+    fill_ = CollectionImages(store, "a", root=Path("/nowhere"))
+    assert stored(fill_) is None
+
+
+def test_a_collection_without_points_is_refused(store: SqliteStore) -> None:
+    fill(store)
+    with pytest.raises(InvalidRequest, match="no point"):
         CollectionImages(store, "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,12 +15,15 @@ from amcl_serve.evaluation.result import Figure, Table
 from amcl_serve.metrics.bootstrap import Independent, mean_of, paired
 from amcl_serve.metrics.neighbours import neighbours, shared
 
+_VALUES = 5  # of a row: this model's, the other's, the difference, its interval
+
 
 def against(look: Look, parts: Sequence[Part], others: Sequence[Part], seed: int) -> Part:
     """The figures of the second model of the look beside the first's, and whose neighbours changed most."""
     name = look.models[1].embedder.about.name
     part = Part("against", f"Beside {name}")
     ours, theirs = estimates(parts), estimates(others)
+    titles = _titles(parts)
     rows: list[list[str | float | int | None]] = []
     for each in ours.values():
         if other := theirs.get(each.name):
@@ -29,7 +33,7 @@ def against(look: Look, parts: Sequence[Part], others: Sequence[Part], seed: int
             part.items.append(
                 Figure(
                     f"{each.name}_difference",
-                    f"{each.title}, difference",
+                    f"{titles[each.name]}, difference",
                     difference,
                     each.n,
                     said,
@@ -40,7 +44,7 @@ def against(look: Look, parts: Sequence[Part], others: Sequence[Part], seed: int
                 )
             )
             rows.append(
-                [each.title, defined(each.value), defined(other.value), difference, defined(low), defined(high)]
+                _row(titles[each.name], each.percent, each.value, other.value, each.value - other.value, low, high)
             )
     plain = {item.name: item for each in others for item in each.items if isinstance(item, Figure)}
     for each_part in parts:
@@ -49,14 +53,31 @@ def against(look: Look, parts: Sequence[Part], others: Sequence[Part], seed: int
             if twin is None or twin.value is None or not isinstance(item, Figure) or item.value is None:
                 continue
             if each_part.name != "health":
-                rows.append([item.title, item.value, twin.value, item.value - twin.value, None, None])
+                title = titles[item.name]
+                rows.append(_row(title, item.percent, item.value, twin.value, item.value - twin.value))
     columns = ("figure", look.models[0].embedder.about.name, name, "difference", "from", "to")
     part.tables.append(Table("Both models", columns, rows))
-    _neighbours(look, part)
+    _neighbours(look, part, seed)
     return part
 
 
-def _neighbours(look: Look, part: Part) -> None:
+def _titles(parts: Sequence[Part]) -> dict[str, str]:
+    """Of each figure by name; those of one title are told apart by their sections'."""
+    often = Counter(item.title for part in parts for item in part.items)
+    return {
+        item.name: f"{item.title}, {part.title.lower()}" if often[item.title] > 1 else item.title
+        for part in parts
+        for item in part.items
+    }
+
+
+def _row(title: str, percent: bool, *values: float) -> list[str | float | int | None]:
+    """Of the table; shares in percent, and empty at its end."""
+    shown = [defined(100 * value if percent else value) for value in values]
+    return [f"{title}, %" if percent else title, *shown, *[None] * (_VALUES - len(shown))]
+
+
+def _neighbours(look: Look, part: Part, seed: int) -> None:
     places = look.held_out[evenly(len(look.held_out), MOST)]
     k = min(K, len(places) - 1)
     one, other = (neighbours(model.features[places], k).index for model in look.models)
@@ -75,7 +96,9 @@ def _neighbours(look: Look, part: Part) -> None:
             percent=True,
         )
     )
-    for row in np.argsort(same, kind="stable")[: cases.SHOWN]:
+    # Of those that changed alike, any: the first by name would all be of one folder.
+    order = np.random.default_rng(seed).permutation(len(same))
+    for row in order[np.argsort(same[order], kind="stable")][: cases.SHOWN]:
         shown = [int(places[row]), int(places[one[row, 0]]), int(places[other[row, 0]])]
-        title = "changed most: the image, its nearest by this model, and by the other"
+        title = "changed most (share of neighbours in common): the image, its nearest by this model, and by the other"
         part.cases.append(cases.of_places(look, title, shown, float(same[row])))

@@ -122,7 +122,9 @@ def uncertainty(fit: PairSet, report: PairSet, *, prefix: str, protocol: str) ->
     part.plots.append(
         Plot(f"{prefix}_risk_coverage", "Risk by coverage", "lines", "share of verdicts kept", "wrong", lines)
     )
-    part.notes.append(f"{float(np.mean(~correct)):.2%} of all verdicts are wrong at the threshold of the other half.")
+    part.notes.append(
+        f"{100 * float(np.mean(~correct)):.2f} % of all verdicts are wrong at the threshold of the other half."
+    )
     return part
 
 

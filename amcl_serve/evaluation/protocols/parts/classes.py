@@ -59,7 +59,7 @@ class Labels:
     @property
     def sizes(self) -> str:
         """In words."""
-        held = "held-out queries" if self.look.queries is not None else "queries, every other image"
+        held = "held-out queries" if self.look.queries is not None else "queries, a random half of each class"
         classes = len(np.unique(self.labels))
         return f"bank {len(self.bank)} images, {len(self.asking)} {held}, {classes} classes"
 

@@ -102,7 +102,7 @@ def _accepts(pairs_: PairSet, scores: Scores, rate: float, counts: Counts) -> fl
 def _true_accepts(
     report: PairSet, scores: Scores, rate: float, negatives: int, prefix: str, protocol: str
 ) -> Figure | Estimate:
-    name, title = f"{prefix}_tar_at_far_{rate:g}", f"True accepts at {rate:.2%} false accepts".replace(".00%", " %")
+    name, title = f"{prefix}_tar_at_far_{rate:g}", f"True accepts at {100 * rate:g} % false accepts"
     if not supported(rate, negatives):
         why = (
             f"not measured: {negatives} negative pairs give {rate * negatives:g} false accepts on average at this "

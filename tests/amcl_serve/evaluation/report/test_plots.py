@@ -100,3 +100,15 @@ def test_axes_are_round_numbers() -> None:
     assert stretch([3.0, 3.0])[0] < 3
     assert decades([0.0, -1.0]) == (0.1, 1)
     assert decades([0.02]) == (0.01, 0.1)
+
+
+def test_values_stand_in_a_table_below() -> None:
+    def cells(drawn: Plot) -> list[list[str]]:
+        return [[cell.text or "" for cell in row] for row in parsed(drawn).findall(".//details//tbody/tr")]
+
+    bars = plot("steps", Series("same", [0.0, 1.0, 2.0, 3.0], [10.0, 0.0, 5.0]), Series("<b>", [0.0, 1.0], [2.0]))
+    assert cells(bars) == [["same", "0", "1", "10"], ["same", "2", "3", "5"], ["<b>", "0", "1", "2"]]
+    many = [k / 1000 for k in range(1001)]
+    line = cells(plot("lines", Series("a", many, [None, *many[1:]])))
+    assert len(line) <= 60
+    assert (line[0], line[-1]) == (["0.001", "0.001"], ["1", "1"])

@@ -148,9 +148,16 @@ def test_a_collection_is_evaluated_by_its_thumbnails(serve: Serve) -> None:
     assert response.status_code == 202, response.text
     found = job(client, response.json()["id"], "done", "failed")
     assert (found["status"], found["dataset"], found["images"]) == ("done", "with", 30), found["error"]
-    response = client.post("/evaluations", json={"collection": "without"})
-    assert response.status_code == 422
-    assert "thumbnails" in response.json()["detail"]
+    response = client.post("/evaluations", json={"collection": "without", "labels": "kind.of"})
+    found = job(client, response.json()["id"], "done", "failed")
+    assert (found["status"], found["protocol"]) == ("done", "vectors"), found["error"]
+    sections = {section["name"]: section for section in found["result"]["sections"]}
+    assert sections["knn"]["figures"][-1]["value"] > 0.5
+    assert "needs pictures" in sections["pairs"]["missing"]
+    assert found["result"]["provenance"]["model digest"] == found["digest"] != ""
+    assert "needs pictures" in client.get(f"/evaluations/{found['id']}/report").text
+    response = client.post("/evaluations", json={"collection": "without", "protocol": "labelled"})
+    assert (response.status_code, "key of the payloads" in response.json()["detail"]) == (422, True)
     response = client.post("/evaluations", json={"collection": "with", "labels": "nothing"})
     assert (response.status_code, "'nothing'" in response.json()["detail"]) == (422, True)
 
