@@ -24,6 +24,7 @@ SCRIPTS = {
     "explore.js": ASSETS / "explore.js",
     "evaluate.js": ASSETS / "evaluate.js",
     "duplicates.js": ASSETS / "duplicates.js",
+    "resolve.js": ASSETS / "resolve.js",
     "regl-scatterplot.js": ASSETS / "vendor" / "regl-scatterplot.js",
 }
 KEPT = 4  # maps whose points can be coloured anew

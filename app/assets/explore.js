@@ -241,7 +241,7 @@ export function start(element, trigger) {
   part.whole.addEventListener("click", () => plot?.reset());
   part.collection.addEventListener("change", draw);
   part.colour.addEventListener("change", recolour);
-  part.find.addEventListener("click", () => map && findDuplicates(part, map));
+  part.find.addEventListener("click", () => map && findDuplicates(part, map, draw));
   part.canvas.addEventListener("keydown", (event) => {
     if (event.key === "Escape") plot?.deselect();
   });

@@ -55,6 +55,11 @@ def board() -> str:
       <button type="button" class="press" data-part="find">Find</button></div>
     <p data-part="groups-said" role="status">Pictures that are almost the same, in groups. Every pair is compared.</p>
     <div data-part="groups"></div>
+    <dialog data-part="sure" aria-labelledby="sure-title"><form method="dialog">
+      <h2 id="sure-title"></h2><p></p>
+      <button class="press" value="" autofocus>Keep all</button>
+      <button class="press press-main" value="delete">Delete</button>
+    </form></dialog>
   </section>
   <template data-part="none">{button(MAKE, "examples", kind="press-main")}</template>
 </div>"""
