@@ -30,6 +30,8 @@ def board() -> str:
       <button type="button" class="press" data-mode="lasso" aria-pressed="false">Lasso</button>
     </span>
     <button type="button" class="press" data-part="whole">Whole map</button>
+    <button type="button" class="press" data-part="save" aria-describedby="save-told">Save as Parquet</button>
+    <span class="note" id="save-told" data-part="saved" role="status"></span>
   </div>
   <div class="map-and-picked">
     <div class="map">

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
@@ -111,6 +112,12 @@ def test_a_map_is_pointed_at_lassoed_coloured_and_cleaned(page: Page, filled: st
     expect(page.locator(".explore")).to_have_attribute("data-state", "ready")
     page.get_by_label("Colour by").select_option("subject")
     expect(page.locator(".legend li")).to_have_text(["cat · 16", "cup · 16", "rocket · 16", "stars · 16"])
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as Parquet").click()
+    assert download.value.suggested_filename == f"{COLLECTION}.parquet"
+    table = pq.read_table(download.value.path())
+    assert table.num_rows == 64
+    assert table["subject"].value_counts().to_pylist()[0]["counts"] == 16
     page.get_by_role("button", name="Lasso").click()
     lasso(page)
     expect(page.locator(".picked h2")).to_have_text("64 chosen")
