@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 from fastapi import FastAPI, Request
+from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
 from amcl_serve.errors import CollectionNotFound, Conflict, DeadlineExceeded, InvalidRequest, NotFound, NotReady
@@ -18,12 +23,13 @@ from amcl_serve.http.server import Server, server_of
 from amcl_serve.vectors.budget import Budget
 from amcl_serve.vectors.scan import Scan
 from app.examples import ASSETS
-from app.map import drawing
+from app.map import drawing, export
 
 SCRIPTS = {
     "explore.js": ASSETS / "explore.js",
     "evaluate.js": ASSETS / "evaluate.js",
     "duplicates.js": ASSETS / "duplicates.js",
+    "resolve.js": ASSETS / "resolve.js",
     "regl-scatterplot.js": ASSETS / "vendor" / "regl-scatterplot.js",
 }
 KEPT = 4  # maps whose points can be coloured anew
@@ -79,6 +85,40 @@ async def colours(request: Request, token: str, key: str) -> Response:
         return drawing.colours(drawn, key, budget=budget)
 
     return Response(await _turn(request, server, budget, work), media_type="application/octet-stream")
+
+
+@router.get("/export", include_in_schema=False)
+@about(Access.READ, NotReady, InvalidRequest, CollectionNotFound, Conflict, DeadlineExceeded)
+async def export_map(request: Request, token: str) -> Response:
+    """The points of a map as Parquet, which goes to a file before it is sent."""
+    server = server_of(request)
+    drawn = request.app.state.maps.get(token)
+    if drawn is None:
+        raise Conflict("this map is no longer kept; draw it again")
+    if find_spec("pyarrow") is None:
+        raise InvalidRequest("writing Parquet takes pyarrow on the server: pip install 'amcl-serve[parquet]'")
+    budget = Budget(server.settings.analysis_deadline)
+    name = drawn.scan.info.name
+    folder = tempfile.TemporaryDirectory(prefix="amcl-export-")
+    path = Path(folder.name) / "map.parquet"
+
+    def work() -> None:
+        budget.start()
+        thumbnail = partial(server.collections.thumbnail, name) if drawn.scan.info.thumbnails else None
+        export.write(drawn, path, thumbnail, budget=budget)
+
+    try:
+        await _turn(request, server, budget, work)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return FileResponse(
+        path,
+        media_type="application/vnd.apache.parquet",
+        filename=f"{name}.parquet",
+        headers={"cache-control": "no-store"},
+        background=BackgroundTask(folder.cleanup),
+    )
 
 
 def add_routes(api: FastAPI) -> None:

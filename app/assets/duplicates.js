@@ -1,10 +1,12 @@
 // Near duplicates of a collection, as POST /collections/{name}/duplicates finds them, line by line.
 import { answer, tile, url } from "./explore.js";
+import { offer } from "./resolve.js";
 
 const GROUPS = 40; // that are shown
 let running = null;
 
-export async function findDuplicates(part, map) {
+// `changed` is called when points were deleted.
+export async function findDuplicates(part, map, changed) {
   if (running) return running.abort();
   const cosine = Number(part.cut.value);
   const leaving = (running = new AbortController());
@@ -29,6 +31,7 @@ export async function findDuplicates(part, map) {
       rest = lines.pop();
       for (const line of lines.filter(Boolean)) read(JSON.parse(line));
     }
+    if (shown.size) await offer(part, map.asked, [...shown.values()], changed);
   } catch (error) {
     say(error.name === "AbortError" ? "Cancelled." : `Not found: ${error.message}`);
   } finally {
@@ -53,15 +56,17 @@ export async function findDuplicates(part, map) {
       list.className = "gallery small";
       list.setAttribute("aria-label", `Group ${number + 1}: ${size} pictures`);
       part.groups.append(list);
-      shown.set(number, list);
+      shown.set(number, { list, points: [] });
     }
+    const { list, points: all } = shown.get(number);
+    all.push(...points);
     for (const { id, score } of points) {
       const cosine = document.createElement("b");
       cosine.className = "term";
       cosine.tabIndex = 0;
       cosine.dataset.tip = "Its highest cosine with another picture of the group.";
       cosine.textContent = score === undefined ? "" : score.toFixed(3);
-      shown.get(number).append(tile(map.asked, map.thumbnails, String(id), String(id), cosine));
+      list.append(tile(map.asked, map.thumbnails, String(id), String(id), cosine));
     }
   }
 }

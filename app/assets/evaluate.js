@@ -13,16 +13,38 @@ const WORDS = {
 async function ask(path, options = {}) {
   const response = await fetch(url(path), options);
   const said = await response.json().catch(() => null);
-  if (response.status === 403) throw new Error("this server has keys, and with them the page only reads; use the API or amcl-serve evaluate");
-  if (!response.ok) throw new Error(said?.detail ?? `the server answers ${response.status}`);
+  if (!response.ok) throw refusal(response.status, said);
   return said;
+}
+
+function refusal(status, said) {
+  const keys = "this server has keys, and with them the page only reads; use the API or amcl-serve evaluate";
+  return new Error(status === 403 ? keys : (said?.detail ?? `the server answers ${status}`));
+}
+
+// An archive goes by XMLHttpRequest, which tells how much of it has gone; `leaving` ends it.
+function send(data, leaving, gone) {
+  return new Promise((done, fail) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", url("evaluations"));
+    request.responseType = "json";
+    request.upload.addEventListener("progress", ({ loaded, total }) => gone(loaded, total));
+    request.addEventListener("load", () => {
+      if (request.status === 202) done(request.response);
+      else fail(refusal(request.status, request.response));
+    });
+    request.addEventListener("error", () => fail(new Error("the server took no more of the archive: it is too large for it, or cannot be reached")));
+    request.addEventListener("abort", () => fail(new Error("Cancelled: nothing was kept of the archive.")));
+    leaving.addEventListener("abort", () => request.abort());
+    request.send(data);
+  });
 }
 
 export function start(element) {
   const root = element.querySelector(".evaluate");
   const part = Object.fromEntries([...root.querySelectorAll("[data-part]")].map((each) => [each.dataset.part, each]));
   const form = root.querySelector("form");
-  let watched = null, timer = 0;
+  let watched = null, timer = 0, uploading = null;
 
   const say = (text, bad = false) => {
     part.said.textContent = text;
@@ -42,8 +64,7 @@ export function start(element) {
     put(form.elements.collection, names.map((name) => new Option(name)));
     put(form.elements.model, data.map(({ name }) => new Option(name)));
     put(form.elements.against, [new Option("none", ""), ...data.map(({ name }) => new Option(name))]);
-    form.querySelector("button").disabled = !names.length;
-    if (!names.length) say("No collection yet: make the example collection in Search, or index a folder.");
+    if (!names.length) say("No collection yet: choose an archive, make the example collection in Search, or index a folder.");
     await list();
   }
 
@@ -52,7 +73,7 @@ export function start(element) {
     part.jobs.replaceChildren(...data.slice(0, 20).map(line));
     if (!data.length) part.jobs.innerHTML = "<li>None yet. They stay here, with their reports, when the server starts again.</li>";
     const open = data.find(({ status }) => status === "queued" || status === "running");
-    if (open && !watched) watch(open.id);
+    if (open && !watched && !uploading) watch(open.id);
   }
 
   function line(job) {
@@ -93,7 +114,8 @@ export function start(element) {
 
   async function look() {
     try {
-      const job = await ask(`evaluations/${watched}`);
+      const asked = watched, job = await ask(`evaluations/${asked}`);
+      if (asked !== watched) return;
       const { stage, done, total } = job.progress;
       part.run.hidden = false;
       part.title.textContent = `${job.dataset}: ${WORDS[job.status]}`;
@@ -120,9 +142,12 @@ export function start(element) {
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const asked = Object.fromEntries([...new FormData(form)].filter(([, value]) => value.trim()));
+    if (uploading) return;
+    const archive = form.elements.archive.files[0];
+    const asked = Object.fromEntries([...new FormData(form)].filter(([name, value]) => name !== "archive" && value.trim()));
+    if (!archive && !asked.collection) return say("Choose a collection or an archive.", true);
     try {
-      const job = await ask("evaluations", {
+      const job = archive ? await upload(archive, asked) : await ask("evaluations", {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify(asked),
@@ -134,6 +159,41 @@ export function start(element) {
       failed(error);
     }
   });
-  part.cancel.addEventListener("click", () => watched && ask(`evaluations/${watched}`, { method: "DELETE" }).catch(failed));
+  async function upload(archive, { model, against }) {
+    const data = new FormData();
+    data.append("archive", archive);
+    data.append("model", model);
+    if (against) data.append("against", against);
+    uploading = new AbortController();
+    clearTimeout(timer); // one that runs is watched again afterwards
+    watched = null;
+    say("");
+    part.run.hidden = false;
+    part.title.textContent = `${archive.name}: on its way`;
+    try {
+      return await send(data, uploading.signal, (loaded, total) => {
+        Object.assign(part.bar, { max: total, value: loaded });
+        const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
+        part.stage.textContent = loaded < total ? `uploading, ${mib(loaded)} of ${mib(total)} MiB` : "the server unpacks it";
+        if (loaded >= total) part.bar.removeAttribute("value");
+      });
+    } finally {
+      uploading = null;
+      part.run.hidden = true;
+    }
+  }
+
+  const choice = () => {
+    const archive = form.elements.archive.files[0];
+    // What an archive shows is said by its folders.
+    for (const name of ["collection", "labels"]) form.elements[name].disabled = Boolean(archive);
+    part.clear.hidden = !archive;
+  };
+  form.elements.archive.addEventListener("change", choice);
+  part.clear.addEventListener("click", () => {
+    form.elements.archive.value = "";
+    choice();
+  });
+  part.cancel.addEventListener("click", () => uploading ? uploading.abort() : watched && ask(`evaluations/${watched}`, { method: "DELETE" }).catch(failed));
   new IntersectionObserver((entries) => entries.some((each) => each.isIntersecting) && fill().catch(failed)).observe(root);
 }

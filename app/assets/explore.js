@@ -228,6 +228,26 @@ export function start(element, trigger) {
     part.picked.replaceChildren(...[...points].slice(0, SHOWN).map((i) => tile(map.asked, map.thumbnails, map.ids[i], map.ids[i])));
   }
 
+  // Fetched rather than linked to: a refusal is told here, and not saved as a file.
+  async function save() {
+    if (!map) return;
+    const asked = new URL(url("page/export"));
+    asked.searchParams.set("token", map.token);
+    part.save.disabled = true;
+    part.saved.textContent = "Writing the file …";
+    try {
+      const file = await (await answer(await fetch(asked))).blob();
+      const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: `${map.asked}.parquet` });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      part.saved.textContent = "";
+    } catch (error) {
+      part.saved.textContent = `Not saved: ${error.message}`;
+    } finally {
+      part.save.disabled = false;
+    }
+  }
+
   root.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button?.dataset.mode) {
@@ -239,9 +259,10 @@ export function start(element, trigger) {
     }
   });
   part.whole.addEventListener("click", () => plot?.reset());
+  part.save.addEventListener("click", save);
   part.collection.addEventListener("change", draw);
   part.colour.addEventListener("change", recolour);
-  part.find.addEventListener("click", () => map && findDuplicates(part, map));
+  part.find.addEventListener("click", () => map && findDuplicates(part, map, draw));
   part.canvas.addEventListener("keydown", (event) => {
     if (event.key === "Escape") plot?.deselect();
   });

@@ -34,6 +34,8 @@ class Map:
     scan: Scan
     rows: Rows  # [N]
     body: bytes
+    places: npt.NDArray[np.float32]  # [N, 2], in −1 to 1
+    clusters: npt.NDArray[np.uint8]  # [N]
 
 
 def draw(scan: Scan, *, budget: Budget) -> Map:
@@ -46,7 +48,8 @@ def draw(scan: Scan, *, budget: Budget) -> Map:
     if len(rows) > MAX_POINTS:
         rows = np.sort(np.random.default_rng(0).choice(rows, MAX_POINTS, replace=False))
     if not len(rows):
-        return Map("", scan, rows, _packed({"points": 0, "shown": 0}, [], []))
+        none = np.empty((0, 2), np.float32)
+        return Map("", scan, rows, _packed({"points": 0, "shown": 0}, [], []), none, np.empty(0, np.uint8))
     most = max(2, min(MAX_SAMPLE, SAMPLE_BYTES // (4 * scan.info.size)))
     plane = projection.learn(scan.vectors(_spread(rows, most))[1])
     kept, places, clusters = [], [], []
@@ -75,8 +78,9 @@ def draw(scan: Scan, *, budget: Budget) -> Map:
         "thumbnails": scan.info.thumbnails,
         "name": scan.info.name,
     }
-    arrays = [xy[:, 0].astype("<f4"), xy[:, 1].astype("<f4"), np.concatenate(clusters)]
-    return Map(token, scan, rows, _packed(head, arrays, ids))
+    cluster = np.concatenate(clusters)
+    arrays = [xy[:, 0].astype("<f4"), xy[:, 1].astype("<f4"), cluster]
+    return Map(token, scan, rows, _packed(head, arrays, ids), xy.astype(np.float32), cluster)
 
 
 def colours(drawn: Map, key: str, *, budget: Budget) -> bytes:

@@ -30,6 +30,8 @@ def board() -> str:
       <button type="button" class="press" data-mode="lasso" aria-pressed="false">Lasso</button>
     </span>
     <button type="button" class="press" data-part="whole">Whole map</button>
+    <button type="button" class="press" data-part="save" aria-describedby="save-told">Save as Parquet</button>
+    <span class="note" id="save-told" data-part="saved" role="status"></span>
   </div>
   <div class="map-and-picked">
     <div class="map">
@@ -55,6 +57,11 @@ def board() -> str:
       <button type="button" class="press" data-part="find">Find</button></div>
     <p data-part="groups-said" role="status">Pictures that are almost the same, in groups. Every pair is compared.</p>
     <div data-part="groups"></div>
+    <dialog data-part="sure" aria-labelledby="sure-title"><form method="dialog">
+      <h2 id="sure-title"></h2><p></p>
+      <button class="press" value="" autofocus>Keep all</button>
+      <button class="press press-main" value="delete">Delete</button>
+    </form></dialog>
   </section>
   <template data-part="none">{button(MAKE, "examples", kind="press-main")}</template>
 </div>"""

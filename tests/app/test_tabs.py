@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
-from amcl_serve.client import Client
+from amcl_serve.client import Client, Point
 from app.examples import ASSETS, COLLECTION, views
 from tests.app.server import Watch, chromium
 
@@ -111,6 +112,12 @@ def test_a_map_is_pointed_at_lassoed_coloured_and_cleaned(page: Page, filled: st
     expect(page.locator(".explore")).to_have_attribute("data-state", "ready")
     page.get_by_label("Colour by").select_option("subject")
     expect(page.locator(".legend li")).to_have_text(["cat · 16", "cup · 16", "rocket · 16", "stars · 16"])
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as Parquet").click()
+    assert download.value.suggested_filename == f"{COLLECTION}.parquet"
+    table = pq.read_table(download.value.path())
+    assert table.num_rows == 64
+    assert table["subject"].value_counts().to_pylist()[0]["counts"] == 16
     page.get_by_role("button", name="Lasso").click()
     lasso(page)
     expect(page.locator(".picked h2")).to_have_text("64 chosen")
@@ -118,6 +125,49 @@ def test_a_map_is_pointed_at_lassoed_coloured_and_cleaned(page: Page, filled: st
     page.get_by_role("button", name="Find").click()
     expect(page.locator("[data-part=groups-said]")).to_contain_text("points could go")
     assert page.locator("[data-part=groups] ol").count() >= 4  # each subject is in there twice
+
+
+@pytest.fixture
+def twins(base: str) -> Iterator[str]:
+    """A collection with three copies of one picture, and another picture."""
+    name, picture = "twins", (ASSETS / "cat.jpg").read_bytes()
+    with Client(base) as client:
+        client.create_collection(name, thumbnails=True)
+        names = ("cat copy.jpg", "cat.jpg", "cat copy 2.jpg")
+        client.upsert(name, [Point(id=i, payload={"path": path}, image=picture) for i, path in enumerate(names, 1)])
+        client.upsert(name, [Point(id=9, payload={"path": "cup.jpg"}, image=(ASSETS / "cup.jpg").read_bytes())])
+        yield name
+        client.delete_collection(name)
+
+
+def test_a_group_of_duplicates_is_resolved_after_a_question(page: Page, filled: str, twins: str) -> None:
+    open_tab(page, "Explore")
+    page.locator("[data-part=collection]").select_option(twins)
+    expect(page.locator(".explore").first).to_have_attribute("data-state", "ready")
+    page.locator("[data-part=cut]").fill("0.9999")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_label("Keep 2", exact=True)).to_be_checked()  # of the shortest name
+    expect(page.get_by_label("Keep 1", exact=True)).not_to_be_checked()
+    resolve = page.get_by_role("button", name="Delete the other 2", exact=True)
+    page.get_by_label("Keep 2", exact=True).uncheck()
+    expect(page.get_by_role("button", name="Keep at least one")).to_be_disabled()
+    page.get_by_label("Keep 2", exact=True).check()
+    resolve.click()
+    asked = page.get_by_role("dialog")
+    expect(asked).to_contain_text("Delete 2 points?")
+    expect(asked).to_contain_text("cannot be undone")
+    asked.get_by_role("button", name="Keep all").click()
+    with Client(base_of(page)) as client:
+        assert client.collection(twins)["points_count"] == 4
+        resolve.click()
+        asked.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.locator("[data-part=groups-said]")).to_have_text(f"2 deleted from {twins}.")
+        assert [point["id"] for point in client.scroll(twins)["points"]] == [2, 9]
+    expect(page.locator("[data-part=count]")).to_have_text("2 points")
+
+
+def base_of(page: Page) -> str:
+    return page.url.split("/?")[0].rstrip("/")
 
 
 def lasso(page: Page) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
@@ -58,6 +60,33 @@ def test_a_field_colours_by_its_values_or_on_a_scale(client: TestClient) -> None
     assert (codes[0], codes[1], codes[-1]) == (255, 0, 254)
 
 
+def test_a_map_is_saved_as_parquet_in_row_groups(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.map.export.PART", 128)
+    head, body = unpack(client.get("/page/map/c").content)
+    response = client.get("/page/export", params={"token": head["token"]})
+    assert response.headers["content-disposition"] == 'attachment; filename="c.parquet"'
+    file = pq.ParquetFile(io.BytesIO(response.content))
+    assert file.metadata.num_row_groups == 3
+    table = file.read()
+    assert table["id"].to_pylist() == [str(i) for i in range(COUNT)]
+    xy = np.frombuffer(body, "<f4", 2 * COUNT).reshape(2, COUNT)
+    np.testing.assert_array_equal(np.array([table["projection_x"], table["projection_y"]]), xy)
+    assert table["cluster"].to_pylist() == list(body[8 * COUNT : 9 * COUNT])
+    vectors = np.random.default_rng(0).normal(size=(COUNT, 6))
+    np.testing.assert_allclose(np.array(table["vector"].to_pylist()), vectors, rtol=1e-5)
+    assert table["kind"].to_pylist()[:3] == [None, "b", "a"]
+    assert table["n"].to_pylist()[:3] == [None, 0.5, 1.0]
+    assert table["list"].to_pylist()[:2] == [None, "[1]"]
+
+
+def test_parquet_without_pyarrow_says_what_to_install(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = unpack(client.get("/page/map/c").content)[0]["token"]
+    monkeypatch.setattr("app.routes.find_spec", lambda name: None)
+    response = client.get("/page/export", params={"token": token})
+    assert response.status_code == 422
+    assert "amcl-serve[parquet]" in response.json()["detail"]
+
+
 def test_of_many_points_as_many_as_a_map_holds_are_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.map.drawing.MAX_POINTS", 50)
     head, body = unpack(client.get("/page/map/c").content)
@@ -76,6 +105,7 @@ def test_an_empty_collection_has_an_empty_map(client: TestClient) -> None:
     [
         ("/page/map/nowhere", 404, "collection_not_found"),
         ("/page/colours?token=x&key=n", 409, "conflict"),
+        ("/page/export?token=x", 409, "conflict"),
         ("/page/scripts/page.css", 404, "not_found"),
         ("/page/scripts/..%2Fpage.py", 404, "not_found"),
     ],
