@@ -10,10 +10,9 @@ import gradio as gr
 from amcl_serve.hosting.registry import LoadedModel
 from app.client import Client, Refused
 from app.html import QUIET, block
-from app.pictures import Uploads
+from app.pictures import CACHE_SECONDS, Uploads
 from app.tabs import compare, evaluate, explore, models, search
 
-CACHE_SECONDS = 600  # age at which an uploaded file is deleted, and how often that is looked for
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 NOT_STATED = "not stated"  # how a card says that nobody said it
@@ -75,7 +74,7 @@ def build(api: Client, uploads: Uploads) -> gr.Blocks:
 def introduce(model: LoadedModel) -> str:
     """How this model compares two images."""
     card = model.bundle.card
-    verdict = WITHOUT_VERDICT if card.calibration is None else WITH_VERDICT
+    verdict = WITHOUT_VERDICT if model.scorer.calibration is None else WITH_VERDICT  # the one now in force
     return BY_HEADS if card.num_heads else BY_FEATURES.format(dim=card.feature_dim) + verdict
 
 
@@ -97,7 +96,4 @@ def describe(model: LoadedModel) -> str:
         f"{card.input.size} px",
         f"{model.encoder.precision} on {escape(model.encoder.provider.removesuffix('ExecutionProvider'))}",
     )
-    return (
-        f'<footer class="colophon"><p>{" · ".join(parts)}</p>'
-        f"<p>Images are deleted from the server within {2 * CACHE_SECONDS // 60} minutes.</p></footer>"
-    )
+    return f'<footer class="colophon"><p>{" · ".join(parts)}</p></footer>'

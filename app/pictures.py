@@ -11,6 +11,8 @@ import gradio as gr
 from app import examples
 from app.client import Refused
 
+CACHE_SECONDS = 600  # age at which an uploaded file is deleted, and how often that is looked for
+DELETED = f'<p class="origin">What you add here leaves the server within {2 * CACHE_SECONDS // 60} minutes.</p>'
 PLACEHOLDER = "Drop an image\nor click to choose one"
 Payload = dict[str, Any] | None  # how the page's library describes an uploaded file
 

@@ -7,7 +7,7 @@ import gradio as gr
 from app import examples
 from app.client import Client, Refused
 from app.html import QUIET, block
-from app.pictures import Payload, Uploads, picture
+from app.pictures import DELETED, Payload, Uploads, picture
 from app.show import pair
 
 
@@ -36,6 +36,7 @@ def build(api: Client, uploads: Uploads) -> tuple[gr.HTML, gr.Dropdown]:
             model = gr.Dropdown([], label="Model", visible=False, elem_id="compare-model", filterable=False)
             with gr.Row(elem_id="pair"):
                 first, second = picture("First image", "first"), picture("Second image", "second")
+            block(DELETED)
             pairs = block(examples.buttons(), elem_id="examples", js_on_load=examples.ON_LOAD)
         panel = block(pair.empty(first=False, second=False), elem_id="result")
     gr.on(

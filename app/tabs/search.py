@@ -13,7 +13,7 @@ import gradio as gr
 from app import examples, filters
 from app.client import Client, Refused
 from app.html import ON_CLICK, QUIET, block, said
-from app.pictures import Payload, Uploads, picture
+from app.pictures import DELETED, Payload, Uploads, picture
 from app.show import hits
 
 LIMIT, MOST = 24, 480  # pictures of the first answer, and of the longest
@@ -109,6 +109,7 @@ def build(api: Client, uploads: Uploads) -> tuple[gr.Tab, gr.Dropdown]:
         with gr.Column(elem_classes=["side"]):
             name = gr.Dropdown([], label="Collection", elem_id="search-collection", filterable=False)
             asked = picture("Picture to search by", "asked", height=220)
+            block(DELETED)
             where = gr.Textbox(
                 label="Filter, then Enter",
                 placeholder="subject=cat, brightness>=0.4",

@@ -17,7 +17,8 @@ TRAINED = ModelCard.model_validate_json(CARD.read_text())
 def model(**changes: Any) -> Any:
     card = TRAINED.model_copy(update=changes)
     encoder = SimpleNamespace(precision="fp32", provider="CPUExecutionProvider")
-    return SimpleNamespace(bundle=SimpleNamespace(card=card), encoder=encoder)
+    scorer = SimpleNamespace(calibration=card.calibration)
+    return SimpleNamespace(bundle=SimpleNamespace(card=card), encoder=encoder, scorer=scorer)
 
 
 def headless(**changes: Any) -> Any:
@@ -50,3 +51,9 @@ def test_a_model_without_heads_says_whether_it_gives_a_verdict() -> None:
     assert "makes a probability and a verdict" in introduce(headless())
     assert "gives no verdict" in introduce(headless(calibration=None))
     assert "heads" not in introduce(headless())
+
+
+def test_a_calibration_to_own_pairs_counts_as_one_where_the_card_has_none() -> None:
+    calibrated = headless(calibration=None)
+    calibrated.scorer.calibration = TRAINED.calibration
+    assert "makes a probability and a verdict" in introduce(calibrated)
