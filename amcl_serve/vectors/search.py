@@ -55,7 +55,7 @@ from amcl_serve.vectors.types import (
 from amcl_serve.vectors.values import key_to_id
 
 _log = logging.getLogger(__name__)
-_LOADED = 64  # vectors read at once while an index is built: with 512, memory for them takes longer than reading
+_LOADED = 512  # vectors read at once while an index is built
 
 
 class Search:
