@@ -25,7 +25,7 @@ PAIRS = ("pairs.csv", "pairs.jsonl")
 
 @dataclass(frozen=True)
 class Limits:
-    """Of an archive: files, bytes of all of them, bytes of one, and how many times its own bytes they may be."""
+    """Of an archive: files (and as many folders), bytes of all, bytes of one, how many times its own they may be."""
 
     files: int = 100_000
     total_bytes: int = 8 * 1024**3
@@ -118,8 +118,14 @@ class _Budget:
     """What may still come."""
 
     def __init__(self, limits: Limits, own: int, name: str) -> None:
-        self._limits, self._name, self._files, self._bytes = limits, name, 0, 0
+        self._limits, self._name, self._files, self._folders, self._bytes = limits, name, 0, 0, 0
         self._most = min(limits.total_bytes, int(limits.ratio * max(own, 64 * 1024)))
+
+    def folder(self) -> None:
+        """One more. Raises TooLarge."""
+        self._folders += 1
+        if self._folders > self._limits.files:
+            raise TooLarge(f"{self._name} has more than {self._limits.files} folders")
 
     def file(self, size: int) -> None:
         """One more, which claims to be so long. Raises TooLarge."""
@@ -154,7 +160,7 @@ def _zip(archive: zipfile.ZipFile, into: Path, limits: Limits, name: str, own: i
             raise InvalidRequest(f"{name}: {each.filename!r} is encrypted")
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InvalidRequest(f"{name}: {each.filename!r} is a link or a device")
-        budget.file(each.file_size)
+        budget.folder() if each.is_dir() else budget.file(each.file_size)
         places[each.filename] = _place(into, each.filename, name)
     for each in archive.infolist():
         if not each.is_dir():
@@ -168,7 +174,7 @@ def _tar(stream: tarfile.TarFile, into: Path, limits: Limits, name: str, own: in
         if not (member.isreg() or member.isdir()):
             raise InvalidRequest(f"{name}: {member.name!r} is a link or a device")
         tarfile.data_filter(member, str(into))  # raises for what leads out, besides our own look at it
-        budget.file(member.size)
+        budget.folder() if member.isdir() else budget.file(member.size)
         place = _place(into, member.name, name)
         if member.isreg():
             source = stream.extractfile(member)

@@ -140,3 +140,18 @@ def test_the_folder_has_to_be_empty_and_two_of_one_name_are_refused(tmp_path: Pa
     assert (tmp_path / "into" / "mine").read_text() == "kept"
     with pytest.raises(InvalidRequest, match="two members"):
         open_archive(as_zip(tmp_path / "b.zip", {"1.png": b"x", "./1.png": b"y"}), tmp_path / "other")
+
+
+def test_folders_count_apart(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / "photos" / str(number)).mkdir(parents=True)
+        (tmp_path / "photos" / str(number) / "1.png").write_bytes(b"one")
+    with tarfile.open(tmp_path / "p.tar", "w") as archive:
+        archive.add(tmp_path / "photos", "photos")  # three folders, two files
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as zipped:
+        for path in sorted((tmp_path / "photos").rglob("*")):
+            zipped.write(path, path.relative_to(tmp_path))
+    for name in ("p.tar", "p.zip"):
+        assert len(open_archive(tmp_path / name, tmp_path / f"of {name}", Limits(files=3)).names) == 2
+    with pytest.raises(TooLarge, match="more than 2 folders"):
+        open_archive(tmp_path / "p.tar", tmp_path / "again", Limits(files=2))
