@@ -115,6 +115,10 @@ class Client:
         """Load a model from the server's folder; the outcome in the API's word."""
         return str((await _said(self._calls.change(name, "load")))["outcome"])
 
+    async def uncalibrate(self, name: str) -> bool:
+        """Undo a model's own calibration; whether there was one."""
+        return await _said(self._calls.uncalibrate(name))
+
     async def unload(self, name: str) -> str:
         """Free a model; the outcome in the API's word."""
         return str((await _said(self._calls.change(name, "unload")))["outcome"])

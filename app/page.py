@@ -48,8 +48,7 @@ def build(api: Client, uploads: Uploads) -> gr.Blocks:
             model, names = api.answering(), api.names()
         except Refused as refusal:
             return f'<p class="note note-bad">{escape(refusal.detail)}</p>', "", gr.skip()
-        choice = gr.Dropdown(choices=names, value=model.name, visible=len(names) > 1)
-        return f'<p class="lead">{introduce(model)}</p>', describe(model), choice
+        return f'<p class="lead">{introduce(model)}</p>', describe(model), compare.choice(names, model.name)
 
     page = gr.Blocks(
         title="amcl-serve: how alike are your images?",
@@ -60,8 +59,7 @@ def build(api: Client, uploads: Uploads) -> gr.Blocks:
     with page:
         block(HEADER)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
-            with gr.Tab("Compare", id="compare", elem_id="compare"):
-                lead, model = compare.build(api, uploads)
+            lead, model = compare.build(api, uploads)
             search.build(api, uploads)
             explore.build(api)
             evaluate.build()

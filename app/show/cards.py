@@ -32,6 +32,13 @@ FIGURES = {  # those shown first, by their names on the card
     "knn_untrained": "kNN accuracy, untrained",
 }
 
+_HOW = "<code>POST /models/{name}/calibrate</code> fits it to your own pairs."
+_ECE, _ECE_WHY = (
+    "Calibration error",
+    "ECE: how far probabilities lie from the shares that are right, on pairs not fitted",
+)
+_RIGHT, _RIGHT_WHY = "Verdicts that are right", "Share of pairs, not fitted, whose verdict is right"
+
 
 def waiting() -> str:
     """Before the first answer."""
@@ -77,15 +84,42 @@ def card(model: Mapping[str, Any]) -> str:
     more = button("Reload", "load", name=name, label=f"Reload {name}", tip="Take what its folder holds now")
     if not model["default"]:
         more += button("Unload", "unload", name=name, label=f"Unload {name}", tip="Free its memory")
-    calibrated = "calibrated" if model["calibration"] else "not calibrated: scores, no probabilities"
-    origin = f"{model['method']} on {model['backbone']} · {calibrated} · licence: {model['licence'] or 'not stated'}"
+    origin = f"{model['method']} on {model['backbone']} · licence: {model['licence'] or 'not stated'}"
     return (
         f'<article class="panel card"><header><h2>{escape(name)}</h2>{badge}</header>'
         f"<p>{escape(model['description'])}</p>"
-        f'<p class="origin">{escape(origin)}</p><dl class="facts">{told}</dl>{measured}'
+        f'<p class="origin">{escape(origin)}</p><dl class="facts">{told}</dl>{_calibrated(model)}{measured}'
         f'<p class="origin">{term(escape(str(model["digest"])[:19]) + "…", DIGEST.format(model["digest"]))}</p>'
         f'<footer>{more}<a href="./models/{escape(name)}">All of the card</a></footer></article>'
     )
+
+
+def _calibrated(model: Mapping[str, Any]) -> str:
+    """What turns scores into probabilities, and how that was found."""
+    own, found = model["own_calibration"], model["calibration"]
+    if own is None and found is None:
+        return f"<h3>Calibration</h3><p>None: this model gives scores, no probabilities. {_HOW}</p>"
+    if own is None:
+        rows = [(_ECE, found["expected_calibration_error"], _ECE_WHY), (_RIGHT, found["accuracy"], _RIGHT_WHY)]
+        figures = "".join(_row(title, number(value), why) for title, value, why in rows)
+        by = term("By its card", escape(found["protocol"]))
+        return f"<h3>Calibration</h3><p>{by}. {_HOW}</p><table><tbody>{figures}</tbody></table>"
+    pairs = f"Fitted to {own['fitted']:,} pairs, measured on {own['held_out']:,} others. {own['data_digest']}"
+    by = f"To your own pairs, {term(escape(own['dataset']), pairs)}, on {escape(own['created'][:10])}."
+    before = own["before"] or {}
+    figures = "".join(
+        _row(
+            title, f"{number(before[key])} → {number(own['after'][key])}" if before else number(own["after"][key]), why
+        )
+        for title, key, why in ((_ECE, "expected_calibration_error", _ECE_WHY), (_RIGHT, "accuracy", _RIGHT_WHY))
+    )
+    name = str(model["name"])
+    undo = button("Undo", "uncalibrate", name=name, label=f"Undo the calibration of {name}", tip="Its card holds again")
+    return f"<h3>Calibration</h3><p>{by} {undo}</p><table><tbody>{figures}</tbody></table>"
+
+
+def _row(title: str, shown: str, why: str) -> str:
+    return f'<tr><th scope="row">{title}</th><td>{term(shown, why)}</td></tr>'
 
 
 def _measured(metrics: Mapping[str, Mapping[str, Any]]) -> str:

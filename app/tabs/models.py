@@ -1,4 +1,4 @@
-"""Models: a card for each that is loaded, and how to load, replace and free one."""
+"""Models: a card for each that is loaded, and how to load, replace and free one, and undo a calibration."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def build(api: Client) -> None:
         try:
             if act == "load":
                 return await show(cards.note(f"{name}: {cards.OUTCOMES[await api.load(name)]}"))
+            if act == "uncalibrate":
+                undone = await api.uncalibrate(name)
+                outcome = "its card says again what a score is worth" if undone else "there was nothing to undo"
+                return await show(cards.note(f"{name}: {outcome}"))
             if act == "unload":
                 await api.unload(name)
                 return await show(cards.note(f"{name}: unloaded"))

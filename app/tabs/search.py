@@ -13,6 +13,7 @@ import gradio as gr
 from app import examples, filters
 from app.client import Client, Refused
 from app.html import ON_CLICK, QUIET, block, said
+from app.latest import Latest
 from app.pictures import DELETED, Payload, Uploads, picture
 from app.show import hits
 
@@ -62,10 +63,16 @@ class Wish:
 def build(api: Client, uploads: Uploads) -> tuple[gr.Tab, gr.Dropdown]:
     """The tab and its choice of a collection, which is filled when the tab is opened."""
 
-    async def search(
-        name: str | None, asked: Payload, where: str | None, rerank: bool, kept: str | Wish
-    ) -> tuple[str, str]:
-        wish = kept if isinstance(kept, Wish) else Wish.read(kept)
+    latest = Latest()
+
+    async def asked_again(
+        name: str | None, asked: Payload, where: str | None, rerank: bool, kept: str, request: gr.Request
+    ) -> tuple[Any, Any]:
+        newest = latest.begin(request)
+        found = await search(name, asked, where, rerank, Wish.read(kept))
+        return found if newest() else (gr.skip(), gr.skip())
+
+    async def search(name: str | None, asked: Payload, where: str | None, rerank: bool, wish: Wish) -> tuple[str, str]:
         try:
             if not name:
                 return hits.nothing(await api.collections()), wish.text()
@@ -85,18 +92,25 @@ def build(api: Client, uploads: Uploads) -> tuple[gr.Tab, gr.Dropdown]:
         return hits.gallery(name, info, found, led, spent, longer=len(found) == wish.limit < MOST), wish.text()
 
     async def click(
-        name: str | None, asked: Payload, where: str | None, rerank: bool, kept: str, event: gr.EventData
-    ) -> tuple[Any, str, str]:
-        act = said(event, "act")
+        name: str | None,
+        asked: Payload,
+        where: str | None,
+        rerank: bool,
+        kept: str,
+        event: gr.EventData,
+        request: gr.Request,
+    ) -> tuple[Any, Any, Any]:
+        act, newest = said(event, "act"), latest.begin(request)
         if act == "examples":
             try:
                 await examples.make_collection(api)
             except Refused as refusal:
                 return gr.skip(), hits.failure(refusal.detail), kept
             names = await api.collections()
-            shown, kept = await search(examples.COLLECTION, asked, where, rerank, kept)
-            return gr.Dropdown(choices=names, value=examples.COLLECTION), shown, kept
-        return (gr.skip(), *await search(name, asked, where, rerank, Wish.read(kept).after(act, said(event, "id"))))
+            found = await search(examples.COLLECTION, asked, where, rerank, Wish.read(kept))
+            return gr.Dropdown(choices=names, value=examples.COLLECTION), *found
+        found = await search(name, asked, where, rerank, Wish.read(kept).after(act, said(event, "id")))
+        return (gr.skip(), *found) if newest() else (gr.skip(), gr.skip(), gr.skip())
 
     async def opened(name: str | None) -> Any:
         try:
@@ -126,14 +140,14 @@ def build(api: Client, uploads: Uploads) -> tuple[gr.Tab, gr.Dropdown]:
     inputs = [name, asked, where, rerank, wish]
     gr.on(
         [name.change, asked.change, where.submit, rerank.change],
-        search,
+        asked_again,
         inputs,
         [shown, wish],
         trigger_mode="always_last",
         **QUIET,
     )
     shown.click(click, inputs, [name, shown, wish], **QUIET)
-    tab.select(opened, name, name, **QUIET).then(search, inputs, [shown, wish], **QUIET)
+    tab.select(opened, name, name, **QUIET).then(asked_again, inputs, [shown, wish], **QUIET)
     return tab, name
 
 

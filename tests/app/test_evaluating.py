@@ -137,3 +137,21 @@ def test_a_damaged_archive_and_none_at_all_are_told(page: Page, tmp_path: Path) 
     page.get_by_role("button", name="Without the archive").click()
     page.get_by_role("button", name="Evaluate").click()
     expect(page.locator("[data-part=said][role=alert]")).to_have_text("Choose a collection or an archive.")
+
+
+def test_a_model_that_is_freed_and_loaded_is_chosen_no_more_and_again(page: Page, two: str) -> None:
+    with Client(two) as client:
+        folder = client.model("other")["name"]
+    page.get_by_role("tab", name="Models", exact=True).click()
+    page.get_by_role("button", name="Unload other").click()
+    expect(page.locator("#cards")).to_contain_text("other: unloaded")
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    expect(page.locator("#compare-model")).to_be_hidden()
+    page.get_by_role("tab", name="Models", exact=True).click()
+    page.get_by_label("Load another model").fill(folder)
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator("#cards")).to_contain_text("other: loaded")
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    expect(page.locator("#compare-model")).to_be_visible()
+    page.get_by_role("tab", name="Evaluate", exact=True).click()
+    expect(page.get_by_label("Model", exact=True).last.locator("option")).to_have_text(["tiny", "other"])
