@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from amcl_serve.evaluation.protocols import cases
 from amcl_serve.evaluation.protocols.look import Look, evenly
-from amcl_serve.evaluation.protocols.parts.part import Estimate, Part, defined
-from amcl_serve.evaluation.result import Figure, Table
+from amcl_serve.evaluation.protocols.parts.part import Estimate, Part
+from amcl_serve.evaluation.result import Figure, Table, defined
 from amcl_serve.metrics.bootstrap import Independent, mean_of
 from amcl_serve.metrics.checks import unit_rows
 from amcl_serve.metrics.clustering import (
