@@ -72,11 +72,15 @@ def test_two_runs_and_their_untrained_networks_stand_beside_each_other(report: P
     assert found["provenance"]["model"] == "ours"
     assert found["provenance"]["against"] == "base"
     shares, judged = table(found, "knn"), named(found)
-    assert set(shares["kNN, k = 1"]) == {"", "base", "ours", "untrained base", "untrained ours"}
-    assert judged["recall_at_1"]["value"] == shares["Recall at 1"]["ours"] == shares["kNN, k = 1"]["ours"]
-    assert judged["knn"]["value"] == shares["kNN, k = 5"]["ours"]  # 20 and 200 do not fit a bank of 12
+    assert set(shares["kNN, k = 1, %"]) == {"", "base", "ours", "untrained base", "untrained ours"}
+    assert 100 * judged["recall_at_1"]["value"] == pytest.approx(shares["kNN, k = 1, %"]["ours"])
+    assert 100 * judged["knn"]["value"] == pytest.approx(shares["kNN, k = 5, %"]["ours"])  # 20 needs a larger bank
     assert judged["knn"]["n"] == 12
     assert judged["knn"]["low"] <= judged["knn"]["value"] <= judged["knn"]["high"]
+    probed = table(found, "linear_probe")["Linear probe, %"]
+    assert 100 * judged["linear_probe"]["value"] == pytest.approx(probed["ours"])
+    assert set(probed) == set(shares["kNN, k = 1, %"])
+    assert judged["map"]["low"] <= judged["map"]["value"] <= judged["map"]["high"]
     assert set(table(found, "rankme")["pair AUROC, b"]) == {"", "base", "ours", "untrained base", "untrained ours"}
 
 

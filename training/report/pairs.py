@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from amcl_serve.evaluation.result import Figure, Plot, Section, Series, Table, defined
+from amcl_serve.metrics.head_score import head_correlation, mean_correlation
 from training.judging.pairs import Pairs
-from training.report.measure import PRESETS, Measures, head_agreement
+from training.report.measure import PRESETS, Measures
 from training.report.study import Measured, Study, backbone_of
 
 ALL_KINDS = PRESETS[-1]
@@ -134,11 +135,11 @@ def agreement(study: Study) -> list[Section]:
         if count < 2:
             continue
         for kind in _KINDS:
-            matrix = head_agreement(getattr(m.here.pairs[ALL_KINDS], kind))
-            rows = [[head, *map(defined, row)] for head, row in enumerate(matrix, 1)]
+            heads = getattr(m.here.pairs[ALL_KINDS], kind).heads
+            rows = [[head, *map(defined, row)] for head, row in enumerate(head_correlation(heads), 1)]
             tables.append(Table(f"{m.run.name}, {kind} pairs", ("head", *map(str, range(1, count + 1))), rows))
             if m is study.judged:
-                value = defined(float(matrix[np.triu_indices(count, 1)].mean()))
+                value = defined(mean_correlation(heads))
                 said = f"mean Pearson correlation between two heads' similarities, within {kind}s under {ALL_KINDS}"
                 title = f"Correlation of heads, {kind}s"
                 figures.append(Figure(f"head_correlation_{kind}s", title, value, study.pairs, said, better=None))

@@ -6,16 +6,19 @@ tables put the run that it is compared with and the untrained networks beside it
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
+from amcl_serve.evaluation.protocols.parts.part import Estimate, estimates
 from amcl_serve.evaluation.result import Better, Figure, Plot, Section, Series, Table, defined
 from amcl_serve.metrics import label_free as metrics
-from amcl_serve.metrics.operating import wilson
-from training.report.measure import KNN_TEMPERATURE, Quality
 from training.report.pairs import Row, agreement, columns, floors, separations, temperatures
 from training.report.study import Study
 
-_CARD_K = 20  # of the figure that is called knn
+_FROZEN = (
+    "Of the backbone's features of unaugmented images, frozen, in float32. Two runs of one method differ by more than "
+    "the interval, which knows of the queries alone."
+)
 _LABEL_FREE: Mapping[str, tuple[str, str, Better | None, str]] = {  # field: name, title, better, protocol
     "rankme": (
         "rankme",
@@ -62,13 +65,10 @@ def _runs(study: Study) -> Section:
         parameters = sum(p.numel() for p in m.run.model.parameters())
         rows.append([m.run.name, m.run.title, backbone, m.run.model.feature_dim, parameters, m.run.step])
     found = study.judged.here
-    of = (
-        f"{study.data} without labels; {found.label_free.images} images"
-        if found.quality is None
-        else f"{study.classes} classes of {study.data}; bank of {found.quality.bank} training images, "
-        f"{found.quality.queries} held-out queries"
-    )
-    notes = [f"{of}; {study.pairs} positive and {study.pairs} negative pairs from them; seed {study.seed}."]
+    of = f"without labels; {found.label_free.images} images" if found.quality is None else found.quality.sizes
+    notes = [
+        f"{study.data}: {of}; {study.pairs} positive and {study.pairs} negative pairs from them; seed {study.seed}."
+    ]
     if study.in_common:
         notes.append(f"A run has learnt from {study.in_common} of these images: all figures flatter it.")
     notes.append(
@@ -80,48 +80,22 @@ def _runs(study: Study) -> Section:
 
 
 def _features(study: Study) -> list[Section]:
-    found = study.judged.here.quality
-    if found is None:
+    if study.judged.here.quality is None:
         return []
-    card = max(k for k in found.knn if k <= _CARD_K)
-    figures = []
-    for name, (title, value) in _qualities(found).items():
-        said = f"{_said(name)}; bank of {found.bank} training images, {found.queries} held-out queries"
-        low, high = (None, None) if name == "map" else wilson(round(value * found.queries), found.queries)
-        said += "" if low is None else "; interval: Wilson's, of a share of so many queries"
-        named = "knn" if name == f"knn_{card}" else name
-        figures.append(Figure(named, title, value, found.queries, said, low, high, percent=True))
-    beside = {name: _qualities(m.quality) for name, m in columns(study).items() if m.quality}
-    rows: list[Row] = [
-        [title, *(of[name][1] for of in beside.values())] for name, (title, _) in _qualities(found).items()
-    ]
-    note = (
-        "Of the backbone's features of unaugmented images, frozen, in float32. Two runs of one method differ by more "
-        "than the interval, which knows of the queries alone."
-    )
-    table = Table("Shares", ("", *beside), rows)
-    return [Section("knn", "Frozen features", figures, tables=[table], notes=[note])]
+    beside = {name: estimates(m.quality.parts) for name, m in columns(study).items() if m.quality}
+    found = []
+    for part in study.judged.here.quality.parts:
+        names = [item.name for item in part.items]
+        titles = {item.name: f"{item.title}, %" for item in part.items}
+        rows: list[Row] = [[titles[name], *(_percent(of.get(name)) for of in beside.values())] for name in names]
+        section = part.section(study.seed)
+        tables = [Table("Beside", ("", *beside), rows), *section.tables] if rows else section.tables
+        found.append(dataclasses.replace(section, tables=tables, notes=[*section.notes, _FROZEN]))
+    return found
 
 
-def _qualities(found: Quality) -> dict[str, tuple[str, float]]:
-    """Title and value of each figure by name."""
-    values = {f"knn_{k}": (f"kNN, k = {k}", value) for k, value in found.knn.items()}
-    values["linear_probe"] = ("Linear probe", found.linear_probe.accuracy)
-    values |= {f"recall_at_{k}": (f"Recall at {k}", value) for k, value in found.retrieval.recall.items()}
-    return values | {"map": ("Mean average precision", found.retrieval.mean_average_precision)}
-
-
-def _said(name: str) -> str:
-    if name.startswith("knn"):
-        return f"share of queries whose class wins the vote of the k nearest; cosine, votes exp(s / {KNN_TEMPERATURE})"
-    if name == "linear_probe":
-        return (
-            "accuracy of multinomial logistic regression on standardised features of the bank, its regularisation "
-            "chosen on a tenth of it"
-        )
-    if name == "map":
-        return "mean of the average precision over the whole bank, sorted by cosine"
-    return "share of queries with an image of their class among the first k of the bank, sorted by cosine"
+def _percent(found: Estimate | None) -> float | None:
+    return None if found is None else defined(100 * found.value)
 
 
 def _label_free(study: Study) -> Section:

@@ -27,7 +27,6 @@ class Study:
 
     measured: Sequence[Measured]
     data: str
-    classes: int | None  # None: without labels
     in_common: int  # of the judged images, how many a run learnt from
     pairs: int  # positive ones, and as many negative ones
     seed: int
@@ -70,8 +69,7 @@ def measure(
             floor = measured(untrained(run), None if same else labelled)
             floors[whole] = dataclasses.replace(floor, quality=same.quality) if same else floor
         found.append(Measured(run, here, floors[whole]))
-    classes = len(set(labelled.bank.labels)) if labelled else None
-    return Study(found, data, classes, in_common, len(chosen), seed)
+    return Study(found, data, in_common, len(chosen), seed)
 
 
 def backbone_of(run: Run) -> tuple[Any, ...]:

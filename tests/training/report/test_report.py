@@ -9,7 +9,7 @@ import pytest
 
 from training.data import FolderImages, Subset
 from training.judging.pairs import Pairs, PairScores
-from training.report.measure import head_agreement, pair_images
+from training.report.measure import pair_images
 
 RNG = np.random.default_rng(0)
 
@@ -31,12 +31,6 @@ def test_the_interval_holds_the_auroc_and_depends_on_the_seed_alone() -> None:
     assert low < pairs.separations()["score"].auroc < high
     assert pairs.auroc_interval("score", 3) == (low, high)
     assert pairs.auroc_interval("score", 4) != (low, high)
-
-
-def test_heads_that_say_the_same_agree() -> None:
-    one = RNG.normal(size=50)
-    same = PairScores(one, np.stack([one, 2 * one + 1, -one], axis=1), np.ones((50, 3)))
-    np.testing.assert_allclose(head_agreement(same), [[1, 1, -1], [1, 1, -1], [-1, -1, 1]], atol=1e-12)
 
 
 def test_pair_images_are_drawn_by_the_seed_from_those_that_can_be_read(folder: Path, tmp_path: Path) -> None:
