@@ -83,14 +83,14 @@ def _features(study: Study) -> list[Section]:
     if study.judged.here.quality is None:
         return []
     beside = {name: estimates(m.quality.parts) for name, m in columns(study).items() if m.quality}
-    found = []
+    found: list[Section] = []
     for part in study.judged.here.quality.parts:
         names = [item.name for item in part.items]
         titles = {item.name: f"{item.title}, %" for item in part.items}
         rows: list[Row] = [[titles[name], *(_percent(of.get(name)) for of in beside.values())] for name in names]
         section = part.section(study.seed)
         tables = [Table("Beside", ("", *beside), rows), *section.tables] if rows else section.tables
-        found.append(dataclasses.replace(section, tables=tables, notes=[*section.notes, _FROZEN]))
+        found.append(dataclasses.replace(section, tables=tables, notes=[*section.notes, *([] if found else [_FROZEN])]))
     return found
 
 
