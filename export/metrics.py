@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from amcl_serve.evaluation.views import views
-from amcl_serve.metrics.knn import knn_accuracy
+from amcl_serve.metrics.knn import TEMPERATURE, knn_accuracy
 from amcl_serve.model.bundle import InputSpec, Metric
 from amcl_serve.model.encoder import Embeddings
 from amcl_serve.model.pair_scorer import PairScorer
@@ -18,7 +18,6 @@ from export.pairs import PairReport, Pairs, judge
 
 PAIRS = 1000  # positives, and as many negatives, to fit; as many again to report
 KNN_K = 20
-KNN_TEMPERATURE = 0.1
 _PRESET = "abcde"
 
 _OF = {
@@ -88,7 +87,7 @@ def measure_knn(
     assert queries.labels is not None
     bank_features, query_features = (_features(networks, images, spec) for images in (bank, queries))
     protocol = (
-        f"accuracy of kNN on features, k = {KNN_K}, cosine, votes exp(s / {KNN_TEMPERATURE}); "
+        f"accuracy of kNN on features, k = {KNN_K}, cosine, votes exp(s / {TEMPERATURE}); "
         f"bank {len(bank)} training images, {len(queries)} held-out queries, {len(set(bank.labels))} classes"
     )
     found = {}
@@ -99,7 +98,6 @@ def measure_knn(
             query_features[name],
             queries.labels,
             k=min(KNN_K, len(bank)),
-            temperature=KNN_TEMPERATURE,
         )
         found[f"knn_{name}"] = Metric(value=accuracy, protocol=protocol + _OF.get(name, ""))
     return found

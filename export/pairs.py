@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amcl_serve.metrics.calibration import fit_calibration, probability, reliability
-from amcl_serve.metrics.head_score import WEIGHTINGS, Weighting, head_score, log_density
+from amcl_serve.metrics.head_score import WEIGHTINGS, Weighting, head_score, log_density, mean_correlation
 from amcl_serve.metrics.risk_coverage import area_under_risk_coverage
 from amcl_serve.metrics.separation import auroc, separation
 from amcl_serve.model.bundle import Calibration, Metric, PairScore
@@ -142,7 +142,7 @@ def _of_heads(
     for kind, chosen in (("positives", report.positive), ("negatives", ~report.positive)):
         if np.ptp(report.heads[chosen], axis=0).all():  # that of a constant is not defined
             found[f"head_correlation_{kind}"] = (
-                _correlation(report.heads[chosen]),
+                mean_correlation(report.heads[chosen]),
                 f"mean Pearson correlation between two heads' similarities, within {kind}",
             )
     return found
@@ -172,9 +172,3 @@ def _aurc(order: Floats, correct: npt.NDArray[np.bool_], what: str) -> tuple[flo
         area_under_risk_coverage(order, correct),
         f"area under risk-coverage of the verdict, the surest by {what} first; lower is better",
     )
-
-
-def _correlation(similarity_PC: Floats) -> float:
-    """Mean of the off-diagonal of the correlation matrix."""
-    matrix_CC = np.asarray(np.corrcoef(similarity_PC, rowvar=False))
-    return float(matrix_CC[np.triu_indices(len(matrix_CC), 1)].mean())

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import json
+import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from amcl_serve import __version__
+from amcl_serve.evaluation.report.files import write
+from amcl_serve.evaluation.report.gates import Gate, judge, parse
+from amcl_serve.evaluation.result import Result
 from amcl_serve.metrics.label_free import LEAST_IMAGES
 from training import data
 from training.data import Labelled, Subset
-from training.report import pages
 from training.report.runs import Run, open_run, told_apart
 from training.report.sections import sections
 from training.report.study import Study, measure
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit code: 0 done, 2 wrong usage."""
+    """Entry point; the exit code: 0 done, 1 a gate is not reached, 2 wrong usage."""
     args = _parser().parse_args(argv)
     try:
-        folder = _report(args)
+        return _report(args)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"done: {folder / 'index.html'}")
-    return 0
 
 
-def _report(args: argparse.Namespace) -> Path:
-    began = time.perf_counter()
+def _report(args: argparse.Namespace) -> int:
+    began, started = time.perf_counter(), datetime.now(UTC)
 
     def say(text: str) -> None:
         print(f"[{time.perf_counter() - began:5.0f} s] {text}", flush=True)
@@ -47,13 +50,54 @@ def _report(args: argparse.Namespace) -> Path:
         say(f"neither kNN nor probe nor retrieval: {held_out.note}")
     if in_common := max(_in_common(run, args.data, queries) for run in runs):
         say(f"warning: a run has learnt from {in_common} of these {len(queries.indices)} images: figures flatter it")
-    folder = args.out or (args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent) / "report"
     study = measure(
         runs, queries, labelled, data=args.data, in_common=in_common, pairs=args.pairs, seed=args.seed, say=say
     )
-    say("figures")
-    write(study, folder)
-    return Path(folder)
+    say("intervals")
+    result = Result(
+        protocol="training",
+        title=f"{study.judged.run.name} on {args.data}",
+        provenance=_provenance(study, args),
+        sections=sections(study),
+        seconds=time.perf_counter() - began,
+        started=started.isoformat(timespec="seconds"),
+    )
+    verdicts = judge(args.fail_under, result)
+    folder = args.out or (args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent) / "report"
+    try:
+        page = write(result, verdicts, folder)
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
+    for verdict in verdicts:
+        print(f"{verdict.gate}: {'passed' if verdict.passed else 'failed'}: {verdict.reason}")
+    print(f"done: {page}")
+    return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+
+def _provenance(study: Study, args: argparse.Namespace) -> dict[str, str | int | float]:
+    """What one needs to do it again."""
+    found: dict[str, str | int | float] = {
+        "model": study.judged.run.name,
+        "model checkpoint": str(args.checkpoint),
+        "model method": study.judged.run.title,
+        "model steps": study.judged.run.step,
+        "model through": "PyTorch, float32",
+        "device": str(study.judged.run.device),
+    }
+    if args.against:
+        found |= {"against": study.measured[0].run.name, "against checkpoint": str(args.against)}
+    names = ("data", "bank_limit", "query_limit", "pairs", "seed")
+    found |= {name: getattr(args, name) for name in names}
+    found["images learnt from"] = study.in_common
+    found |= {"amcl-serve": __version__, "Python": platform.python_version()}
+    return found | {package: version(package) for package in ("torch", "numpy", "pillow", "scipy")}
+
+
+def _gate(text: str) -> Gate:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _in_common(run: Run, spec: str, queries: Subset) -> int:
@@ -82,22 +126,6 @@ def limited(labelled: Labelled, bank: int, queries: int) -> Labelled:
     return chosen
 
 
-def write(study: Study, folder: Path) -> None:
-    """report.json, report.md, index.html and the figures; ValueError when the folder cannot be written to."""
-    content = sections(study)
-    title = "Evaluation of " + " beside ".join(m.run.name for m in reversed(study.measured))
-    files = {figure.file: figure.svg for section in content for figure in section.figures}
-    files["report.json"] = json.dumps(study.to_json(), indent=1, ensure_ascii=False) + "\n"
-    files["report.md"] = pages.markdown(title, content)
-    files["index.html"] = pages.html(title, content)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text)
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
-
-
 def _at_least(low: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < low:
@@ -113,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure what a run has learnt and write a report: kNN, linear probe and retrieval where images "
         "are labelled; pairs of views, geometry and calibration where they are not, too.",
-        epilog="""the report's folder holds index.html (everything on one page), report.md, report.json and the figures.
+        epilog="""the report's folder holds report.html, report.json (every number) and junit.xml (the gates).
 
 example:
   python -m training.evaluate --checkpoint runs/adaptive --against runs/standard --data cifar10:data""",
@@ -142,6 +170,14 @@ example:
         help="positive pairs, and as many negative ones (500)",
     )
     parser.add_argument("--seed", metavar="N", type=_at_least(0), default=0, help="of pairs, views and splits (0)")
+    parser.add_argument(
+        "--fail-under",
+        metavar="NAME=BOUND",
+        type=_gate,
+        action="append",
+        default=[],
+        help="exit code 1 unless the worse end of a figure's interval reaches it, such as knn=0.5; several times",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (auto)")
     return parser
 

@@ -130,7 +130,7 @@ def _check_out(folder: Path | None) -> None:
 
 def _evaluate(args: argparse.Namespace, settings: Settings, stages: Stages) -> Result:
     from amcl_serve.commands.evaluating.precisions import TITLE, served_equals_offline
-    from amcl_serve.evaluation.protocols import protocol_for
+    from amcl_serve.evaluation.protocols.choice import protocol_for
     from amcl_serve.evaluation.result import Section
     from amcl_serve.evaluation.runner import run as evaluate
     from amcl_serve.evaluation.stored import StoredVectors, stored

@@ -110,6 +110,11 @@ class Result:
         return _plain(self)  # type: ignore[no-any-return]
 
 
+def defined(value: float) -> float | None:
+    """A figure's or a cell's number; None for what is none."""
+    return float(value) if math.isfinite(value) else None
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name != "thumbnails"}
@@ -118,5 +123,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
+        return defined(value)
     return value

@@ -8,7 +8,11 @@ import re
 from amcl_serve.errors import InvalidRequest, TooLarge
 from amcl_serve.evaluation.dataset import Dataset
 from amcl_serve.evaluation.datasets import Limits, open_archive
-from amcl_serve.evaluation.protocols import LabelFree, Labelled, Vectors, Verification, protocol_for
+from amcl_serve.evaluation.protocols.choice import protocol_for
+from amcl_serve.evaluation.protocols.label_free import LabelFree
+from amcl_serve.evaluation.protocols.labelled import Labelled
+from amcl_serve.evaluation.protocols.vectors import Vectors
+from amcl_serve.evaluation.protocols.verification import Verification
 from amcl_serve.evaluation.runner import Protocol
 from amcl_serve.evaluation.stored import stored
 from amcl_serve.hosting.files import full_disk_said

@@ -65,3 +65,19 @@ def log_density(
     s_PC, tau_PC = (np.asarray(each, dtype=np.float64) for each in (similarity, temperature))
     density_P: npt.NDArray[np.float64] = (s_PC / tau_PC - beta * (eta * np.log(tau_PC) + 1 / tau_PC)).sum(axis=1)
     return density_P
+
+
+def head_correlation(similarity: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Pearson correlation [C, C] between the heads' similarities [P, C] of the same pairs; NaN for a constant head."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.atleast_2d(np.corrcoef(np.asarray(similarity, np.float64), rowvar=False))
+
+
+def mean_correlation(similarity: npt.ArrayLike) -> float:
+    """Between two heads, the mean over the pairs of heads of `head_correlation`; C is at least 2.
+
+    >>> mean_correlation([[0.1, 0.2], [0.2, 0.4], [0.5, 1.0]])
+    1.0
+    """
+    matrix_CC = head_correlation(similarity)
+    return float(matrix_CC[np.triu_indices(len(matrix_CC), 1)].mean())

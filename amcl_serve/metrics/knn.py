@@ -17,6 +17,8 @@ Weighting = Literal["uniform", "exponential"]
 
 _CHUNK_BYTES = 256 * 1024 * 1024  # of one block of the similarity matrix
 
+TEMPERATURE = 0.1  # of the votes, in every figure that is called kNN here
+
 
 @overload
 def knn_accuracy(
@@ -27,7 +29,7 @@ def knn_accuracy(
     *,
     k: int = 20,
     weighting: Weighting = "exponential",
-    temperature: float = 0.1,
+    temperature: float = TEMPERATURE,
 ) -> float: ...
 
 
@@ -40,7 +42,7 @@ def knn_accuracy(
     *,
     k: Sequence[int],
     weighting: Weighting = "exponential",
-    temperature: float = 0.1,
+    temperature: float = TEMPERATURE,
 ) -> dict[int, float]: ...
 
 
@@ -52,7 +54,7 @@ def knn_accuracy(
     *,
     k: int | Sequence[int] = 20,
     weighting: Weighting = "exponential",
-    temperature: float = 0.1,
+    temperature: float = TEMPERATURE,
 ) -> float | dict[int, float]:
     """Share of test images whose label wins the vote of their `k` most similar training images.
 
@@ -91,7 +93,7 @@ def knn_labels(
     *,
     k: Sequence[int],
     weighting: Weighting = "exponential",
-    temperature: float = 0.1,
+    temperature: float = TEMPERATURE,
 ) -> dict[int, npt.NDArray[Any]]:
     """The label [N] that wins each test image's vote, for each k; the rest as `knn_accuracy`."""
     ks = tuple(k)

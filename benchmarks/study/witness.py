@@ -20,14 +20,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from amcl_serve.metrics.knn import knn_accuracy
+from amcl_serve.metrics.knn import TEMPERATURE, knn_accuracy
 from amcl_serve.model.bundle import MODELS_DIR, Bundle
 from amcl_serve.model.encoder import Encoder
 from export import whiten
 from export.__main__ import main as export
 from export.errors import UsageError
 from export.images import ImageSet, batches, folder_images
-from export.metrics import KNN_K, KNN_TEMPERATURE
+from export.metrics import KNN_K
 
 DEFAULT = MODELS_DIR / "simclr-r18-tiny-imagenet"
 # Of Google's implementation, which the weights were converted from: (value - 127) / 128 of values from 0 to 255,
@@ -114,7 +114,7 @@ def accuracy(known: np.ndarray, bank: ImageSet, asked: np.ndarray, queries: Imag
     """Of kNN, with its standard error."""
     assert bank.labels is not None
     assert queries.labels is not None
-    share = knn_accuracy(known, bank.labels, asked, queries.labels, k=KNN_K, temperature=KNN_TEMPERATURE)
+    share = knn_accuracy(known, bank.labels, asked, queries.labels, k=KNN_K)
     return f"kNN {share:.4f} ± {(share * (1 - share) / len(queries)) ** 0.5:.4f}"
 
 
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"witness: {error}", file=sys.stderr)
         return 2
-    print(f"kNN, k = {KNN_K}, votes exp(s / {KNN_TEMPERATURE}); bank {len(bank)} training images, {len(queries)} test")
+    print(f"kNN, k = {KNN_K}, votes exp(s / {TEMPERATURE}); bank {len(bank)} training images, {len(queries)} test")
     for folder in folders:
         bundle = Bundle.open(folder)
         known, asked = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,54 +45,107 @@ def report(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
     return ours / "report"
 
 
-def test_two_runs_stand_beside_each_other_the_one_compared_with_first(report: Path) -> None:
-    found = json.loads((report / "report.json").read_text())
-    assert [run["name"] for run in found["runs"]] == ["base", "ours"]
-    assert [run["temperature"] for run in found["runs"]] == ["constant", "adaptive"]
-    assert [run["image_size"] for run in found["runs"]] == [24, 16]
-    assert found["pairs"] == 8
-    assert found["classes"] == 3
-    base, ours = found["runs"]
-    assert base["temperatures"] is None
-    assert base["head_agreement"] is None
-    assert len(ours["temperatures"]["abcde"]["positive"]) == 3
-    assert [row[i] for i, row in enumerate(ours["head_agreement"]["positive"])] == pytest.approx([1, 1, 1])
-    assert set(ours["pairs"]) == {"a", "abc", "abcde"}
-    assert sum(ours["pairs"]["a"]["score"]["positive_counts"]) == 8
-    assert ours["features"]["bank"] == ours["features"]["queries"] == 12
-    assert set(ours["features"]["knn"]) == {"1", "5"}  # 20 and 200 do not fit a bank of 12
-    assert ours["features"]["knn"]["1"] == pytest.approx(ours["features"]["retrieval"]["recall"]["1"])
-    assert ours["curves"]["knn"] == [[3.5, 0.5]]
+Json = dict[str, Any]
 
 
-def test_the_folder_holds_the_page_the_numbers_and_the_figures(report: Path) -> None:
-    figures = {
-        f"{name}.svg" for name in ("features", "pairs_heads", "pairs_features", "temperatures", "heads", "curves")
+def read(report: Path) -> Json:
+    return json.loads((report / "report.json").read_text())  # type: ignore[no-any-return]
+
+
+def named(found: Json) -> dict[str, Json]:
+    return {figure["name"]: figure for section in found["sections"] for figure in section["figures"]}
+
+
+def table(found: Json, section: str) -> dict[str, dict[str, Any]]:
+    """The first table of a section: by row, the cells by column."""
+    first = next(each for each in found["sections"] if each["name"] == section)["tables"][0]
+    return {str(row[0]): dict(zip(first["columns"], row, strict=True)) for row in first["rows"]}
+
+
+def test_two_runs_and_their_untrained_networks_stand_beside_each_other(report: Path) -> None:
+    found = read(report)
+    runs = table(found, "runs")
+    assert list(runs) == ["base", "ours"]
+    assert "constant τ" in runs["base"]["method"]
+    assert "adaptive τ" in runs["ours"]["method"]
+    assert [run["backbone"].rpartition(", ")[2] for run in runs.values()] == ["24 px", "16 px"]
+    assert found["provenance"]["model"] == "ours"
+    assert found["provenance"]["against"] == "base"
+    shares, judged = table(found, "knn"), named(found)
+    assert set(shares["kNN, k = 1, %"]) == {"", "base", "ours", "untrained base", "untrained ours"}
+    assert 100 * judged["recall_at_1"]["value"] == pytest.approx(shares["kNN, k = 1, %"]["ours"])
+    assert 100 * judged["knn"]["value"] == pytest.approx(shares["kNN, k = 5, %"]["ours"])  # 20 needs a larger bank
+    assert judged["knn"]["n"] == 12
+    assert judged["knn"]["low"] <= judged["knn"]["value"] <= judged["knn"]["high"]
+    probed = table(found, "linear_probe")["Linear probe, %"]
+    assert 100 * judged["linear_probe"]["value"] == pytest.approx(probed["ours"])
+    assert set(probed) == set(shares["kNN, k = 1, %"])
+    assert judged["map"]["low"] <= judged["map"]["value"] <= judged["map"]["high"]
+    assert set(table(found, "rankme")["pair AUROC, b"]) == {"", "base", "ours", "untrained base", "untrained ours"}
+
+
+def test_pairs_temperatures_heads_and_curves_are_told(report: Path) -> None:
+    found = read(report)
+    judged = named(found)
+    for name in ("pair_auroc", "pair_auroc_features", "pair_auroc_abc", "pair_auroc_a"):
+        assert judged[name]["n"] == 16
+        assert 0 <= judged[name]["low"] <= judged[name]["value"] <= judged[name]["high"] <= 1
+    sections = {section["name"]: section for section in found["sections"]}
+    rows = sections["pair_auroc"]["tables"][0]["rows"]
+    assert {(row[0], row[2]) for row in rows} == {
+        ("score", "base"),
+        ("score", "ours"),
+        ("logit", "ours"),
+        *(("feature", name) for name in ("base", "ours", "untrained base", "untrained ours")),
     }
-    assert {path.name for path in report.iterdir()} == figures | {"index.html", "report.json", "report.md"}
+    assert all(
+        sum(series["y"]) == pytest.approx(1) for plot in sections["pair_auroc"]["plots"] for series in plot["series"]
+    )
+    assert {(row[0], row[3]) for row in sections["temperatures"]["tables"][0]["rows"]} == {
+        ("ours", n) for n in (1, 2, 3)
+    }
+    agreement = sections["heads"]["tables"][0]["rows"]
+    assert [row[place] for place, row in enumerate(agreement, 1)] == pytest.approx([1, 1, 1])
+    off = [agreement[i][j + 1] for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert judged["head_correlation_positives"]["value"] == pytest.approx(sum(off) / 3)
+    (curve,) = (plot for plot in sections["training"]["plots"] if plot["name"] == "curve_knn")
+    assert [(each["label"], each["x"], each["y"]) for each in curve["series"]] == [
+        ("base", [3.5], [0.5]),
+        ("ours", [3.5], [0.5]),
+    ]
 
 
-def test_the_page_needs_nothing_else_and_the_markdown_finds_its_figures(report: Path) -> None:
-    page = (report / "index.html").read_text()
-    assert page.count("<svg") == len(list(report.glob("*.svg")))
+def test_the_folder_is_that_of_every_evaluation_and_the_page_needs_nothing_else(report: Path) -> None:
+    assert {path.name for path in report.iterdir()} == {"report.html", "report.json", "junit.xml"}
+    page = (report / "report.html").read_text()
+    assert page.count('role="img"') == sum(len(section["plots"]) for section in read(report)["sections"])
     assert "src=" not in page
     assert "@import" not in page
-    markdown = (report / "report.md").read_text()
-    assert all(f"]({path.name})" in markdown for path in report.glob("*.svg"))
 
 
-def test_one_run_of_one_constant_head_gives_the_same_bytes_for_the_same_seed(tmp_path: Path, folder: Path) -> None:
+def test_one_run_of_one_constant_head_gives_the_same_numbers_for_the_same_seed(tmp_path: Path, folder: Path) -> None:
     run = make_run(tmp_path / "alone")
     argv = ["--checkpoint", str(run / checkpoint.FILE), "--data", f"folder:{folder}", "--pairs", "9"]
-    first, again = tmp_path / "first", tmp_path / "again"
-    for out in (first, again):
+    found = []
+    for out in (tmp_path / "first", tmp_path / "again"):
         assert evaluate.main([*argv, "--query-limit", "9", "--out", str(out)]) == 0
-    (only,) = json.loads((first / "report.json").read_text())["runs"]
-    assert only["features"]["queries"] == 9
-    names = {path.name for path in first.iterdir()}
-    assert not names & {"temperatures.svg", "heads.svg"}
-    assert names == {path.name for path in again.iterdir()}
-    assert all((first / name).read_bytes() == (again / name).read_bytes() for name in names)
+        found.append(read(out))
+        assert found[-1].pop("seconds") > 0
+        assert found[-1].pop("started")
+    assert found[0] == found[1]
+    assert named(found[0])["knn"]["n"] == 9
+    assert not {"temperatures", "heads"} & {section["name"] for section in found[0]["sections"]}
+
+
+@pytest.mark.parametrize(("gate", "code", "word"), [("knn=0", 0, "passed"), ("rankme=1000", 1, "failed")])
+def test_a_gate_decides_the_exit_code(
+    gate: str, code: int, word: str, tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run")
+    argv = ["--checkpoint", str(run), "--data", f"folder:{folder}", "--pairs", "8", "--fail-under", gate]
+    assert evaluate.main(argv) == code
+    assert f"{gate}: {word}" in capsys.readouterr().out
+    assert [each["passed"] for each in read(run / "report")["gates"]] == [not code]
 
 
 @pytest.mark.parametrize("case", ["no checkpoint", "empty", "small bank", "specification", "device", "against"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from amcl_serve.metrics.label_free import PRESETS
 from tests.images import photo
 from tests.training.command import OF, train
-from tests.training.test_evaluate import make_run
+from tests.training.test_evaluate import make_run, named, read, table
 from training import evaluate
 from training.config import recipes
 from training.run import journal
@@ -112,21 +111,17 @@ def test_a_report_without_labels(apart: Path, tmp_path: Path, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "neither kNN nor probe nor retrieval: the images of" in out
     assert "learnt from" not in out
-    found = json.loads((run / "report" / "report.json").read_text())
-    assert found["classes"] is None
-    assert found["learnt_from"] == 0
-    for each in found["runs"]:
-        assert each["features"] is None
-        assert set(each["label_free"]["pair_auroc"]) == set(PRESETS)
-        assert each["label_free"]["images"] == 16
-        assert each["label_free"]["pairs"] == 12
-        assert each["untrained"]["label_free"]["rankme"] > 1
-    base_json, run_json = found["runs"]
-    assert base_json["untrained"]["label_free"]["rankme"] == run_json["untrained"]["label_free"]["rankme"]
-    text = (run / "report" / "report.md").read_text()
-    assert "## Without labels" in text
-    assert "## Frozen features" not in text
-    assert not (run / "report" / "features.svg").exists()
+    found = read(run / "report")
+    judged, beside = named(found), table(found, "rankme")
+    assert found["provenance"]["images learnt from"] == 0
+    assert "knn" not in {section["name"] for section in found["sections"]}
+    assert judged["rankme"]["n"] == 16
+    assert judged["pair_auroc"]["n"] == 24
+    assert {row for row in beside if row.startswith("pair AUROC, ")} == {f"pair AUROC, {preset}" for preset in PRESETS}
+    floors = {name: value for name, value in beside["RankMe"].items() if name.startswith("untrained")}
+    assert len(floors) == 2  # of three heads and of one
+    assert len(set(floors.values())) == 1  # but of one backbone
+    assert all(value > 1 for value in floors.values())
 
 
 def test_a_report_on_the_images_that_a_run_learnt_from_says_so(
@@ -136,4 +131,4 @@ def test_a_report_on_the_images_that_a_run_learnt_from_says_so(
     argv = ["--checkpoint", str(run), "--data", f"folder:{folder / 'class0'}", "--pairs", "8"]
     assert evaluate.main(argv) == 0
     assert "a run has learnt from 8 of these 8 images" in capsys.readouterr().out
-    assert "learnt from 8 of these images" in (run / "report" / "report.md").read_text()
+    assert "learnt from 8 of these images" in (run / "report" / "report.html").read_text()

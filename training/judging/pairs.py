@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from amcl_serve.evaluation.views import views
+from amcl_serve.metrics.bootstrap import Ring, interval
 from amcl_serve.metrics.geometry import alignment
 from amcl_serve.metrics.head_score import head_score
-from amcl_serve.metrics.separation import Separation, auroc, separation
+from amcl_serve.metrics.operating import Scores
+from amcl_serve.metrics.separation import Separation, separation
 from training.config import Config
 from training.data import Subset, leave_signals_to_the_parent, read
 from training.judging import inference
@@ -26,7 +28,6 @@ from training.machine.precision import mixed_precision
 from training.model.model import AmclModel
 from training.model.normalise import normalise
 
-_BOOTSTRAP = 500
 _BATCH = 192  # views in a step of the network
 
 Floats = npt.NDArray[np.float64]
@@ -60,12 +61,10 @@ class Pairs:
     alignment: float  # of the features of positive pairs
 
     def auroc_interval(self, name: str, seed: int) -> tuple[float, float]:
-        """95 % interval of the AUROC of `name`: percentiles over draws of the images with replacement."""
+        """95 % interval of the AUROC of `name` over draws of images, as negative pairs share them in a ring."""
         positive, negative = getattr(self.positive, name), getattr(self.negative, name)
-        rng = np.random.default_rng(seed)
-        draws = rng.integers(0, len(positive), (_BOOTSTRAP, len(positive)))
-        low, high = np.percentile([auroc(positive[drawn], negative[drawn]) for drawn in draws], [2.5, 97.5])
-        return float(low), float(high)
+        scores = Scores(np.concatenate([positive, negative]), np.arange(2 * len(positive)) < len(positive))
+        return interval(lambda counts: scores.curve(np.tile(counts, 2)).area, Ring(len(positive)), seed)
 
     def separations(self) -> dict[str, Separation]:
         """Of head score, logit and feature cosine."""

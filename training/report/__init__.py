@@ -1,1 +1,1 @@
-"""The evaluation report of one run or two: what it measures, its figures, its pages."""
+"""The evaluation of one run or two: what is measured of each network, as sections of a `Result`."""

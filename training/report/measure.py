@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from amcl_serve.errors import AmclError
+from amcl_serve.evaluation.protocols.parts.classes import Labels, neighbours_by_class, probe, ranked
+from amcl_serve.evaluation.protocols.parts.part import Part
 from amcl_serve.metrics import label_free as metrics
-from amcl_serve.metrics.knn import knn_accuracy
 from amcl_serve.metrics.label_free import LabelFree
-from amcl_serve.metrics.linear_probe import LinearProbe, linear_probe
-from amcl_serve.metrics.retrieval import Retrieval, retrieval
 from training.data import Labelled, Subset
 from training.judging import inference
 from training.judging.label_free import label_free
-from training.judging.pairs import Pairs, PairScores, measure_pairs
+from training.judging.pairs import Pairs, measure_pairs
 from training.report.runs import Run
 
 PRESETS = ("a", "abc", "abcde")  # the poster's
 KNN = (1, 5, 20, 200)
-RECALL = (1, 5, 10)
-KNN_TEMPERATURE = 0.1
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The backbone's features of labelled images, frozen."""
+    """The backbone's features of labelled images, frozen: kNN, linear probe and retrieval, and of how many images."""
 
-    knn: dict[int, float]  # k -> accuracy
-    linear_probe: LinearProbe
-    retrieval: Retrieval
-    bank: int  # images that could be read
-    queries: int
+    parts: Sequence[Part]
+    sizes: str
 
 
 @dataclass(frozen=True)
@@ -68,14 +60,15 @@ def _quality(
     """kNN, linear probe and retrieval; `features` are those of the queries, of which `read` could be read."""
     bank, bank_read = inference.features(run.model.backbone, labelled.bank, run.config, run.device)
     bank, queries = bank[bank_read], features[read]
-    data = (bank, labelled.bank.labels[bank_read], queries, labelled.queries.labels[read])
-    return Quality(
-        knn=knn_accuracy(*data, k=[k for k in KNN if k <= len(bank)], temperature=KNN_TEMPERATURE),
-        linear_probe=linear_probe(*data, seed=seed),
-        retrieval=retrieval(*data, k=[k for k in RECALL if k <= len(bank)]),
-        bank=len(bank),
-        queries=len(queries),
+    given = Labels(
+        features=np.concatenate([bank, queries]),
+        labels=np.concatenate([labelled.bank.labels[bank_read], labelled.queries.labels[read]]),
+        bank=np.arange(len(bank)),
+        asking=np.arange(len(bank), len(bank) + len(queries)),
+        seed=seed,
+        held_out=True,
     )
+    return Quality([neighbours_by_class(given, KNN), probe(given), ranked(given)], given.sizes)
 
 
 def pair_images(queries: Subset, count: int, seed: int) -> list[int]:
@@ -92,9 +85,3 @@ def pair_images(queries: Subset, count: int, seed: int) -> list[int]:
     if len(chosen) < 2:
         raise ValueError("pairs need at least two images that can be read")
     return chosen
-
-
-def head_agreement(scores: PairScores) -> Floats:
-    """Pearson correlation [C, C] between the heads' similarities over pairs; NaN for a head that is constant."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.atleast_2d(np.corrcoef(scores.heads, rowvar=False))

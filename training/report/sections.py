@@ -1,279 +1,152 @@
-"""The report's content, once for Markdown and for HTML: sections of text, tables and figures."""
+"""What the report says of runs, their features and their training, as sections of a `Result`.
+
+Figures are those of the run that is judged, named as in the evaluation of a served model where they are the same;
+tables put the run that it is compared with and the untrained networks beside it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Mapping, Sequence
 
+from amcl_serve.evaluation.protocols.parts.part import Estimate, estimates
+from amcl_serve.evaluation.result import Better, Figure, Plot, Section, Series, Table, defined
 from amcl_serve.metrics import label_free as metrics
-from amcl_serve.metrics.label_free import LabelFree
-from training.config import Config
-from training.report import figures
-from training.report.figures import HistogramRow, TemperatureRow
-from training.report.measure import PRESETS, Measures, Quality, head_agreement
-from training.report.study import Measured, Study, backbone_of
+from training.report.pairs import Row, agreement, columns, floors, separations, temperatures
+from training.report.study import Study
 
-ALL_KINDS = PRESETS[-1]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Text of every cell; the first column names the row."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class FigureFile:
-    """An SVG and what it shows."""
-
-    file: str
-    svg: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with what is under it, in this order."""
-
-    title: str
-    text: str = ""
-    tables: Sequence[Table] = ()
-    figures: Sequence[FigureFile] = field(default_factory=tuple)
+_FROZEN = (
+    "Of the backbone's features of unaugmented images, frozen, in float32. Two runs of one method differ by more than "
+    "the interval, which knows of the queries alone."
+)
+_LABEL_FREE: Mapping[str, tuple[str, str, Better | None, str]] = {  # field: name, title, better, protocol
+    "rankme": (
+        "rankme",
+        "RankMe",
+        "higher",
+        "exp of the entropy of the singular values' shares (Garrido et al. 2023); at most the number of dimensions",
+    ),
+    "alpha_req": (
+        "alpha_req",
+        "α-ReQ",
+        None,
+        "decay of the covariance's eigenvalues, ranks 4 to 50, weights 1/rank (Agrawal et al. 2022); best near 1",
+    ),
+    "alignment": (
+        "alignment",
+        "Alignment",
+        "lower",
+        "mean d² of two abcde views of an image, features of unit norm (Wang & Isola 2020); collapse gives 0 too",
+    ),
+    "uniformity": ("uniformity", "Uniformity", "lower", "log mean of exp(−2 d²) between images; 0 is collapse"),
+    "calibration_error": (
+        "pair_ece_fitted",
+        "Calibration error",
+        "lower",
+        "expected, 10 bins, of a logistic regression on the score of abcde pairs, fitted on those of one half of the "
+        "images, judged on those of the other",
+    ),
+    "brier": ("pair_brier_fitted", "Brier score", "lower", "of the same probability on the same pairs"),
+}
 
 
 def sections(study: Study) -> list[Section]:
     """Everything that the report says of `study`."""
-    return [
-        _runs(study),
-        *_features(study),
-        _label_free(study),
-        *_pairs(study),
-        *_temperatures(study),
-        *_curves(study),
-    ]
+    return [_runs(study), *_features(study), _label_free(study), separations(study), *temperatures(study),
+            *agreement(study), *_curves(study)]  # fmt: skip
 
 
 def _runs(study: Study) -> Section:
-    here = study.measured[0].here
-    rows = [
-        [
-            m.run.name,
-            m.run.title,
-            f"{m.run.config.backbone.name}{_width(m.run.config)}, {m.run.config.data.image_size} px",
-            f"{sum(p.numel() for p in m.run.model.parameters()) / 1e6:.2f} M",
-            str(m.run.step),
-        ]
-        for m in study.measured
+    rows: list[Row] = []
+    for m in study.measured:
+        config = m.run.config
+        width = "" if config.backbone.named else f", width {config.backbone.width}"
+        backbone = f"{config.backbone.name}{width}, {config.data.image_size} px"
+        parameters = sum(p.numel() for p in m.run.model.parameters())
+        rows.append([m.run.name, m.run.title, backbone, m.run.model.feature_dim, parameters, m.run.step])
+    found = study.judged.here
+    of = f"without labels; {found.label_free.images} images" if found.quality is None else found.quality.sizes
+    notes = [
+        f"{study.data}: {of}; {study.pairs} positive and {study.pairs} negative pairs from them; seed {study.seed}."
     ]
-    text = (
-        f"{study.data} without labels; {here.label_free.images} images"
-        if here.quality is None
-        else f"{study.classes} classes of {study.data}; bank of {here.quality.bank} training images, "
-        f"{here.quality.queries} held-out queries"
-    )
-    text += f"; {study.pairs} positive and {study.pairs} negative pairs from them; seed {study.seed}."
     if study.in_common:
-        text += f" A run has learnt from {study.in_common} of these images: all figures flatter it."
-    return Section("Runs", text, [Table(["run", "method", "backbone", "parameters", "steps"], rows)])
-
-
-def _width(config: Config) -> str:
-    return "" if config.backbone.named else f", width {config.backbone.width}"
+        notes.append(f"A run has learnt from {study.in_common} of these images: all figures flatter it.")
+    notes.append(
+        "“untrained” is the network of the same configuration before training, weights of seed 0: what images give "
+        "away without any learning."
+    )
+    header = ("run", "method", "backbone", "dimensions", "parameters", "steps")
+    return Section("runs", "Runs", tables=[Table("Networks", header, rows)], notes=notes)
 
 
 def _features(study: Study) -> list[Section]:
-    columns = {name: found.quality for name, found in _columns(study).items() if found.quality}
-    if not columns:
+    if study.judged.here.quality is None:
         return []
-    accuracy: dict[str, Callable[[Quality], float]] = {}
-    first = next(iter(columns.values()))
-    for k in first.knn:
-        accuracy[f"kNN, k = {k}"] = lambda q, k=k: q.knn[k]  # type: ignore[misc]
-    accuracy["linear probe"] = lambda q: q.linear_probe.accuracy
-    for k in first.retrieval.recall:
-        accuracy[f"recall@{k}"] = lambda q, k=k: q.retrieval.recall[k]  # type: ignore[misc]
-    accuracy["mAP"] = lambda q: q.retrieval.mean_average_precision
-    rows = [[name, *(f"{100 * of(q):.1f} %" for q in columns.values())] for name, of in accuracy.items()]
-    text = (
-        "Of the backbone's features, frozen; higher is better. One standard error of a share is at most "
-        f"{100 * 0.5 / first.queries**0.5:.1f} points. “untrained” is the same network before training: what images "
-        "give away without any learning."
-    )
-    svg = figures.accuracies(list(accuracy), {name: [of(q) for of in accuracy.values()] for name, q in columns.items()})
-    caption = "Classification and retrieval by frozen features of the backbone, beside the untrained network."
-    table = Table(["", *columns], rows)
-    return [Section("Frozen features", text, [table], [FigureFile("features.svg", svg, caption)])]
-
-
-def _label_free(study: Study) -> Section:
-    # Heads that were never trained have a score too, which depends on how many there are.
-    floors = {id(m.floor): m for m in reversed(study.measured)}
-    columns = {m.run.name: m.here.label_free for m in study.measured}
-    columns |= {name: floor.label_free for name, floor in _floors(list(floors.values())[::-1]).items()}
-    found: dict[str, Callable[[LabelFree], str]] = {}
-    for preset in metrics.PRESETS:
-        found[f"pair AUROC, {preset}"] = lambda m, p=preset: f"{m.pair_auroc[p]:.4f}"  # type: ignore[misc]
-    for preset in metrics.PRESETS:
-        found[f"pair AUROC of features, {preset}"] = lambda m, p=preset: f"{m.pair_auroc_features[p]:.4f}"  # type: ignore[misc]
-    found["RankMe"] = lambda m: f"{m.rankme:.1f}"
-    found["α-ReQ"] = lambda m: f"{m.alpha_req:.2f}"
-    found["alignment"] = lambda m: f"{m.alignment:.3f}"
-    found["uniformity"] = lambda m: f"{m.uniformity:.3f}".replace("-", "−")
-    found["calibration error"] = lambda m: f"{m.calibration_error:.3f}"
-    found["Brier score"] = lambda m: f"{m.brier:.3f}"
-    rows = [[name, *(of(m).replace("nan", "–") for m in columns.values())] for name, of in found.items()]
-    text = (
-        f"Of {study.measured[0].here.label_free.images} held-out images and {study.pairs} + {study.pairs} pairs of "
-        "their views. Pair AUROC: higher is better; single kinds of augmentation are easy. RankMe is the effective "
-        f"rank, at most {max(m.run.model.feature_dim for m in study.measured)}; α-ReQ the decay of the spectrum. "
-        "Alignment and uniformity: lower is better, but collapse aligns best of all. Calibration error and Brier "
-        "score are of the pair probability, fitted on one half of the pairs, judged on the other. docs/training.md "
-        "says which of these went with kNN, and which did not."
-    )
-    return Section("Without labels", text, [Table(["", *columns], rows)])
-
-
-def _columns(study: Study) -> dict[str, Measures]:
-    """Of the runs, and of the untrained backbones behind them."""
-    return {m.run.name: m.here for m in study.measured} | _floors(_distinct_floors(study))
-
-
-def _distinct_floors(study: Study) -> list[Measured]:
-    """One run of each untrained backbone."""
-    return list({backbone_of(m.run): m for m in reversed(study.measured)}.values())[::-1]
-
-
-def _floors(distinct: Sequence[Measured]) -> dict[str, Measures]:
-    return {"untrained" if len(distinct) == 1 else f"untrained {m.run.name}": m.floor for m in distinct}
-
-
-def _pairs(study: Study) -> list[Section]:
-    common = "AUROC is the chance that a positive pair scores above a negative one, with a 95 % bootstrap interval."
-    heads = _histograms(study, "score", "ab", "pairs_heads.svg", "Temperature-scaled head similarity, Σ(s/τ) / Σ(1/τ)")
-    features = _histograms(study, "feature", "cd", "pairs_features.svg", "Cosine of backbone features")
-    return [
-        Section(
-            "Pairs by head similarity",
-            "Score of a pair: Σ s/τ over its heads, divided by Σ 1/τ, in [−1, 1]. Temperature weighs the heads, and "
-            "the result stays on the scale of a cosine, so that a network with one head and a constant temperature "
-            "compares with one of many heads and adaptive temperatures. The logit, the mean of s/τ that the loss "
-            "compares, has a scale of each network's own: only what depends on no scale is given for it. " + common,
-            [_separations(study, ("score", "logit"))],
-            [heads],
-        ),
-        Section(
-            "Pairs by feature similarity",
-            f"The same pairs by the cosine of the backbone's features, heads removed. {common}",
-            [_separations(study, ("feature",))],
-            [features],
-        ),
-    ]
-
-
-def _separations(study: Study, names: Sequence[str]) -> Table:
-    """A row for each preset, run and one of `names` ("score", "logit", "feature"); features beside the untrained."""
-    rows = []
-    for preset in PRESETS:
-        subjects = {m.run.name: m.here.pairs for m in study.measured}
-        adaptive = {m.run.name for m in study.measured if m.run.adaptive}  # of others the logit is the score, scaled
-        if "feature" in names:
-            subjects |= {name: floor.pairs for name, floor in _floors(_distinct_floors(study)).items()}
-        for subject, pairs in subjects.items():
-            for name, apart in pairs[preset].separations().items():
-                if name in names and (name != "logit" or subject in adaptive):
-                    low, high = pairs[preset].auroc_interval(name, study.seed)
-                    rows.append(
-                        [
-                            preset,
-                            f"{subject}, logit" if name == "logit" else subject,
-                            f"{apart.auroc:.3f} ({low:.3f} to {high:.3f})",
-                            f"{apart.overlap:.3f}",
-                            "–" if name == "logit" else f"{100 * apart.positives_below_half:.1f} %",
-                        ]
-                    )
-    return Table(["kinds", "run", "AUROC", "overlap", "positives < 0.5"], rows)
-
-
-def _histograms(study: Study, name: str, letters: str, file: str, what: str) -> FigureFile:
-    rows = [
-        HistogramRow(
-            letter,
-            f"{m.run.name}: {m.run.title}",
-            {preset: m.here.pairs[preset].separations()[name] for preset in PRESETS},
-        )
-        for letter, m in zip(letters, study.measured, strict=False)
-    ]
-    caption = (
-        f"{what}, of {study.pairs} positive and {study.pairs} negative pairs. Columns: kinds of augmentation (a crop, "
-        "b blur, c colour dropping, d colour distortion, e flip). Each histogram has area 1, overlap is the area "
-        "shared, the dashed line is at 0.5; all axes are the same."
-    )
-    label = what.partition(",")[0]
-    return FigureFile(file, figures.histograms(rows, label[0].lower() + label[1:]), caption)
-
-
-def _temperatures(study: Study) -> list[Section]:
-    found = []
-    adaptive = [m for m in study.measured if m.run.adaptive]
-    if adaptive:
-        rows = []
-        for m in adaptive:
-            for kind, sign in (("positive", "τ⁺"), ("negative", "τ⁻")):
-                for preset in PRESETS:
-                    tau_PC = getattr(m.here.pairs[preset], kind).temperature
-                    cells = [f"{tau.mean():.3f} ± {tau.std():.3f}" for tau in tau_PC.T]
-                    rows.append([m.run.name, sign, preset, ", ".join(cells)])
-        drawn = []
-        for m in adaptive:
-            config, pairs = m.run.config.temperature, m.here.pairs[ALL_KINDS]
-            drawn.append(
-                TemperatureRow(
-                    m.run.name, pairs.positive.temperature, pairs.negative.temperature, (config.low, config.high)
-                )
-            )
-        bounds = "; ".join(f"{r.title}: {r.bounds[0]:g} to {r.bounds[1]:g}" for r in drawn)
-        caption = (
-            f"Temperatures of {study.pairs} positive and {study.pairs} negative pairs under {ALL_KINDS}, by head. "
-            f"The dashed line is the lower bound."
-        )
-        text = f"Mean ± spread over pairs, a figure for each head. Bounds: {bounds}."
-        figure = FigureFile("temperatures.svg", figures.temperatures(drawn), caption)
-        found.append(Section("Temperatures", text, [Table(["run", "", "kinds", "heads"], rows)], [figure]))
-    several = [m for m in study.measured if m.run.config.heads.num > 1]
-    if several:
-        svg = figures.agreement(
-            [
-                (
-                    m.run.name,
-                    {k: head_agreement(getattr(m.here.pairs[ALL_KINDS], k)) for k in ("positive", "negative")},
-                )
-                for m in several
-            ]
-        )
-        caption = (
-            f"Correlation between heads over {study.pairs} positive and over {study.pairs} negative pairs under "
-            f"{ALL_KINDS}; 1: the heads say the same."
-        )
-        text = "Pearson correlation of the similarities that two heads give to the same pairs."
-        found.append(Section("Agreement of heads", text, (), [FigureFile("heads.svg", svg, caption)]))
+    beside = {name: estimates(m.quality.parts) for name, m in columns(study).items() if m.quality}
+    found: list[Section] = []
+    for part in study.judged.here.quality.parts:
+        names = [item.name for item in part.items]
+        titles = {item.name: f"{item.title}, %" for item in part.items}
+        rows: list[Row] = [[titles[name], *(_percent(of.get(name)) for of in beside.values())] for name in names]
+        section = part.section(study.seed)
+        tables = [Table("Beside", ("", *beside), rows), *section.tables] if rows else section.tables
+        found.append(dataclasses.replace(section, tables=tables, notes=[*section.notes, *([] if found else [_FROZEN])]))
     return found
 
 
+def _percent(found: Estimate | None) -> float | None:
+    return None if found is None else defined(100 * found.value)
+
+
+def _label_free(study: Study) -> Section:
+    found = study.judged.here.label_free
+    figures = [
+        Figure(
+            name, title, defined(getattr(found, attribute)), found.pairs if "pair" in name else found.images, said,
+            better=better,
+        )
+        for attribute, (name, title, better, said) in _LABEL_FREE.items()
+    ]  # fmt: skip
+    # Heads that were never trained have a score too, which depends on how many there are.
+    distinct = list({id(m.floor): m for m in reversed(study.measured)}.values())[::-1]
+    beside = {m.run.name: m.here.label_free for m in study.measured}
+    beside |= {name: measures.label_free for name, measures in floors(distinct).items()}
+    rows: list[Row] = []
+    for what, of in (("pair AUROC", "pair_auroc"), ("pair AUROC of features", "pair_auroc_features")):
+        rows += [[f"{what}, {p}", *(getattr(each, of)[p] for each in beside.values())] for p in metrics.PRESETS]
+    rows += [
+        [title, *(defined(getattr(each, attribute)) for each in beside.values())]
+        for attribute, (_, title, _, _) in _LABEL_FREE.items()
+    ]
+    notes = [
+        f"Of {found.images} held-out images and {study.pairs} + {study.pairs} pairs of their views; the geometry is "
+        "that of the backbone's features. Single kinds of augmentation are easy. docs/training.md says which of these "
+        "went with kNN, and which did not."
+    ]
+    return Section("rankme", "Without labels", figures, tables=[Table("Beside", ("", *beside), rows)], notes=notes)
+
+
 def _curves(study: Study) -> list[Section]:
-    runs = {m.run.name: m.run.curves for m in study.measured}
+    curves = {m.run.name: m.run.curves for m in study.measured}
     labels = {
         "loss": "loss",
         "knn": "kNN accuracy (share)",
         "label_free/pair_auroc_abcde": "pair AUROC (abcde)",
         "effective_rank": "effective rank of a batch",
     }
-    if not any(runs.values()):
+    plots = []
+    for key, label in labels.items():
+        series = [_curve(name, found[key]) for name, found in curves.items() if key in found]
+        if series:
+            plots.append(Plot(f"curve_{key.rpartition('/')[2]}", label, "lines", "epoch", label, series))
+    if not plots:
         return []
-    caption = (
-        "Training curves, the last value beside each. Losses of different methods, numbers of heads or temperatures "
-        "are different quantities: compare their shape, not their height."
+    note = (
+        "From metrics.jsonl. Losses of different methods, numbers of heads or temperatures are different quantities: "
+        "compare their shape, not their height."
     )
-    figure = FigureFile("curves.svg", figures.curves(runs, labels), caption)
-    return [Section("Training", "From metrics.jsonl of the runs.", (), [figure])]
+    return [Section("training", "Training", plots=plots, notes=[note])]
+
+
+def _curve(name: str, points: Sequence[tuple[float, float]]) -> Series:
+    return Series(name, [x for x, _ in points], [y for _, y in points])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,10 @@ class Labelled(LabelFree):
         out = []
         couples = _couples(labels, look.held_out, self.images, self.seed)
         for number, model in enumerate(look.models):
-            given = Labels(look, model.features, labels, bank, asking, self.seed)
+            shown = partial(cases.of_places, look)
+            given = Labels(
+                model.features, labels, bank, asking, self.seed, held_out=look.queries is not None, shown=shown
+            )
             progress("classes", 0, 4)
             found = [neighbours_by_class(given)]
             progress("classes", 1, 4)

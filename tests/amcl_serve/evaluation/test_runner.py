@@ -15,7 +15,10 @@ from amcl_serve.errors import AmclError, InvalidRequest
 from amcl_serve.evaluation.datasets import open_folder, open_pairs
 from amcl_serve.evaluation.embedder import Embedded
 from amcl_serve.evaluation.progress import Cancelled
-from amcl_serve.evaluation.protocols import LabelFree, Labelled, Verification, protocol_for
+from amcl_serve.evaluation.protocols.choice import protocol_for
+from amcl_serve.evaluation.protocols.label_free import LabelFree
+from amcl_serve.evaluation.protocols.labelled import Labelled
+from amcl_serve.evaluation.protocols.verification import Verification
 from amcl_serve.evaluation.result import Result
 from amcl_serve.evaluation.runner import run
 from tests.amcl_serve.evaluation.embedders import Colours

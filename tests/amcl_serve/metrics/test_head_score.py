@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amcl_serve.metrics.head_score import head_score, log_density
+from amcl_serve.metrics.head_score import head_correlation, head_score, log_density, mean_correlation
 
 
 def test_heads_weigh_by_the_inverse_of_their_variance():
@@ -54,3 +54,11 @@ def test_the_density_is_a_sum_over_heads():
     gauss = [sum(-(1 - x) / y - eta * np.log(y) for x, y in zip(row, t, strict=True)) for row in (s, [0.1, 0.5])]
     found = log_density([s, [0.1, 0.5]], [t, t], beta=1.0, eta=eta)
     assert found[0] - found[1] == pytest.approx(gauss[0] - gauss[1])
+
+
+def test_heads_that_say_the_same_agree() -> None:
+    one = np.random.default_rng(0).normal(size=50)
+    same = np.stack([one, 2 * one + 1, -one], axis=1)
+    np.testing.assert_allclose(head_correlation(same), [[1, 1, -1], [1, 1, -1], [-1, -1, 1]], atol=1e-12)
+    assert mean_correlation(same) == pytest.approx(-1 / 3)
+    assert np.isnan(head_correlation(np.stack([one, np.zeros(50)], axis=1))[0, 1])

@@ -10,8 +10,8 @@ import numpy as np
 from amcl_serve.evaluation.protocols import cases
 from amcl_serve.evaluation.protocols.look import Look, evenly
 from amcl_serve.evaluation.protocols.parts.geometry import MOST, K
-from amcl_serve.evaluation.protocols.parts.part import Estimate, Part, defined, estimates
-from amcl_serve.evaluation.result import Figure, Table
+from amcl_serve.evaluation.protocols.parts.part import Estimate, Part, estimates
+from amcl_serve.evaluation.result import Figure, Table, defined
 from amcl_serve.metrics.bootstrap import Independent, mean_of, paired
 from amcl_serve.metrics.neighbours import neighbours, shared
 

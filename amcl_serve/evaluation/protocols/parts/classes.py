@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from amcl_serve.evaluation.protocols import cases
-from amcl_serve.evaluation.protocols.look import Look, evenly
-from amcl_serve.evaluation.protocols.parts.part import Estimate, Part, defined
-from amcl_serve.evaluation.result import Figure, Table
+from amcl_serve.evaluation.protocols.look import evenly
+from amcl_serve.evaluation.protocols.parts.part import Estimate, Part
+from amcl_serve.evaluation.result import Case, Figure, Table, defined
 from amcl_serve.metrics.bootstrap import Independent, mean_of
 from amcl_serve.metrics.checks import unit_rows
 from amcl_serve.metrics.clustering import (
@@ -20,13 +21,12 @@ from amcl_serve.metrics.clustering import (
     normalised_mutual_information,
     purity,
 )
-from amcl_serve.metrics.knn import knn_labels
+from amcl_serve.metrics.knn import TEMPERATURE, knn_labels
 from amcl_serve.metrics.linear_probe import probed
 from amcl_serve.metrics.retrieval import rankings
 
 KNN_K = (1, 5, 20)
 KNN_MAIN = 20  # that of a card
-KNN_TEMPERATURE = 0.1
 RECALL = (1, 5, 10)
 MOST_CLUSTERED = 10_000
 _LISTED = 25  # classes, of the worst and of the best
@@ -39,12 +39,13 @@ Numbers = npt.NDArray[np.int64]
 class Labels:
     """Features [M, D] with labels [M], and which of them are the bank and which ask it, by place."""
 
-    look: Look
     features: npt.NDArray[np.float32]
     labels: npt.NDArray[Any]
     bank: Numbers
     asking: Numbers
     seed: int
+    held_out: bool  # whether those that ask are held out by the dataset, for words
+    shown: Callable[[str, Sequence[int], float], Case] | None = None  # a title, places, a value: pictures of them
 
     @property
     def data(self) -> tuple[Any, Any, Any, Any]:
@@ -59,7 +60,7 @@ class Labels:
     @property
     def sizes(self) -> str:
         """In words."""
-        held = "held-out queries" if self.look.queries is not None else "queries, a random half of each class"
+        held = "held-out queries" if self.held_out else "queries, a random half of each class"
         classes = len(np.unique(self.labels))
         return f"bank {len(self.bank)} images, {len(self.asking)} {held}, {classes} classes"
 
@@ -79,17 +80,19 @@ class Labels:
         )
 
 
-def neighbours_by_class(given: Labels) -> Part:
+def neighbours_by_class(given: Labels, ks: Sequence[int] = KNN_K) -> Part:
     """kNN, and the queries whose nearest image has another class."""
     part = Part("knn", "Nearest neighbours")
-    ks = [k for k in KNN_K if k <= len(given.bank)]
-    named = knn_labels(*given.data, k=ks or [len(given.bank)], temperature=KNN_TEMPERATURE)
+    ks = [k for k in ks if k <= len(given.bank)]
+    named = knn_labels(*given.data, k=ks or [len(given.bank)], temperature=TEMPERATURE)
     truth = given.labels[given.asking]
-    # The card's k is the largest; "knn" is its name there.
+    main = max((k for k in named if k <= KNN_MAIN), default=max(named))  # "knn" is its name on the card, too
     for k, found in named.items():
-        name = "knn" if k == max(named) else f"knn_{k}"
-        said = f"accuracy of kNN on features, k = {k}, cosine, votes exp(s / {KNN_TEMPERATURE})"
+        name = "knn" if k == main else f"knn_{k}"
+        said = f"accuracy of kNN on features, k = {k}, cosine, votes exp(s / {TEMPERATURE})"
         part.items.append(given.mean(name, f"kNN, k = {k}", said, found == truth))
+    if given.shown is None:
+        return part
     bank, asking = (unit_rows(given.features[each]) for each in (given.bank, given.asking))
     nearest = np.empty(len(asking), np.int64)
     cosine = np.empty(len(asking), np.float32)
@@ -100,7 +103,7 @@ def neighbours_by_class(given: Labels) -> Part:
     for row in wrong[np.argsort(-cosine[wrong], kind="stable")][: cases.SHOWN]:
         both = [int(given.asking[row]), int(given.bank[nearest[row]])]
         title = f"{truth[row]} taken for {given.labels[both[1]]}"
-        part.cases.append(cases.of_places(given.look, title, both, float(cosine[row])))
+        part.cases.append(given.shown(title, both, float(cosine[row])))
     return part
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from amcl_serve.evaluation.protocols.look import Look, Model, evenly
 from amcl_serve.evaluation.protocols.pair_sets import PairSet
-from amcl_serve.evaluation.protocols.parts.part import Estimate, Part, defined
-from amcl_serve.evaluation.result import Better, Figure, Plot, Series
+from amcl_serve.evaluation.protocols.parts.part import Estimate, Part
+from amcl_serve.evaluation.result import Better, Figure, Plot, Series, defined
 from amcl_serve.metrics import jackknife
 from amcl_serve.metrics.bootstrap import Counts, Ring
 from amcl_serve.metrics.geometry import alpha_req, effective_rank, feature_spread, singular_values, uniformity

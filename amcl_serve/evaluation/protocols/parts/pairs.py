@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from amcl_serve.evaluation.protocols.cases import SHOWN
 from amcl_serve.evaluation.protocols.pair_sets import PairSet
-from amcl_serve.evaluation.protocols.parts.part import Estimate, Part, defined
-from amcl_serve.evaluation.result import Case, Figure, Plot, Series, Table
+from amcl_serve.evaluation.protocols.parts.part import Estimate, Part
+from amcl_serve.evaluation.result import Case, Figure, Plot, Series, Table, defined
 from amcl_serve.metrics.bootstrap import Counts
 from amcl_serve.metrics.operating import (
     EXPECTED_FALSE_ACCEPTS,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from amcl_serve.evaluation.result import Better, Case, Figure, Plot, Section, Table
+from amcl_serve.evaluation.result import Better, Case, Figure, Plot, Section, Table, defined
 from amcl_serve.metrics.bootstrap import Resampling, Statistic, interval
 
 
@@ -72,8 +71,3 @@ class Part:
 def estimates(parts: Sequence[Part]) -> dict[str, Estimate]:
     """All that have an interval, by name."""
     return {item.name: item for part in parts for item in part.items if isinstance(item, Estimate)}
-
-
-def defined(value: float) -> float | None:
-    """None for what is no number."""
-    return float(value) if math.isfinite(value) else None
