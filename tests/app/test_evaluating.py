@@ -148,6 +148,7 @@ def test_a_model_that_is_freed_and_loaded_is_chosen_no_more_and_again(page: Page
     page.get_by_role("tab", name="Compare", exact=True).click()
     expect(page.locator("#compare-model")).to_be_hidden()
     page.get_by_role("tab", name="Models", exact=True).click()
+    expect(page.locator("#cards")).not_to_contain_text("unloaded")  # the cards came anew, with the form
     page.get_by_label("Load another model").fill(folder)
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.locator("#cards")).to_contain_text("other: loaded")
