@@ -86,8 +86,9 @@ class ExactIndex:
 
     @property
     def memory(self) -> Memory:
-        """Where FAISS has the vectors."""
-        return int(self._index.get_xb()), 4 * self._size * self._index.ntotal
+        """Where FAISS has the vectors; (0, 0) where it has none."""
+        count = self._index.ntotal
+        return (int(self._index.get_xb()), 4 * self._size * count) if count else (0, 0)
 
     @property
     def dead(self) -> float:

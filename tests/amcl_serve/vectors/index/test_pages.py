@@ -43,3 +43,10 @@ def test_memory_that_was_moved_is_left_alone() -> None:
     gather(searching, index.memory)
     assert len(moved) <= 1
     assert (index.vectors(index.rows) == vectors).all()
+
+
+def test_without_vectors_there_is_nothing_to_move() -> None:
+    index = ExactIndex(512, "Dot")
+    assert index.memory == (0, 0)
+    index.add(np.arange(1), np.ones((1, 512), np.float32))
+    assert index.memory[1] == 2048
