@@ -64,6 +64,7 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if "knn" in name or "auroc" in name}
 
 
+@pytest.mark.slow
 def test_an_archive_of_a_bank_and_held_out_pictures_has_the_figures_of_the_command(
     page: Page, two: str, split: dict[str, bytes], tiny_bundle: Path, tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_the_folder_is_that_of_every_evaluation_and_the_page_needs_nothing_else(
     assert "@import" not in page
 
 
+@pytest.mark.slow
 def test_one_run_of_one_constant_head_gives_the_same_numbers_for_the_same_seed(tmp_path: Path, folder: Path) -> None:
     run = make_run(tmp_path / "alone")
     argv = ["--checkpoint", str(run / checkpoint.FILE), "--data", f"folder:{folder}", "--pairs", "9"]
@@ -137,7 +138,9 @@ def test_one_run_of_one_constant_head_gives_the_same_numbers_for_the_same_seed(t
     assert not {"temperatures", "heads"} & {section["name"] for section in found[0]["sections"]}
 
 
-@pytest.mark.parametrize(("gate", "code", "word"), [("knn=0", 0, "passed"), ("rankme=1000", 1, "failed")])
+@pytest.mark.parametrize(
+    ("gate", "code", "word"), [pytest.param("knn=0", 0, "passed", marks=pytest.mark.slow), ("rankme=1000", 1, "failed")]
+)
 def test_a_gate_decides_the_exit_code(
     gate: str, code: int, word: str, tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
