@@ -178,6 +178,7 @@ def test_a_named_networks_normalisation_is_its_own(folder: Path, tmp_path: Path)
     assert (data.mean, data.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
 
 
+@pytest.mark.slow
 def test_norms_keep_what_the_file_brought_and_the_rest_learns(folder: Path, tmp_path: Path, files: Path) -> None:
     given = load_file(files / "test_resnet.safetensors")
     words = [f"--init={files / 'test_resnet.safetensors'}", "train.epochs=2", f"--eval=folder:{folder}"]

@@ -27,6 +27,8 @@ from training.machine import distributed
 from training.methods.base import Method
 from training.run.trainer import RunFailed, Trainer
 
+pytestmark = pytest.mark.slow  # a minute of both cores; test_distributed_command trains in two processes too
+
 BATCH, SIDE, STEPS = 8, 8, 12  # images of both processes, pixels, steps of a stage
 PATIENCE = 240  # seconds; the machine may be busy
 SMALL = [
